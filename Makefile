@@ -1,0 +1,34 @@
+# Every target sets up .venv by itself: Python 3.11 or newer, make and pip are enough.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+NBVAL := --nbval --nbval-sanitize-with=tests/notebooks/sanitize.cfg --nbval-cell-timeout=600
+# Two workers share two cores: more threads than cores would only wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
+
+.PHONY: help setup run lab test test-slow
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: $(STAMP) ## create .venv with the tested versions
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "resflow-lite needs Python 3.11 or newer, and $(PYTHON) is not: name another, as in make setup PYTHON=python3.12"; \
+		exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -c constraints.txt -e .[dev]
+	@touch $@
+
+run: $(STAMP) ## train on digits and build the page of results; parameters: make run PARAMS="-p steps 200"
+	$(BIN)/python -m resflow_lite run $(PARAMS)
+
+lab: $(STAMP) ## open JupyterLab on the notebooks
+	$(BIN)/python -m resflow_lite lab $(PARAMS)
+
+test: $(STAMP) ## run the tests, and every notebook against its stored outputs
+	$(PYTEST) -m "not slow" $(NBVAL) tests notebooks
+
+test-slow: $(STAMP) ## run the tests that take minutes
+	$(PYTEST) -m slow tests

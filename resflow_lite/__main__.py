@@ -1,0 +1,129 @@
+"""The command line, `python -m resflow_lite VERB`: what `make` does, for machines without make, and its parts."""
+
+import argparse
+import json
+import os
+import sys
+from datetime import datetime
+from pathlib import Path
+
+from . import evaluate, fit
+from .errors import ResflowError, SettingsError
+from .experiments.notebooks import CellFailed, run_notebook
+from .experiments.settings import Experiment, home
+
+NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb. Exit code 1 if a cell of a notebook failed, 2 if a request cannot work, each with one sentence."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.verb(options)
+    except ResflowError as error:
+        print(error, file=sys.stderr)
+        return 1 if isinstance(error, CellFailed) else 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    run_dir = options.run_dir or _new_run_dir(options.notebook.stem)
+    run_notebook(options.notebook, run_dir, _parameters(options))
+    _report(run_dir)
+
+
+def _fit(options: argparse.Namespace) -> None:
+    experiment = Experiment.from_parameters(_parameters(options))
+    run_dir = options.run_dir or _new_run_dir("fit")
+    fit(experiment, run_dir)
+    _report(run_dir)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    evaluate(options.run_dir)
+    _report(options.run_dir)
+
+
+def _lab(options: argparse.Namespace) -> None:
+    if not NOTEBOOKS.is_dir():
+        raise SettingsError(f"there are no notebooks in {NOTEBOOKS.parent}: run this in a checkout, pip install -e .")
+    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", str(NOTEBOOKS), *options.jupyter])
+
+
+def _parameters(options: argparse.Namespace) -> dict:
+    return {name: _value(text) for name, text in options.parameters}
+
+
+def _value(text: str) -> bool | int | float | str | None:
+    """The value of a parameter given as text, by papermill's rules for its own -p."""
+    words = {"True": True, "False": False, "None": None}
+    if text in words:
+        return words[text]
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _new_run_dir(name: str) -> Path:
+    return home() / "runs" / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def _report(run_dir: Path) -> None:
+    """Print which files a run has left and, if it was evaluated, its score."""
+    for file in sorted(run_dir.iterdir()):
+        print(file)
+    metrics = run_dir / "metrics.json"
+    if metrics.exists():
+        score = json.loads(metrics.read_text())
+        print(
+            f"test bits/dim {score['bits_per_dim']:.4f} +- {score['standard_error']:.4f}"
+            f" ({score['dataset']}, {score['n_test']} test images)"
+        )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m resflow_lite", description="Residual flows: run a notebook, train, evaluate."
+    )
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    running = verbs.add_parser("run", help="execute a notebook with parameters and write it as a web page too")
+    running.add_argument("--notebook", type=Path, default=NOTEBOOKS / "08_image_flows.ipynb", help="default: chapter 8")
+    _add_settings(running, _run)
+
+    fitting = verbs.add_parser("fit", help="train a model without a notebook")
+    _add_settings(fitting, _fit)
+
+    evaluating = verbs.add_parser("evaluate", help="measure the test bits/dim of a trained model")
+    evaluating.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the folder that run or fit has written")
+    evaluating.set_defaults(verb=_evaluate)
+
+    opening = verbs.add_parser("lab", help="open JupyterLab on the notebooks")
+    opening.add_argument(
+        "jupyter", nargs="*", metavar="-- OPTION", help="options of JupyterLab, as in lab -- --no-browser"
+    )
+    opening.set_defaults(verb=_lab)
+    return parser
+
+
+def _add_settings(verb: argparse.ArgumentParser, function) -> None:
+    verb.add_argument(
+        "-p",
+        dest="parameters",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="set a parameter; may be repeated",
+    )
+    verb.add_argument("--run-dir", type=Path, help="where to write (default: a new folder under runs/)")
+    verb.set_defaults(verb=function)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""Notebooks as experiments: check the parameters, execute through papermill, keep the result as a web page."""
+
+import ast
+import difflib
+from dataclasses import fields
+from pathlib import Path
+
+from ..errors import ResflowError, SettingsError
+from .settings import Experiment
+
+__all__ = ["CellFailed", "run_notebook"]
+
+# papermill, nbclient and nbconvert are imported where they are used: a machine that only trains has no Jupyter.
+
+
+class CellFailed(ResflowError):
+    """A cell of an executed notebook failed; the notebook is kept as far as it got."""
+
+
+class _AboveTheBar:
+    """A stream that prints whole lines above papermill's progress bar: a bar drawn into a half line would hide it."""
+
+    def __init__(self):
+        self.half_line = ""
+
+    def write(self, text: str) -> None:
+        from tqdm import tqdm
+
+        *lines, self.half_line = (self.half_line + text).split("\n")
+        for line in lines:
+            tqdm.write(line)
+
+    def flush(self) -> None:
+        """Part of what papermill calls; there is nothing to do."""
+
+
+def run_notebook(path: Path, run_dir: Path, parameters: dict) -> Path:
+    """Execute a notebook with other parameters and return the path of the executed copy.
+
+    Writes `notebook.ipynb` and `notebook.html` into `run_dir`; a notebook that has a parameter `run_dir` is told it.
+
+    Raises:
+        SettingsError: there is no such notebook, it has no parameter of a given name, or a value cannot be right.
+            Nothing has been executed then.
+        CellFailed: a cell raised an error; `notebook.ipynb` shows where.
+    """
+    path, run_dir = Path(path).resolve(), Path(run_dir).resolve()
+    if not path.is_file():
+        raise SettingsError(f"there is no notebook {path}")
+    import papermill
+
+    known = papermill.inspect_notebook(path)
+    told = {"run_dir": str(run_dir)} if known.pop("run_dir", None) else {}
+    _check(path.name, known, parameters)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    executed = run_dir / "notebook.ipynb"
+    _execute(path, executed, {**parameters, **told})
+    _write_page(executed, title=path.stem, images=path.parent)
+    return executed
+
+
+def _check(notebook: str, known: dict, parameters: dict) -> None:
+    """Refuse a name that is not `known` and, where all parameters are settings of an experiment, a wrong value."""
+    for name in parameters:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise SettingsError(f"{notebook} has no parameter {name}{hint}; it has: {', '.join(known) or 'none'}")
+    if known and set(known) <= {field.name for field in fields(Experiment)}:
+        defaults = {name: ast.literal_eval(parameter["default"]) for name, parameter in known.items()}
+        Experiment.from_parameters({**defaults, **parameters})
+
+
+def _execute(path: Path, executed: Path, parameters: dict) -> None:
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+
+    try:
+        papermill.execute_notebook(
+            path,
+            executed,
+            parameters,
+            cwd=path.parent,  # where Jupyter and the tests run it, so that relative paths mean the same
+            progress_bar={"desc": path.stem, "disable": None},  # None: only on a terminal
+            stdout_file=_AboveTheBar(),
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],  # or each kernel starts with a warning about TCP
+        )
+    except papermill.PapermillExecutionError as error:
+        raise CellFailed(f"{error.ename}: {error.evalue} (in cell [{error.exec_count}] of {executed})") from error
+    except DeadKernelError as error:
+        raise CellFailed(f"the kernel died, perhaps for lack of memory; see {executed}") from error
+
+
+def _write_page(executed: Path, title: str, images: Path) -> None:
+    from nbconvert import HTMLExporter
+
+    with executed.open(encoding="utf-8") as notebook:
+        page, _ = HTMLExporter(embed_images=True).from_file(
+            notebook, resources={"metadata": {"name": title, "path": str(images)}}
+        )
+    executed.with_suffix(".html").write_text(page, encoding="utf-8")

@@ -1,0 +1,99 @@
+"""Notebooks as experiments: refused before they start, kept when they succeed and when they fail."""
+
+import nbformat
+import pytest
+
+from resflow_lite.__main__ import main
+from resflow_lite.errors import SettingsError
+from resflow_lite.experiments.notebooks import CellFailed, run_notebook
+
+
+@pytest.fixture
+def write_notebook(tmp_path):
+    """Makes a small notebook; its second cell leaves a file behind as evidence that it ran."""
+
+    def write(last_cell="print('lr is', lr)", parameters="lr: float = 1e-3  # learning rate"):
+        notebook = nbformat.v4.new_notebook()
+        notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        notebook.cells = [
+            nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}),
+            nbformat.v4.new_code_cell("open('evidence', 'w').close()"),
+            nbformat.v4.new_code_cell(last_cell),
+        ]
+        nbformat.write(notebook, tmp_path / "tiny.ipynb")
+        return tmp_path / "tiny.ipynb"
+
+    return write
+
+
+@pytest.mark.parametrize(("parameters", "named"), [({"learning_rat": 1}, "learning_rat"), ({"lr": "banana"}, "banana")])
+def test_a_wrong_name_or_value_is_refused_before_anything_runs(write_notebook, tmp_path, parameters, named):
+    with pytest.raises(SettingsError, match=named):
+        run_notebook(write_notebook(), tmp_path / "run", parameters)
+    assert not (tmp_path / "evidence").exists()
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_refused_name_comes_with_the_near_one(write_notebook, tmp_path):
+    with pytest.raises(SettingsError, match=r"tiny\.ipynb has no parameter lrr \(did you mean lr\?\); it has: lr"):
+        run_notebook(write_notebook(), tmp_path / "run", {"lrr": 1})
+
+
+def test_a_missing_notebook_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match="no notebook"):
+        run_notebook(tmp_path / "missing.ipynb", tmp_path / "run", {})
+
+
+def test_success_leaves_the_notebook_and_its_page_and_shows_its_lines(write_notebook, tmp_path, capsys):
+    executed = run_notebook(write_notebook(), tmp_path / "run", {"lr": 0.25})
+    assert executed == tmp_path / "run" / "notebook.ipynb"
+    assert (tmp_path / "evidence").exists()
+    assert "lr is 0.25" in executed.read_text()
+    assert "lr is 0.25" in executed.with_suffix(".html").read_text()
+    assert "lr is 0.25" in capsys.readouterr().out
+
+
+def test_a_notebook_that_asks_for_its_run_dir_is_told(write_notebook, tmp_path):
+    path = write_notebook("print('in', run_dir)", "lr: float = 1e-3\nrun_dir: str = None")
+    assert f"in {tmp_path / 'run'}" in run_notebook(path, tmp_path / "run", {"lr": 0.25}).read_text()
+
+
+@pytest.mark.parametrize(
+    ("last_cell", "sentence"),
+    [("raise ValueError('too hot')", "ValueError: too hot"), ("import os; os.kill(os.getpid(), 9)", "kernel died")],
+)
+def test_a_failing_cell_raises_and_its_notebook_is_kept(write_notebook, tmp_path, last_cell, sentence):
+    with pytest.raises(CellFailed, match=sentence):
+        run_notebook(write_notebook(last_cell), tmp_path / "run", {})
+    assert last_cell in (tmp_path / "run" / "notebook.ipynb").read_text()
+
+
+@pytest.mark.parametrize(
+    ("last_cell", "parameters", "code", "sentence"),
+    [
+        ("1", ["-p", "lr", "banana"], 2, "banana"),
+        ("1", ["-p", "learning_rat", "1"], 2, "learning_rat"),
+        ("raise ValueError('too hot')", [], 1, "ValueError: too hot"),
+    ],
+)
+def test_the_command_line_answers_with_one_sentence(
+    write_notebook, tmp_path, capfd, last_cell, parameters, code, sentence
+):
+    path = write_notebook(last_cell)
+    assert main(["run", "--notebook", str(path), "--run-dir", str(tmp_path / "run"), *parameters]) == code
+    told = capfd.readouterr().err
+    assert sentence in told
+    assert len(told.splitlines()) == 1
+
+
+def test_the_command_line_passes_parameters_on_and_tells_where_the_results_are(write_notebook, tmp_path, capfd):
+    metrics = '{"bits_per_dim": 2.10336, "standard_error": 0.0056, "dataset": "digits", "n_test": 297}'
+    path = write_notebook(f"open('run/metrics.json', 'w').write('{metrics}')\nprint('lr is', lr)")
+    run_dir = tmp_path / "run"
+    assert main(["run", "-p", "lr", "5e-2", "--notebook", str(path), "--run-dir", str(run_dir)]) == 0
+    told = capfd.readouterr().out.splitlines()
+    assert told == [
+        "lr is 0.05",
+        *(str(run_dir / name) for name in ("metrics.json", "notebook.html", "notebook.ipynb")),
+        "test bits/dim 2.1034 +- 0.0056 (digits, 297 test images)",
+    ]

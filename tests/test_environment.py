@@ -1,0 +1,57 @@
+"""Every route to an installation installs the same things: make, pip, conda, Binder and Colab."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+CORE = [Requirement(line) for line in PROJECT["dependencies"]]
+EXTRAS = [Requirement(line) for lines in PROJECT["optional-dependencies"].values() for line in lines]
+CONSTRAINTS = [
+    Requirement(line) for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")
+]
+# In the list of packages that Google publishes for Colab (googlecolab/backend-info), but for JupyterLab: Colab is the
+# page on which notebooks open there.
+COLAB_HAS = set("torch numpy matplotlib scikit-learn tqdm ipykernel ipywidgets nbconvert jupyterlab".split())
+
+
+def names(requirements):
+    return sorted(canonicalize_name(requirement.name) for requirement in requirements)
+
+
+def test_each_direct_dependency_has_one_constraint_and_each_constraint_is_one():
+    assert names(CONSTRAINTS) == names([*CORE, *EXTRAS])
+
+
+@pytest.mark.parametrize("constraint", CONSTRAINTS, ids=str)
+def test_constraints_are_exact_and_within_the_bounds_of_the_project(constraint):
+    (pin,) = constraint.specifier
+    assert pin.operator == "=="
+    assert Version(pin.version).local is None  # torch==2.13.0+cpu would shut out every other build
+    bounds = {canonicalize_name(r.name): r.specifier for r in [*CORE, *EXTRAS]}
+    assert pin.version in bounds[canonicalize_name(constraint.name)]
+
+
+def test_conda_and_make_install_the_same():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    python, pip, entries = environment
+    assert python == f"python={PROJECT['requires-python'].removeprefix('>=')}"  # the oldest version, the tested one
+    assert pip == "pip"
+    index, *shared = entries["pip"]
+    assert index.endswith("/whl/cpu")
+    assert f"pip install {' '.join(shared)}\n" in (ROOT / "Makefile").read_text()
+    assert shared == ["-c constraints.txt", "-e .[dev]"]
+
+
+def test_the_colab_cell_leaves_torch_alone_and_installs_what_colab_lacks():
+    (cell,) = re.findall(r"```python\n(REPOSITORY.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    package, others = (line.split()[2:] for line in cell.splitlines() if line.startswith("%pip install"))
+    assert "--no-deps" in package  # or pip would resolve torch
+    assert sorted(others) == sorted(set(names(CORE)) - COLAB_HAS)
