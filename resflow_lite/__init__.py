@@ -1,0 +1,26 @@
+"""resflow-lite: Residual Flows for Invertible Generative Modeling (Chen et al. 2019), to read and to run."""
+
+from .datasets.images import Images, image_names, load_images
+from .datasets.toy import toy_data, toy_names
+from .errors import DataError, InverseError, NotContractiveError, ResflowError, SettingsError
+from .estimators.linearization import AutogradLinearization, Linearization, linearize
+from .estimators.logdet import Exact, LogDetEstimate, PowerSeries, log_det
+from .estimators.series import Geometric, Poisson, Roulette, Truncated
+from .experiments.evaluation import Evaluation, evaluate
+from .experiments.settings import Experiment
+from .experiments.training import Run, fit, load_run
+from .layers.activations import Activation, LipSwish, Tanh
+from .layers.bijection import Bijection
+from .layers.branch import LipschitzBranch
+from .layers.chain import Chain
+from .layers.elementwise import ActNorm, Logit
+from .layers.lipschitz import LipschitzConv2d, LipschitzLinear, update_norms_
+from .layers.residual import ResidualBlock, invert
+from .layers.shape import Flatten, Squeeze
+from .models.dequantize import uniform_dequantize
+from .models.flow import Flow, bits_per_dim
+from .models.image import ImageModel, image_flow
+from .models.toy import toy_flow
+from .numerics.fixed_point import Solution
+
+__version__ = "0.1.0"

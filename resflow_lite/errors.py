@@ -1,0 +1,23 @@
+"""The errors that the package raises on purpose: each names the value, what was expected and what to do."""
+
+__all__ = ["ResflowError", "SettingsError", "DataError", "InverseError", "NotContractiveError"]
+
+
+class ResflowError(Exception):
+    """Base class of every error below."""
+
+
+class SettingsError(ResflowError, ValueError):
+    """A setting, an argument or a combination of them that cannot work."""
+
+
+class DataError(ResflowError):
+    """A data file is missing, damaged or not what its name promises."""
+
+
+class InverseError(ResflowError, ArithmeticError):
+    """A fixed-point solver did not reach its tolerance."""
+
+
+class NotContractiveError(ResflowError, ArithmeticError):
+    """A residual branch was seen to expand, so that its block need not be invertible."""

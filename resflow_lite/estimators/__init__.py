@@ -1,0 +1,1 @@
+"""Log-determinant estimators: what the paper is about. Nothing here knows of layers."""

@@ -1,0 +1,156 @@
+"""Estimators of log det(I + J), J = dg/dx, for one batch of samples.
+
+An estimator is an object with two verbs: `draw(x, generator)` makes everything random, and
+`estimate(linearization, draw)` is deterministic and differentiable. So a draw can be replayed: by a test, or by a memory
+mode that computes a thing twice instead of keeping it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ..errors import SettingsError
+from .linearization import Linearization, linearize, per_sample_dot
+from .probes import PROBES, draw_probes
+from .series import Roulette, SeriesWeights, Truncated
+
+__all__ = ["Estimator", "LogDetEstimate", "log_det", "PowerSeries", "SeriesDraw", "Exact"]
+
+
+@dataclass(frozen=True)
+class LogDetEstimate:
+    """value: (B,) nats.  output: g(x).  n_terms: terms of a series (0: none).  products: Jacobian products spent."""
+
+    value: Tensor
+    output: Tensor
+    n_terms: int
+    products: int
+
+
+class Estimator(Protocol):
+    """What `log_det` and `ResidualBlock` ask of an estimator."""
+
+    def draw(self, x: Tensor, generator: torch.Generator | None = None) -> Any:
+        """All the randomness of one estimate at x (None where there is none)."""
+
+    def estimate(self, g: Linearization, draw: Any) -> LogDetEstimate:
+        """The estimate for that draw, differentiable in x and in the parameters of g."""
+
+
+def log_det(
+    g: Callable[[Tensor], Tensor], x: Tensor, estimator: Estimator, generator: torch.Generator | None = None
+) -> LogDetEstimate:
+    """Estimate log det(I + dg/dx) in nats for every sample of x.
+
+    g: any callable (B, ...) -> (B, ...) that treats samples independently.  x: (B, ...).
+    generator: a CPU torch.Generator; None draws from torch's default one.
+    The value is differentiable in x and in the parameters of g (backpropagation through the series).
+    Raises SettingsError where g changes the shape or the estimator refuses the size. Source: paper, eq. 1-6.
+    """
+    return estimator.estimate(linearize(g, x), estimator.draw(x, generator))
+
+
+@dataclass(frozen=True)
+class SeriesDraw:
+    """weights: c_1 ... c_n.  probes: (n_probes, B, ...)."""
+
+    weights: SeriesWeights
+    probes: Tensor
+
+
+@dataclass(frozen=True)
+class PowerSeries:
+    """log det(I + J) = sum_k (-1)^(k+1) tr(J^k) / k, with Hutchinson's traces and the weights of `terms`:
+
+        value = mean over probes v of  sum_{k <= n} c_k (-1)^(k+1) / k  v^T J^k v
+
+    Converges for spectral radius rho(J) < 1. Unbiased with Roulette, biased with Truncated. Source: paper, eq. 3-6.
+    """
+
+    terms: Truncated | Roulette = Roulette()
+    probe: str = "rademacher"
+    n_probes: int = 1
+
+    def __post_init__(self) -> None:
+        if not callable(getattr(self.terms, "draw", None)):
+            raise SettingsError(f"PowerSeries(terms={self.terms!r}): expected Truncated(...) or Roulette(...)")
+        if self.probe not in PROBES:
+            raise SettingsError(f"PowerSeries(probe={self.probe!r}): expected one of {PROBES}")
+        if not isinstance(self.n_probes, int) or self.n_probes < 1:
+            raise SettingsError(f"PowerSeries(n_probes={self.n_probes!r}): n_probes must be an integer, 1 or more")
+
+    def draw(self, x: Tensor, generator: torch.Generator | None = None) -> SeriesDraw:
+        weights = self.terms.draw(len(x), generator)
+        return SeriesDraw(weights, draw_probes(self.probe, self.n_probes, x, generator))
+
+    def estimate(self, g: Linearization, draw: SeriesDraw) -> LogDetEstimate:
+        # 0 * sum keeps an estimate without terms connected to the graph of g
+        value = 0 * g.output.flatten(1).sum(1)
+        for v in draw.probes:
+            w = v
+            for k, weight in enumerate(draw.weights.weights, 1):
+                w = g.vjp(w)
+                value = value + _on(weight, v) * ((-1) ** (k + 1) / k) * per_sample_dot(w, v)
+        n = len(draw.weights)
+        return LogDetEstimate(value / self.n_probes, g.output, n, n * self.n_probes)
+
+    @torch.no_grad()
+    def neumann(self, g: Linearization, draw: SeriesDraw) -> tuple[LogDetEstimate, Tensor]:
+        """The value without a graph, and u of shape (n_probes, B, ...) such that its gradient is that of <u, J v>.
+
+        The gradient of term k of the series is (-1)^(k-1) tr(J^(k-1) dJ), hence with the same draw
+            d value = mean over probes of u^T dJ v,    u = sum_k (-1)^(k-1) c_k (J^T)^(k-1) v,
+        an estimate of tr((I + J)^-1 dJ) with no graph through the series. The inner products v^T J^k v that pass on the
+        way give the value itself. Source: paper, sec. 3.2, eq. 8 (its code returns <u, J v>, which is not the value).
+        """
+        estimates, pulled = [], []
+        for v in draw.probes:
+            w, u, value = v, torch.zeros_like(v), v.new_zeros(len(v))
+            for k, weight in enumerate(draw.weights.weights, 1):
+                weight = _on(weight, v)
+                u = u + (-1) ** (k - 1) * _per_sample(weight, w) * w
+                w = g.vjp(w)
+                value = value + weight * ((-1) ** (k + 1) / k) * per_sample_dot(w, v)
+            estimates.append(value)
+            pulled.append(u / self.n_probes)
+        n = len(draw.weights)
+        value = torch.stack(estimates).mean(0)
+        # the last product, <u, J v>, is spent by whoever differentiates
+        return LogDetEstimate(value, g.output, n, (n + 1) * self.n_probes), torch.stack(pulled)
+
+
+def _on(weight: float | Tensor, like: Tensor) -> float | Tensor:
+    """A per-sample weight moved to the device and the dtype of the computation."""
+    return weight.to(like.device, like.dtype, non_blocking=True) if isinstance(weight, Tensor) else weight
+
+
+def _per_sample(weight: float | Tensor, like: Tensor) -> float | Tensor:
+    return weight.view(-1, *[1] * (like.dim() - 1)) if isinstance(weight, Tensor) else weight
+
+
+@dataclass(frozen=True)
+class Exact:
+    """log |det(I + J)| from the dense Jacobian, D products and O(D^3) work: the reference for everything else.
+
+    Raises SettingsError for more than 4096 dimensions: the Jacobian alone would take gigabytes.
+    """
+
+    def draw(self, x: Tensor, generator: torch.Generator | None = None) -> None:
+        size = x[0].numel()
+        if size > 4096:
+            raise SettingsError(f"Exact() at {size} dimensions: refuses more than 4096; use PowerSeries or Krylov")
+
+    def estimate(self, g: Linearization, draw: None = None) -> LogDetEstimate:
+        jacobian = dense_jacobian(g)
+        identity = torch.eye(jacobian.shape[1], dtype=jacobian.dtype, device=jacobian.device)
+        return LogDetEstimate(torch.linalg.slogdet(identity + jacobian)[1], g.output, 0, jacobian.shape[1])
+
+
+def dense_jacobian(g: Linearization) -> Tensor:
+    """(B, D, D) the Jacobian, one row per product: row i of J is J^T e_i."""
+    basis = torch.eye(g.output[0].numel(), dtype=g.output.dtype, device=g.output.device)
+    rows = [g.vjp(e.expand(len(g.output), -1).reshape(g.output.shape)).flatten(1) for e in basis]
+    return torch.stack(rows, 1)

@@ -1,0 +1,141 @@
+"""How many terms of a power series to compute, and with what weights.
+
+An infinite series sum_k s_k is replaced by the finite random one sum_{k <= n} c_k s_k. With E[c_k] = 1 for every k the
+estimate is unbiased (Russian roulette, Kahn 1955); with a fixed n it is biased (truncation).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..errors import SettingsError
+
+__all__ = ["Law", "Geometric", "Poisson", "SeriesWeights", "Truncated", "Roulette"]
+
+
+class Law(Protocol):
+    """The law of N, the number of terms after the exact ones; support 0, 1, 2, ..."""
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """n draws on the CPU, int64, (n,)."""
+
+    def survival(self, k: int) -> float:
+        """P(N >= k); survival(0) = 1."""
+
+
+@dataclass(frozen=True)
+class Geometric:
+    """P(N >= k) = (1 - p)^k, so that P(N = 0) = p and E[N] = (1 - p) / p.
+
+    The estimate's second moment is finite only where rho(J)^2 < 1 - p (design of the tail: see Roulette).
+    Source: the paper's text uses p = 0.5 (sec. 3.1).
+    """
+
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.p < 1:
+            raise SettingsError(f"Geometric(p={self.p!r}): p must lie strictly between 0 and 1")
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        # 1 - U lies in (0, 1], so that the logarithm is finite
+        uniform = 1 - torch.rand(n, dtype=torch.float64, generator=generator)
+        return (uniform.log() / math.log1p(-self.p)).floor().long()
+
+    def survival(self, k: int) -> float:
+        return (1 - self.p) ** k
+
+
+@dataclass(frozen=True)
+class Poisson:
+    """P(N >= k) = 1 - exp(-rate) sum_{j < k} rate^j / j!, E[N] = rate.
+
+    The tail is thinner than any geometric one, so the second moment is infinite whenever J is not nilpotent.
+    Source: default of the paper's public code for images, with rate 2.
+    """
+
+    rate: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rate < math.inf:
+            raise SettingsError(f"Poisson(rate={self.rate!r}): rate must be positive and finite")
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        return torch.poisson(torch.full((n,), self.rate, dtype=torch.float64), generator=generator).long()
+
+    def survival(self, k: int) -> float:
+        """The upper tail summed from its own first term: no cancellation, relative error near 1e-15 for every k."""
+        if k <= 0:
+            return 1.0
+        term = math.exp(k * math.log(self.rate) - self.rate - math.lgamma(k + 1))
+        total, j = 0.0, k
+        while term > 1e-17 * total:
+            total += term
+            j += 1
+            term *= self.rate / j
+        return min(total, 1.0)
+
+
+@dataclass(frozen=True)
+class SeriesWeights:
+    """The weights c_1, ..., c_n of one draw.
+
+    weights: one entry per computed term, a float for the whole batch or a (B,) CPU tensor, one per sample.
+    """
+
+    weights: tuple[float | Tensor, ...]
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+
+@dataclass(frozen=True)
+class Truncated:
+    """c_k = 1 for k <= n_terms, 0 after: the biased estimator of i-ResNets (Behrmann et al. 2019, sec. 3.2)."""
+
+    n_terms: int = 5
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.n_terms, int) or self.n_terms < 0:
+            raise SettingsError(f"Truncated(n_terms={self.n_terms!r}): n_terms must be an integer, 0 or more")
+
+    def draw(self, batch: int, generator: torch.Generator | None = None) -> SeriesWeights:
+        return SeriesWeights((1.0,) * self.n_terms)
+
+
+@dataclass(frozen=True)
+class Roulette:
+    """Always n_exact terms, then N ~ law more.
+
+    c_k = 1 for k <= n_exact and 1{N >= k - n_exact} / P(N >= k - n_exact) after, so that E[c_k] = 1 for every k.
+    The support of N starts at 0: n_exact means the same for every law. With n_exact = 0 and N = 0 the estimate is 0.
+
+    The second moment is finite only if sum_k a_k^2 / P(N >= k - n_exact) is, with a_k = rho^k / k for values and rho^k
+    for gradients, rho the spectral radius of J.
+
+    per_sample: one N for every sample of the batch (run to the largest, weight 0 past one's own) in place of one N for
+    the batch. Source: paper, sec. 3.1 and eq. 6; its code draws one N per block.
+    """
+
+    law: Law = Geometric(0.5)
+    n_exact: int = 2
+    per_sample: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.n_exact, int) or self.n_exact < 0:
+            raise SettingsError(f"Roulette(n_exact={self.n_exact!r}): n_exact must be an integer, 0 or more")
+        for verb in ("sample", "survival"):
+            if not callable(getattr(self.law, verb, None)):
+                raise SettingsError(f"Roulette(law={self.law!r}): a law offers sample(n, generator) and survival(k)")
+
+    def draw(self, batch: int, generator: torch.Generator | None = None) -> SeriesWeights:
+        n = self.law.sample(batch if self.per_sample else 1, generator)
+        exact = (1.0,) * self.n_exact
+        random = []
+        for k in range(1, int(n.max()) + 1):
+            weight = 1 / self.law.survival(k)
+            random.append(weight * (n >= k).double() if self.per_sample else weight)
+        return SeriesWeights(exact + tuple(random))

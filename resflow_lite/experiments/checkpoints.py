@@ -1,0 +1,40 @@
+"""Saving and loading a trained flow: safetensors, no pickles."""
+
+import json
+import os
+from pathlib import Path
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from ..datasets.images import load_images
+from ..errors import DataError
+from ..models.flow import Flow
+from .settings import Experiment
+
+__all__ = ["save_flow", "load_flow"]
+
+
+def save_flow(path: Path, flow: Flow, experiment: Experiment) -> None:
+    """Write weights and settings to one file, atomically: the file is whole or not there."""
+    metadata = {"experiment": json.dumps(experiment.as_dict())}
+    tensors = {name: t.detach().cpu().contiguous() for name, t in flow.state_dict().items()}
+    unfinished = path.with_suffix(".unfinished")
+    save_file(tensors, unfinished, metadata)
+    os.replace(unfinished, path)
+
+
+def load_flow(path: Path) -> tuple[Flow, Experiment]:
+    """The flow in evaluation mode and the experiment that made it. Raises DataError for a missing or damaged file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            experiment = Experiment.from_parameters(json.loads(file.metadata()["experiment"]))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except Exception as error:
+        raise DataError(
+            f"{path} is not a readable flow checkpoint ({error}): train it again, or fetch it again"
+        ) from error
+    shape = tuple(load_images(experiment.dataset).images.shape[1:])
+    flow = experiment.build(shape)
+    flow.load_state_dict(tensors)
+    return flow.eval(), experiment

@@ -1,0 +1,71 @@
+"""Bijections that act on every entry by itself."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from ..errors import SettingsError
+from .bijection import Bijection
+
+__all__ = ["ActNorm", "Logit"]
+
+
+class ActNorm(Bijection):
+    """y = (x + shift) exp(log_scale), one pair per channel (axis 1).
+
+    log det = (positions per channel) * sum of log_scale, the same for every sample. `initialize_` sets mean 0 and
+    variance 1 per channel. Source: Kingma and Dhariwal 2018, sec. 3.1.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(channels))
+        self.log_scale = nn.Parameter(torch.zeros(channels))
+
+    def _per_channel(self, t: Tensor, like: Tensor) -> Tensor:
+        return t.view(1, -1, *[1] * (like.dim() - 2))
+
+    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        positions = x[0, 0].numel()
+        return self.transform(x), (positions * self.log_scale.sum()).expand(len(x))
+
+    def transform(self, x: Tensor) -> Tensor:
+        return (x + self._per_channel(self.shift, x)) * self._per_channel(self.log_scale, x).exp()
+
+    def inverse(self, y: Tensor) -> Tensor:
+        return y * self._per_channel(-self.log_scale, y).exp() - self._per_channel(self.shift, y)
+
+    @torch.no_grad()
+    def initialize_(self, x: Tensor) -> None:
+        per_channel = x.transpose(0, 1).flatten(1)
+        self.shift.copy_(-per_channel.mean(1))
+        self.log_scale.copy_(-0.5 * per_channel.var(1, unbiased=False).clamp_min(1e-6).log())
+
+
+class Logit(Bijection):
+    """y = log(s / (1 - s)) with s = alpha + (1 - 2 alpha) x: the open unit interval to the real line.
+
+    log det = sum over entries of log(1 - 2 alpha) - log s - log(1 - s). alpha keeps s away from 0 and 1.
+    Source: Dinh et al. 2017, sec. 4.1.
+    """
+
+    def __init__(self, alpha: float) -> None:
+        super().__init__()
+        if not 0 < alpha < 0.5:
+            raise SettingsError(f"Logit(alpha={alpha!r}): alpha must lie strictly between 0 and 0.5")
+        self.alpha = alpha
+
+    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        y = self.transform(x)
+        # log s = -softplus(-y) and log(1 - s) = -softplus(y): no cancellation at either end
+        terms = softplus(y) + softplus(-y) + math.log1p(-2 * self.alpha)
+        return y, terms.flatten(1).sum(1)
+
+    def transform(self, x: Tensor) -> Tensor:
+        s = self.alpha + (1 - 2 * self.alpha) * x
+        return s.log() - (-s).log1p()
+
+    def inverse(self, y: Tensor) -> Tensor:
+        return (y.sigmoid() - self.alpha) / (1 - 2 * self.alpha)

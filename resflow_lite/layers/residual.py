@@ -1,0 +1,128 @@
+"""The residual block x + g(x): forward, log-determinant, inverse."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InverseError, NotContractiveError, SettingsError
+from ..estimators.linearization import linearize
+from ..estimators.logdet import Estimator, PowerSeries
+from ..estimators.series import Geometric, Roulette
+from ..numerics.fixed_point import Solution, anderson, banach
+from .bijection import Bijection
+from .memory import GRADIENTS, MEMORY, residual_step
+
+__all__ = ["ResidualBlock", "invert"]
+
+TRAIN = PowerSeries(Roulette(Geometric(0.5), n_exact=2))
+EVALUATE = PowerSeries(Roulette(Geometric(0.5), n_exact=20))
+SOLVERS = {"anderson": anderson, "banach": banach}
+
+
+class ResidualBlock(Bijection):
+    """f(x) = x + g(x) with Lip(g) < 1, log |det df/dx| = log det(I + J) estimated without bias.
+
+    branch: g, a LipschitzBranch (hand-written products) or any nn.Module (autograd), same results.
+    train_estimator, eval_estimator: used in training mode and in evaluation mode.
+    gradient: "neumann" (no graph through the series) or "series" (backpropagation through every term).
+    memory: "recompute", "backward_in_forward" or "store"; see memory.py. All give the same gradient.
+    Raises SettingsError for unknown modes. Source: paper, sec. 2 and 3; Behrmann et al. 2019.
+    """
+
+    def __init__(
+        self,
+        branch: nn.Module,
+        train_estimator: Estimator = TRAIN,
+        eval_estimator: Estimator = EVALUATE,
+        gradient: str = "neumann",
+        memory: str = "recompute",
+    ) -> None:
+        super().__init__()
+        for name, value, known in (("gradient", gradient, GRADIENTS), ("memory", memory, MEMORY)):
+            if value not in known:
+                raise SettingsError(f"ResidualBlock({name}={value!r}): expected one of {known}")
+        self.branch = branch
+        self.train_estimator, self.eval_estimator = train_estimator, eval_estimator
+        self.gradient, self.memory = gradient, memory
+
+    @property
+    def estimator(self) -> Estimator:
+        """The one in use now."""
+        return self.train_estimator if self.training else self.eval_estimator
+
+    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        draw = self.estimator.draw(x, generator)
+        if not torch.is_grad_enabled():
+            estimate = self.estimator.estimate(linearize(self.branch, x), draw)
+            return x + estimate.output.detach(), estimate.value.detach()
+        output, value = residual_step(self.branch, x, self.estimator, draw, self.gradient, self.memory)
+        return x + output, value
+
+    def transform(self, x: Tensor) -> Tensor:
+        return x + self.branch(x)
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """The x with x + g(x) = y. Raises InverseError or NotContractiveError (see invert) where none is found."""
+        solution = invert(self, y)
+        if not bool(solution.converged.all()):
+            self._explain(y, solution)
+        return solution.x
+
+    def _explain(self, y: Tensor, solution: Solution) -> None:
+        failed = int((~solution.converged).sum())
+        ratio = expansion(self.branch, y)
+        if ratio > 1:
+            raise NotContractiveError(
+                f"the residual branch expands a distance by {ratio:.3f} near the iterates, so x + g(x) need not be "
+                f"invertible ({failed} of {len(y)} samples not solved): lower coeff, or run update_norms_(model)"
+            )
+        raise InverseError(
+            f"{failed} of {len(y)} samples not solved after {solution.iterations} evaluations of g; largest RMS residual "
+            f"{float(solution.residual.max()):.2e}. Raise max_iter or tol in invert(), or compute in float64"
+        )
+
+
+@torch.no_grad()
+def invert(
+    block: ResidualBlock,
+    y: Tensor,
+    solver: str = "anderson",
+    tol: float | None = None,
+    max_iter: int = 1000,
+    lipschitz: float | None = None,
+) -> Solution:
+    """Solve x = y - g(x) for every sample.
+
+    tol: bound on the RMS residual; default 10 machine epsilons of the dtype, times the RMS size of y where that is
+    larger than 1. Non-convergence is reported in `Solution.converged`; ResidualBlock.inverse makes it an error.
+    lipschitz: a certified Lip(g) < 1, for the error bound residual / (1 - lipschitz).
+    """
+    if solver not in SOLVERS:
+        raise SettingsError(f"invert(solver={solver!r}): expected one of {tuple(SOLVERS)}")
+    if tol is None:
+        tol = 10 * torch.finfo(y.dtype).eps * max(1.0, float(y.pow(2).mean().sqrt()))
+    g = frozen(block.branch, y)
+    return SOLVERS[solver](lambda x: y - g(x), y, tol, max_iter, lipschitz)
+
+
+def frozen(branch: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:
+    """g with its weights normalised once, for many evaluations."""
+    if not hasattr(branch, "tensors"):
+        return branch
+    tensors = branch.tensors(x)
+    return lambda z: branch.value(z, tensors)
+
+
+@torch.no_grad()
+def expansion(branch: nn.Module, x: Tensor) -> float:
+    """The largest |g(a) - g(b)| / |a - b| seen along a few steps of the iteration: a lower bound of Lip(g)."""
+    a, ratio = x, 0.0
+    b = x - branch(x)
+    for _ in range(20):
+        next_b = x - branch(b)
+        step, image = (b - a).flatten(1).norm(dim=1), (next_b - b).flatten(1).norm(dim=1)
+        seen = image / step.clamp_min(torch.finfo(x.dtype).tiny)
+        ratio = max(ratio, float(seen.nan_to_num(0, 0, 0).max()))
+        a, b = b, next_b
+    return ratio

@@ -1,0 +1,47 @@
+"""Residual flows of the plane."""
+
+from itertools import pairwise
+
+from ..estimators.logdet import Estimator
+from ..layers.activations import Activation, make_activation
+from ..layers.branch import LipschitzBranch
+from ..layers.chain import Chain
+from ..layers.elementwise import ActNorm
+from ..layers.lipschitz import LipschitzLinear
+from ..layers.residual import EVALUATE, TRAIN, ResidualBlock
+from .flow import Flow
+
+__all__ = ["toy_flow", "dense_branch"]
+
+
+def dense_branch(
+    widths: tuple[int, ...], activation: str | type[Activation], coeff: float, preactivation: bool = False
+) -> LipschitzBranch:
+    """Linear layers widths[0] -> widths[1] -> ... with activations between, and one before the first if asked."""
+    steps = [make_activation(activation)] if preactivation else []
+    for i, (n_in, n_out) in enumerate(pairwise(widths)):
+        if i:
+            steps.append(make_activation(activation))
+        steps.append(LipschitzLinear(n_in, n_out, coeff))
+    return LipschitzBranch(steps)
+
+
+def toy_flow(
+    n_blocks: int = 8,
+    hidden: tuple[int, ...] = (64, 64),
+    activation: str | type[Activation] = "lipswish",
+    coeff: float = 0.9,
+    train_estimator: Estimator = TRAIN,
+    eval_estimator: Estimator = EVALUATE,
+    gradient: str = "neumann",
+    memory: str = "recompute",
+) -> Flow:
+    """Residual flow on R^2: n_blocks blocks 2 - hidden - 2, an ActNorm before the first and after each.
+
+    Example: flow = toy_flow(); flow.initialize_(x); loss = -flow.log_prob(x).mean()
+    """
+    layers = [ActNorm(2)]
+    for _ in range(n_blocks):
+        branch = dense_branch((2, *hidden, 2), activation, coeff)
+        layers += [ResidualBlock(branch, train_estimator, eval_estimator, gradient, memory), ActNorm(2)]
+    return Flow(Chain(layers), (2,), (2,))
