@@ -48,7 +48,7 @@ class AutogradLinearization(Linearization):
             self.output = g(self.x)
         if self.output.shape != x.shape:
             raise SettingsError(
-                f"g maps {tuple(x.shape)} to {tuple(self.output.shape)}: a log-determinant of I + dg/dx needs equal shapes"
+                f"g maps {tuple(x.shape)} to {tuple(self.output.shape)}: log det(I + dg/dx) needs equal shapes"
             )
         self.constant = not self.output.requires_grad
 

@@ -1,8 +1,8 @@
 """Estimators of log det(I + J), J = dg/dx, for one batch of samples.
 
 An estimator is an object with two verbs: `draw(x, generator)` makes everything random, and
-`estimate(linearization, draw)` is deterministic and differentiable. So a draw can be replayed: by a test, or by a memory
-mode that computes a thing twice instead of keeping it.
+`estimate(linearization, draw)` is deterministic and differentiable. So a draw can be replayed: by a test, or by a
+memory mode that computes a thing twice instead of keeping it.
 """
 
 from collections.abc import Callable
