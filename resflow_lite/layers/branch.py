@@ -106,7 +106,7 @@ class BranchLinearization(Linearization):
 
         Tangents first: z'_i = (J v up to step i). Then one sweep back with two cotangents per step, y_bar of the value
         and p of the tangent. An affine step gives z_bar = W^T y_bar, q = W^T p and dW = y_bar z^T + p z'^T; an
-        activation gives q = D p and z_bar = D y_bar + a''(z) z' p: the curvature is where the log-determinant's gradient
+        activation gives q = D p and z_bar = D y_bar + a''(z) z' p: through the curvature the log-determinant's gradient
         enters the value's.
         """
         tangents: list[Tensor | None] = []
