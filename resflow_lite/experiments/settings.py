@@ -45,7 +45,7 @@ class Experiment:
 
     dataset: a name that load_images knows.  profile: "smoke" (seconds) or "laptop" (minutes on two cores).
     blocks, width, n_dense, dense_width: of the model (ImageModel).  train_estimator: a name in ESTIMATORS or an
-    estimator object.  lr: of Adam, after `warm_up` steps of linear rise; it falls linearly to 0 over the last `cool_down`
+    estimator object.  lr: of Adam, after `warm_up` steps of linear rise; it falls to 0 over the last `cool_down`
     fraction of the steps.  ema: decay of the averaged weights that are evaluated.  evaluations: passes over the test
     images, each with fresh dequantisation noise and estimator draws.
 
