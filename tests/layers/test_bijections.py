@@ -1,0 +1,84 @@
+"""Every bijection: inverse, and log-determinant against the exact Jacobian."""
+
+import pytest
+import torch
+
+import resflow_lite as rf
+from resflow_lite.checks import check_bijection
+
+
+def exact_blocks(module):
+    for block in module.modules():
+        if isinstance(block, rf.ResidualBlock):
+            block.train_estimator = block.eval_estimator = rf.Exact()
+
+
+def test_actnorm():
+    layer = rf.ActNorm(3)
+    x = 2 + 3 * torch.randn(50, 3, 4, 4)
+    layer.initialize_(x)
+    y = layer.transform(x)
+    assert torch.allclose(y.mean((0, 2, 3)), torch.zeros(3), atol=1e-12)
+    assert torch.allclose(y.var((0, 2, 3), unbiased=False), torch.ones(3), atol=1e-12)
+    check_bijection(layer, x[:4])
+    flat = rf.ActNorm(5)
+    flat.initialize_(torch.randn(20, 5) * 4)
+    check_bijection(flat, torch.randn(4, 5))
+
+
+@pytest.mark.parametrize("alpha", [1e-6, 0.05])
+def test_logit(alpha):
+    check_bijection(rf.Logit(alpha), torch.rand(4, 1, 3, 3))
+
+
+def test_logit_is_finite_at_both_ends_of_the_unit_interval():
+    y, log_det = rf.Logit(1e-6)(torch.tensor([[[[0.0, 1.0]]]]))
+    assert torch.isfinite(y).all() and torch.isfinite(log_det).all()
+
+
+def test_squeeze_and_flatten():
+    x = torch.randn(2, 3, 4, 6)
+    check_bijection(rf.Squeeze(), x)
+    check_bijection(rf.Flatten((3, 4, 6)), x)
+    with pytest.raises(rf.SettingsError, match="even height"):
+        rf.Squeeze()(torch.randn(1, 1, 3, 4))
+
+
+@pytest.mark.parametrize("preactivation", [False, True])
+def test_residual_blocks(strong_dense, strong_conv, preactivation):
+    for branch, x in (
+        (strong_dense(coeff=0.9, preactivation=preactivation), torch.randn(4, 4)),
+        (strong_conv(2, coeff=0.9, preactivation=preactivation), torch.randn(4, 2, 4, 4)),
+    ):
+        check_bijection(rf.ResidualBlock(branch, rf.Exact(), rf.Exact()), x, tol=1e-9)
+
+
+def test_toy_and_image_flows():
+    flow = rf.toy_flow(n_blocks=3, hidden=(8, 8))
+    x = rf.toy_data("moons", 50).double()
+    flow.initialize_(x)
+    exact_blocks(flow)
+    check_bijection(flow.bijection, x[:5], tol=1e-8)
+    flow = rf.image_flow(rf.ImageModel((1, 4, 4), blocks=(2, 2), width=6, n_dense=1, dense_width=8))
+    x = torch.rand(20, 1, 4, 4)
+    flow.initialize_(x)
+    exact_blocks(flow)
+    check_bijection(flow.bijection, x[:5], tol=1e-8)
+
+
+def test_an_inverse_that_does_not_exist_is_an_error_with_advice():
+    class Expanding(torch.nn.Module):
+        def forward(self, x):
+            return 3 * x
+
+    block = rf.ResidualBlock(Expanding())
+    with pytest.raises(rf.NotContractiveError, match="3.0.*coeff"):
+        block.inverse(torch.ones(2, 3))
+
+
+def test_an_inverse_that_runs_out_of_iterations_is_an_error():
+    block = rf.ResidualBlock(torch.nn.Tanh())
+    solution = rf.invert(block, torch.randn(3, 2), "banach", max_iter=2)
+    assert not solution.converged.any() and solution.iterations == 2
+    with pytest.raises(rf.SettingsError, match="banach"):
+        rf.invert(block, torch.randn(3, 2), "newton")

@@ -1,0 +1,129 @@
+"""Gradient and memory modes: against each other for the same draw, and against the exact gradient on average.
+
+Losses weight every sample's log-determinant differently: code that takes one weight for all samples fails here.
+"""
+
+import itertools
+
+import pytest
+import torch
+
+import resflow_lite as rf
+from resflow_lite.checks import z_score
+
+MEMORY = ("store", "backward_in_forward", "recompute")
+
+
+@pytest.fixture(params=["dense", "dense-pre", "conv", "conv-pre"])
+def branch_and_input(request, strong_dense, strong_conv):
+    kind, _, pre = request.param.partition("-")
+    if kind == "dense":
+        return strong_dense(preactivation=bool(pre)), 0.3 * torch.randn(5, 4)
+    return strong_conv(channels=2, preactivation=bool(pre)), 0.3 * torch.randn(5, 2, 4, 4)
+
+
+def gradients(branch, module, x, estimator, mode, weights):
+    """(y, log_det, gradient in x, gradients of all parameters) of a loss with one weight per sample."""
+    gradient, memory = mode
+    block = rf.ResidualBlock(module, estimator, estimator, gradient, memory)
+    x = x.clone().requires_grad_()
+    y, log_det = block(x, torch.Generator().manual_seed(3))
+    loss = (weights * log_det).sum() + (torch.linspace(-1, 1, y.numel()).view(y.shape) * y).sum()
+    tensors = [x, *branch.parameters()]
+    return [y.detach(), log_det.detach(), *torch.autograd.grad(loss, tensors)]
+
+
+def largest_difference(a, b):
+    return max(float((p - q).abs().max() / (1e-9 + q.abs().max())) for p, q in zip(a, b))
+
+
+ESTIMATORS = {
+    "batch": rf.PowerSeries(rf.Roulette(rf.Geometric(0.5), 2)),
+    "per-sample": rf.PowerSeries(rf.Roulette(rf.Poisson(2.0), 1, per_sample=True), probe="gaussian", n_probes=2),
+    "truncated": rf.PowerSeries(rf.Truncated(4)),
+}
+
+
+@pytest.mark.parametrize("equal_weights", [True, False])
+@pytest.mark.parametrize("gradient", ["series", "neumann"])
+@pytest.mark.parametrize("estimator", ESTIMATORS.values(), ids=ESTIMATORS)
+def test_all_memory_modes_and_both_paths_give_the_same_gradient(
+    branch_and_input, estimator, gradient, equal_weights, as_plain_module
+):
+    branch, x = branch_and_input
+    branch(x)  # sizes the singular vectors
+    weights = torch.full((5,), 0.7) if equal_weights else torch.randn(5)
+    modules = (branch, as_plain_module(branch))
+    results = [
+        gradients(branch, module, x, estimator, (gradient, memory), weights)
+        for module, memory in itertools.product(modules, MEMORY)
+    ]
+    for other in results[1:]:
+        assert largest_difference(other, results[0]) < 1e-10
+
+
+@pytest.mark.parametrize("memory", MEMORY)
+@pytest.mark.parametrize("plain", [False, True])
+def test_the_gradient_is_exact_in_expectation(strong_dense, spectral_radius, as_plain_module, memory, plain):
+    """Neumann gradients averaged over draws against the gradient of the exact log-determinant, weights random."""
+    branch = strong_dense()
+    x, weights = 0.2 * torch.randn(4, 4), torch.randn(4)
+    assert spectral_radius(branch, x) > 0.8
+    module = as_plain_module(branch) if plain else branch
+    estimator = rf.PowerSeries(rf.Roulette(rf.Geometric(0.15), n_exact=2))
+    exact = gradients(branch, branch, x, rf.Exact(), ("series", "store"), weights)
+    block = rf.ResidualBlock(module, estimator, estimator, "neumann", memory)
+    generator, draws = torch.Generator().manual_seed(0), []
+    repeated, many = x.repeat(50, 1), weights.repeat(50)
+    for _ in range(40):
+        y, log_det = block(repeated, generator)
+        loss = (many * log_det).sum() / 50 + (torch.linspace(-1, 1, x.numel()).view(x.shape) * y[:4]).sum()
+        draws.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(branch.parameters()))]))
+    expected = torch.cat([g.flatten() for g in exact[3:]])
+    z = z_score(torch.stack(draws), expected)
+    assert z[torch.isfinite(z)].abs().max() < 5
+
+
+@pytest.mark.parametrize("kind", ["dense", "conv"])
+@pytest.mark.parametrize("gradient", ["series", "neumann"])
+@pytest.mark.parametrize("training", [True, False])
+def test_the_returned_value_is_the_log_determinant(
+    strong_dense, strong_conv, spectral_radius, kind, gradient, training
+):
+    """In both gradient modes, so a training curve is real; Neumann code may return tr(J (I + J)^-1) instead."""
+    branch = strong_dense() if kind == "dense" else strong_conv()
+    x = torch.zeros(1, 4) if kind == "dense" else torch.zeros(1, 1, 4, 4)
+    branch(x)
+    assert spectral_radius(branch, x) > 0.8
+    truth = rf.log_det(branch, x, rf.Exact()).value
+    estimator = rf.PowerSeries(rf.Roulette(rf.Geometric(0.1), n_exact=2, per_sample=True))
+    block = rf.ResidualBlock(branch, estimator, estimator, gradient).train(training)
+    _, value = block(x.expand(4000, *x.shape[1:]).clone(), torch.Generator().manual_seed(1))
+    assert abs(z_score(value.detach(), truth)) < 4
+    with torch.no_grad():
+        _, same = block(x.expand(4000, *x.shape[1:]).clone(), torch.Generator().manual_seed(1))
+    assert torch.allclose(same, value.detach())
+
+
+def test_a_users_estimator_works_in_every_memory_mode(strong_dense):
+    """Two verbs are the whole contract."""
+    from resflow_lite.estimators.linearization import per_sample_dot
+
+    class FirstTerm:
+        def draw(self, x, generator=None):
+            return torch.randn(x.shape, generator=generator)
+
+        def estimate(self, g, v):
+            return rf.LogDetEstimate(per_sample_dot(v, g.vjp(v)), g.output, 1, 1)
+
+    branch, x, weights = strong_dense(), torch.randn(5, 4), torch.randn(5)
+    results = [gradients(branch, branch, x, FirstTerm(), ("neumann", memory), weights) for memory in MEMORY]
+    for other in results[1:]:
+        assert largest_difference(other, results[0]) < 1e-12
+
+
+def test_unknown_modes_are_refused():
+    with pytest.raises(rf.SettingsError, match="gradient='exact'.*neumann"):
+        rf.ResidualBlock(torch.nn.Identity(), gradient="exact")
+    with pytest.raises(rf.SettingsError, match="memory='none'.*recompute"):
+        rf.ResidualBlock(torch.nn.Identity(), memory="none")
