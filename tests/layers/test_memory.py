@@ -90,7 +90,7 @@ def test_the_gradient_is_exact_in_expectation(strong_dense, spectral_radius, as_
 def test_the_returned_value_is_the_log_determinant(
     strong_dense, strong_conv, spectral_radius, kind, gradient, training
 ):
-    """In both gradient modes, so a training curve is real; Neumann code may return tr(J (I + J)^-1) instead."""
+    """In both gradient modes, so training curves are real; Neumann code may return tr(J (I + J)^-1) instead."""
     branch = strong_dense() if kind == "dense" else strong_conv()
     x = torch.zeros(1, 4) if kind == "dense" else torch.zeros(1, 1, 4, 4)
     branch(x)

@@ -1,0 +1,125 @@
+"""From settings to a ledger entry, in seconds."""
+
+import json
+
+import pytest
+import torch
+
+import resflow_lite as rf
+from resflow_lite.experiments.checkpoints import load_flow
+from resflow_lite.experiments.ledger import validate_entry
+
+WRONG = [
+    ({"lr": "banana"}, "lr = 'banana'"),
+    ({"lr": -1.0}, "lr = -1.0"),
+    ({"lr": float("nan")}, "lr = nan"),
+    ({"lr": True}, "lr = True"),
+    ({"learning_rate": 1}, "unknown parameter 'learning_rate'"),
+    ({"stepz": 5}, "did you mean 'steps'"),
+    ({"steps": 2.5}, "steps = 2.5"),
+    ({"steps": 0}, "steps = 0"),
+    ({"seed": -1}, "seed = -1"),
+    ({"blocks": [4, 0]}, "blocks = "),
+    ({"blocks": "4-4"}, "blocks = '4-4'"),
+    ({"dataset": "imagenet"}, "dataset = 'imagenet'.*digits"),
+    ({"profile": "huge"}, "profile = 'huge'.*laptop"),
+    ({"train_estimator": "magic"}, "train_estimator = 'magic'.*roulette"),
+    ({"ema": 1.0}, "ema = 1.0"),
+    ({"cool_down": 2}, "cool_down = 2"),
+]
+
+
+@pytest.mark.parametrize(("parameters", "says"), WRONG, ids=str)
+def test_a_wrong_name_or_value_is_refused_with_its_name(parameters, says):
+    with pytest.raises(rf.SettingsError, match=says):
+        rf.Experiment.from_parameters(parameters)
+
+
+def test_a_number_that_yaml_reads_as_text_is_taken():
+    assert rf.Experiment.from_parameters({"lr": "1e-3"}).lr == 1e-3
+
+
+def test_the_profile_fills_what_is_not_given():
+    experiment = rf.Experiment(profile="smoke", blocks=[2, 1])
+    assert experiment.blocks == (2, 1) and experiment.steps == 10
+    assert rf.Experiment.from_parameters(experiment.as_dict()) == experiment
+
+
+@pytest.fixture(scope="module")
+def smoke_run(tmp_path_factory):
+    torch.set_default_dtype(torch.float32)
+    directory = tmp_path_factory.mktemp("run")
+    run = rf.fit(rf.Experiment(profile="smoke"), directory)
+    return run, rf.evaluate(run)
+
+
+@pytest.fixture(autouse=True)
+def single_precision(double_precision):
+    torch.set_default_dtype(torch.float32)
+
+
+def test_a_run_leaves_its_files_and_can_be_read_again(smoke_run):
+    run, evaluation = smoke_run
+    names = {path.name for path in run.directory.iterdir()}
+    assert {"experiment.json", "training.jsonl", "model.safetensors", "metrics.json", "ledger.json"} <= names
+    again = rf.load_run(run.directory)
+    assert again.experiment == run.experiment and again.history == run.history
+    assert rf.evaluate(again) == evaluation
+    assert json.loads((run.directory / "metrics.json").read_text())["bits_per_dim"] == evaluation.bits_per_dim
+
+
+def test_the_evaluation_says_what_it_is_uncertain_by(smoke_run):
+    _, evaluation = smoke_run
+    assert evaluation.n_test == 297 and evaluation.passes == 2
+    assert 0 < evaluation.noise_error < evaluation.standard_error < 0.1
+    assert str(evaluation).startswith("test bits/dim 2.") and "297 test images" in str(evaluation)
+
+
+def test_training_is_repeatable_from_its_seed(smoke_run, tmp_path):
+    run, _ = smoke_run
+    again = rf.fit(run.experiment, tmp_path)
+    for a, b in zip(run.flow.parameters(), again.flow.parameters()):
+        assert torch.equal(a, b)
+    other = rf.fit(rf.Experiment(profile="smoke", seed=1), tmp_path / "other")
+    assert not torch.equal(next(run.flow.parameters()), next(other.flow.parameters()))
+
+
+def test_training_leaves_the_global_random_state_alone(tmp_path):
+    before = torch.get_rng_state()
+    rf.fit(rf.Experiment(profile="smoke", steps=2), tmp_path)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_training_lowers_the_loss(tmp_path):
+    run = rf.fit(rf.Experiment(profile="smoke", steps=60), tmp_path)
+    assert run.history[-1]["bits_per_dim"] < run.history[0]["bits_per_dim"] - 0.05
+
+
+def test_the_ledger_entry_fits_its_schema(smoke_run):
+    run, _ = smoke_run
+    entry = json.loads((run.directory / "ledger.json").read_text())
+    validate_entry(entry)
+    assert entry["images_seen"] == 10 * 128 and entry["n_test"] == 297
+    with pytest.raises(rf.DataError, match="n_test"):
+        validate_entry({**entry, "n_test": "many"})
+    with pytest.raises(rf.DataError, match="surprise"):
+        validate_entry({**entry, "surprise": 1})
+
+
+def test_a_damaged_checkpoint_is_refused(smoke_run, tmp_path):
+    run, _ = smoke_run
+    whole = (run.directory / "model.safetensors").read_bytes()
+    damaged = tmp_path / "model.safetensors"
+    damaged.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(rf.DataError, match="not a readable flow checkpoint"):
+        load_flow(damaged)
+    with pytest.raises(rf.DataError, match="not a readable flow checkpoint"):
+        rf.evaluate(tmp_path / "nowhere")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
+    import resflow_lite.experiments.training as training
+
+    monkeypatch.setattr(training, "bits_per_dim", lambda *_: torch.full((1,), torch.nan))
+    with pytest.raises(rf.ResflowError, match="nan at step 1.*lower lr"):
+        rf.fit(rf.Experiment(profile="smoke"), tmp_path)
