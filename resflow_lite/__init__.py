@@ -9,7 +9,7 @@ from .estimators.series import Geometric, Poisson, Roulette, Truncated
 from .experiments.evaluation import Evaluation, evaluate
 from .experiments.settings import Experiment
 from .experiments.training import Run, fit, load_run
-from .layers.activations import Activation, LipSwish, Tanh
+from .layers.activations import Activation, LipSwish, Tanh, compile_activations_
 from .layers.bijection import Bijection
 from .layers.branch import LipschitzBranch
 from .layers.chain import Chain

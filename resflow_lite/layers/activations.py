@@ -6,7 +6,7 @@ from torch.nn.functional import softplus
 
 from ..errors import SettingsError
 
-__all__ = ["Activation", "LipSwish", "Tanh", "ACTIVATIONS", "make_activation"]
+__all__ = ["Activation", "LipSwish", "Tanh", "ACTIVATIONS", "make_activation", "compile_activations_"]
 
 
 class Activation(nn.Module):
@@ -29,6 +29,23 @@ class Activation(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         return self.derivatives(z, 0, self.scale())[0]
 
+    def pull_back(
+        self, slope: Tensor, curvature: Tensor, y_bar: Tensor, tangent: Tensor, p: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Cotangents of z and of its tangent z': z_bar = a' y_bar + a'' z' p and q = a' p."""
+        return torch.addcmul(slope * y_bar, curvature * tangent, p), slope * p
+
+
+def compile_activations_(model: nn.Module) -> None:
+    """Compile the elementwise kernels of every Activation with torch.compile (on a CPU that needs a C++ compiler).
+
+    Same numbers to rounding, fewer passes over memory. Worth it for long runs: the first steps take a minute.
+    """
+    for module in model.modules():
+        if isinstance(module, Activation):
+            module.derivatives = torch.compile(module.derivatives, dynamic=True)
+            module.pull_back = torch.compile(module.pull_back, dynamic=True)
+
 
 class LipSwish(Activation):
     """LipSwish(z) = z sigmoid(s z) / 1.1 with a learned scale s = softplus(beta) > 0, beta = 0.5 at the start.
@@ -49,13 +66,15 @@ class LipSwish(Activation):
     def derivatives(self, z: Tensor, order: int, scale: Tensor | None = None) -> tuple[Tensor, ...]:
         t = scale * z
         gate = t.sigmoid()
-        value = z * gate / 1.1
+        share = gate / 1.1
+        value = z * share
         if order == 0:
             return (value,)
-        slope = gate * (1 + t * (1 - gate)) / 1.1
+        rest, product = 1 - gate, t * share
+        slope = torch.addcmul(share, product, rest)
         if order == 1:
             return value, slope
-        curvature = scale * gate * (1 - gate) * (2 + t * (1 - 2 * gate)) / 1.1
+        curvature = torch.add(product * (rest - gate), share, alpha=2) * (scale * rest)
         return value, slope, curvature
 
 

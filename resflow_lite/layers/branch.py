@@ -13,9 +13,13 @@ from torch import Tensor, nn
 from ..errors import SettingsError
 from ..estimators.linearization import Linearization
 from .activations import Activation
-from .lipschitz import LipschitzLayer
+from .lipschitz import LipschitzLayer, channels_last
 
 __all__ = ["LipschitzBranch", "BranchLinearization"]
+
+
+# cotangents of a step's input and of its tangent, gradients of its tensors
+Pulled = tuple[Tensor, Tensor | None, list[Tensor]]
 
 
 class _Affine:
@@ -26,7 +30,7 @@ class _Affine:
 
     def value(self, z: Tensor) -> Tensor:
         self.z = z
-        return self.layer.product(self.weight, z) + self.bias.view(self.layer.bias_shape())
+        return self.layer.product(self.weight, z, self.bias)
 
     def jvp(self, v: Tensor) -> Tensor:
         return self.layer.product(self.weight, v)
@@ -34,29 +38,25 @@ class _Affine:
     def vjp(self, u: Tensor) -> Tensor:
         return self.layer.transpose(self.weight, u)
 
-    def merged(
-        self, tangent: Tensor | None, y_bar: Tensor, p: Tensor | None
-    ) -> tuple[Tensor, Tensor | None, list[Tensor]]:
+    def merged(self, tangent: Tensor | None, y_bar: Tensor, p: Tensor | None) -> Pulled:
         """Cotangents of z and of its tangent, and the gradients of weight and bias (see BranchLinearization.sweep)."""
-        bias = y_bar.transpose(0, 1).flatten(1).sum(1)
+        weight = self.layer.outer(self.weight, y_bar, self.z)
+        bias = y_bar.sum([axis for axis in range(y_bar.dim()) if axis != 1])
         if tangent is None:
-            return self.vjp(y_bar), None, [self.layer.outer(self.weight, y_bar, self.z), bias]
-        # one product for both cotangents, one for both weight gradients
-        cotangents = torch.cat([y_bar, p])
-        weight = self.layer.outer(self.weight, cotangents, torch.cat([self.z, tangent]))
-        z_bar, q = self.vjp(cotangents).chunk(2)
-        return z_bar, q, [weight, bias]
+            return self.vjp(y_bar), None, [weight, bias]
+        weight += self.layer.outer(self.weight, p, tangent)
+        return self.vjp(y_bar), self.vjp(p), [weight, bias]
 
 
 class _Pointwise:
     """y = a(z) at one point: the tensor is the activation's scale, if it has one."""
 
-    def __init__(self, activation: Activation, scale: Tensor | None = None) -> None:
-        self.activation, self.scale = activation, scale
+    def __init__(self, activation: Activation, scale: Tensor | None, order: int) -> None:
+        self.activation, self.scale, self.order = activation, scale, order
 
     def value(self, z: Tensor) -> Tensor:
-        self.z = z
-        y, self.slope = self.activation.derivatives(z, 1, self.scale)
+        y, self.slope, *more = self.activation.derivatives(z, self.order, self.scale)
+        self.for_sweep = (z, y, *more)
         return y
 
     def jvp(self, v: Tensor) -> Tensor:
@@ -65,17 +65,17 @@ class _Pointwise:
     def vjp(self, u: Tensor) -> Tensor:
         return self.slope * u
 
-    def merged(
-        self, tangent: Tensor | None, y_bar: Tensor, p: Tensor | None
-    ) -> tuple[Tensor, Tensor | None, list[Tensor]]:
-        z_bar, q = self.slope * y_bar, None
-        y, _, curvature = self.activation.derivatives(self.z, 2, self.scale)
-        if tangent is not None:
-            z_bar, q = z_bar + curvature * tangent * p, self.slope * p
+    def merged(self, tangent: Tensor | None, y_bar: Tensor, p: Tensor | None) -> Pulled:
+        z, y, curvature = self.for_sweep
+        if tangent is None:
+            z_bar, q = self.slope * y_bar, None
+        else:
+            z_bar, q = self.activation.pull_back(self.slope, curvature, y_bar, tangent, p)
         if self.scale is None:
             return z_bar, q, []
         # a(z) = F(s z) / s is homogeneous: s da/ds = z a' - a, and s da'/ds = z a''
-        return z_bar, q, [((self.z * z_bar - y * y_bar).sum() / self.scale).view_as(self.scale)]
+        influence = torch.addcmul(z * z_bar, y, y_bar, value=-1).sum()
+        return z_bar, q, [(influence / self.scale).view_as(self.scale)]
 
 
 class BranchLinearization(Linearization):
@@ -83,17 +83,19 @@ class BranchLinearization(Linearization):
 
     def __init__(self, steps: Sequence[_Affine | _Pointwise], x: Tensor) -> None:
         self.steps = steps
-        y = x
+        y = channels_last(x)
         for step in steps:
             y = step.value(y)
         self.output = y
 
     def jvp(self, v: Tensor) -> Tensor:
+        v = channels_last(v)
         for step in self.steps:
             v = step.jvp(v)
         return v
 
     def vjp(self, u: Tensor) -> Tensor:
+        u = channels_last(u)
         for step in reversed(self.steps):
             u = step.vjp(u)
         return u
@@ -109,11 +111,12 @@ class BranchLinearization(Linearization):
         activation gives q = D p and z_bar = D y_bar + a''(z) z' p: through the curvature the log-determinant's gradient
         enters the value's.
         """
+        v = None if v is None else channels_last(v)
         tangents: list[Tensor | None] = []
         for step in self.steps:
             tangents.append(v)
             v = step.jvp(v) if v is not None else None
-        y_bar = torch.zeros_like(self.output) if cotangent is None else cotangent
+        y_bar = channels_last(torch.zeros_like(self.output) if cotangent is None else cotangent)
         gradients: list[list[Tensor]] = []
         for step, tangent in zip(reversed(self.steps), reversed(tangents)):
             y_bar, u, of_step = step.merged(tangent, y_bar, u)
@@ -147,10 +150,10 @@ class LipschitzBranch(nn.Module):
 
     def value(self, x: Tensor, tensors: Sequence[Tensor]) -> Tensor:
         """g(x) alone, with the given tensors."""
-        remaining = iter(tensors)
+        remaining, x = iter(tensors), channels_last(x)
         for step in self.steps:
             if isinstance(step, LipschitzLayer):
-                x = step.product(next(remaining), x) + next(remaining).view(step.bias_shape())
+                x = step.product(next(remaining), x, next(remaining))
             else:
                 x = step.derivatives(x, 0, next(remaining) if step.scale() is not None else None)[0]
         return x
@@ -165,13 +168,15 @@ class LipschitzBranch(nn.Module):
                 found.append(scale)
         return found
 
-    def linearize(self, x: Tensor, tensors: Sequence[Tensor] | None = None) -> BranchLinearization:
-        """g at x with the given tensors (default: the branch's own, normalised now)."""
+    def linearize(
+        self, x: Tensor, tensors: Sequence[Tensor] | None = None, for_sweep: bool = False
+    ) -> BranchLinearization:
+        """g at x with the given tensors (default: the branch's own, normalised now); `sweep` needs for_sweep."""
         remaining = iter(self.tensors(x) if tensors is None else tensors)
         steps: list[_Affine | _Pointwise] = []
         for step in self.steps:
             if isinstance(step, LipschitzLayer):
                 steps.append(_Affine(step, next(remaining), next(remaining)))
             else:
-                steps.append(_Pointwise(step, next(remaining) if step.scale() is not None else None))
+                steps.append(_Pointwise(step, next(remaining) if step.scale() is not None else None, 1 + for_sweep))
         return BranchLinearization(steps, x)

@@ -70,7 +70,7 @@ class _Merged:
         self.branch, self.estimator, self.draw, self.memory = branch, estimator, draw, memory
 
     def forward(self, x: Tensor, tensors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        g = self.branch.linearize(x, tensors)
+        g = self.branch.linearize(x, tensors, for_sweep=self.memory != "recompute")
         estimate, self.u = self.estimator.neumann(g, self.draw)
         self.v = self.draw.probes
         self.kept = None if self.memory == "recompute" else g
@@ -89,7 +89,7 @@ class _Merged:
     def backward(
         self, x: Tensor, tensors: Sequence[Tensor], d_output: Tensor, d_value: Tensor
     ) -> tuple[Tensor, list[Tensor]]:
-        g = self.kept or self.branch.linearize(x, tensors)
+        g = self.kept or self.branch.linearize(x, tensors, for_sweep=True)
         if self.memory == "backward_in_forward" and _equal(d_value):
             d_x, d_tensors = g.sweep(d_output)
             total = _scaled(self.gradients, d_value[0], [d_x, *d_tensors])
