@@ -3,9 +3,10 @@
 from .datasets.images import Images, image_names, load_images
 from .datasets.toy import toy_data, toy_names
 from .errors import DataError, InverseError, NotContractiveError, ResflowError, SettingsError
+from .estimators.krylov import Krylov
 from .estimators.linearization import AutogradLinearization, Linearization, linearize
 from .estimators.logdet import Exact, LogDetEstimate, PowerSeries, log_det
-from .estimators.series import Geometric, Poisson, Roulette, Truncated
+from .estimators.series import Geometric, Matched, Poisson, Roulette, Truncated, expected_terms, tail_ratio
 from .experiments.evaluation import Evaluation, evaluate
 from .experiments.settings import Experiment
 from .experiments.training import Run, fit, load_run

@@ -35,8 +35,13 @@ class Linearization:
         raise NotImplementedError
 
     def trace(self) -> Tensor | None:
-        """tr(J), (B,), where it is exact and costs about one product; otherwise None."""
+        """tr(K), (B,), where it is exact and costs about one product, otherwise None. K is J, or a matrix near J."""
         return None
+
+    def vjp_pair(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """J^T u and K^T u, with the K of `trace`."""
+        product = self.vjp(u)
+        return product, product
 
 
 class AutogradLinearization(Linearization):

@@ -5,8 +5,8 @@ An estimator is an object with two verbs: `draw(x, generator)` makes everything 
 memory mode that computes a thing twice instead of keeping it.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from ..errors import SettingsError
 from .linearization import Linearization, linearize, per_sample_dot
 from .probes import PROBES, draw_probes
-from .series import Roulette, SeriesWeights, Truncated
+from .series import Matched, Roulette, SeriesWeights, Truncated
 
 __all__ = ["Estimator", "LogDetEstimate", "log_det", "PowerSeries", "SeriesDraw", "Exact"]
 
@@ -68,11 +68,16 @@ class PowerSeries:
         value = mean over probes v of  sum_{k <= n} c_k (-1)^(k+1) / k  v^T J^k v
 
     Converges for spectral radius rho(J) < 1. Unbiased with Roulette, biased with Truncated. Source: paper, eq. 3-6.
+
+    control_variate: add tr(K) - v^T K v, of mean 0, where the map knows the exact trace of a K near its Jacobian (see
+    Linearization.trace; K = J for a LipschitzBranch that starts with a layer). Raises SettingsError for other maps.
+    Not in the paper.
     """
 
     terms: Truncated | Roulette = Roulette()
     probe: str = "rademacher"
     n_probes: int = 1
+    control_variate: bool = False
 
     def __post_init__(self) -> None:
         if not callable(getattr(self.terms, "draw", None)):
@@ -86,16 +91,23 @@ class PowerSeries:
         weights = self.terms.draw(len(x), generator)
         return SeriesDraw(weights, draw_probes(self.probe, self.n_probes, x, generator))
 
+    def matched_to(self, rho: float) -> "PowerSeries":
+        """This estimator with the contraction rate that its Matched law leaves open, if it does."""
+        law = getattr(self.terms, "law", None)
+        if not isinstance(law, Matched) or law.rho is not None:
+            return self
+        return replace(self, terms=replace(self.terms, law=Matched(rho)))
+
     def estimate(self, g: Linearization, draw: SeriesDraw) -> LogDetEstimate:
         # 0 * sum keeps an estimate without terms connected to the graph of g
         value = 0 * g.output.flatten(1).sum(1)
         for v in draw.probes:
-            w = v
-            for k, weight in enumerate(draw.weights.weights, 1):
-                w = g.vjp(w)
-                value = value + _on(weight, v) * ((-1) ** (k + 1) / k) * per_sample_dot(w, v)
-        n = len(draw.weights)
-        return LogDetEstimate(value / self.n_probes, g.output, n, n * self.n_probes)
+            for k, weight, w in self._powers(g, v, draw):
+                if k == 0:
+                    value = value + w
+                else:
+                    value = value + _on(weight, v) * ((-1) ** (k + 1) / k) * per_sample_dot(w, v)
+        return LogDetEstimate(value / self.n_probes, g.output, len(draw.weights), self._products(draw))
 
     @torch.no_grad()
     def neumann(self, g: Linearization, draw: SeriesDraw) -> tuple[LogDetEstimate, Tensor]:
@@ -103,23 +115,45 @@ class PowerSeries:
 
         The gradient of term k of the series is (-1)^(k-1) tr(J^(k-1) dJ), hence with the same draw
             d value = mean over probes of u^T dJ v,    u = sum_k (-1)^(k-1) c_k (J^T)^(k-1) v,
-        an estimate of tr((I + J)^-1 dJ) with no graph through the series. The inner products v^T J^k v that pass on the
-        way give the value itself. Source: paper, sec. 3.2, eq. 8 (its code returns <u, J v>, which is not the value).
+        an estimate of tr((I + J)^-1 dJ) with no graph through the series (the control variate's gradient comes on top).
+        The inner products v^T J^k v that pass on the way give the value itself. u is divided by n_probes.
+        Source: paper, sec. 3.2, eq. 8 (its code returns <u, J v>, which is not the value).
         """
         estimates, pulled = [], []
         for v in draw.probes:
-            w, u, value = v, torch.zeros_like(v), v.new_zeros(len(v))
-            for k, weight in enumerate(draw.weights.weights, 1):
+            u, value, previous = torch.zeros_like(v), v.new_zeros(len(v)), v
+            for k, weight, w in self._powers(g, v, draw):
+                if k == 0:
+                    value = value + w
+                    continue
                 weight = _on(weight, v)
-                u = u + (-1) ** (k - 1) * _per_sample(weight, w) * w
-                w = g.vjp(w)
+                u = u + (-1) ** (k - 1) * _per_sample(weight, v) * previous
                 value = value + weight * ((-1) ** (k + 1) / k) * per_sample_dot(w, v)
+                previous = w
             estimates.append(value)
             pulled.append(u / self.n_probes)
-        n = len(draw.weights)
+        # one more product, <u, J v>, is spent by whoever differentiates
+        products = self._products(draw) + self.n_probes
         value = torch.stack(estimates).mean(0)
-        # the last product, <u, J v>, is spent by whoever differentiates
-        return LogDetEstimate(value, g.output, n, (n + 1) * self.n_probes), torch.stack(pulled)
+        return LogDetEstimate(value, g.output, len(draw.weights), products), torch.stack(pulled)
+
+    def _powers(self, g: Linearization, v: Tensor, draw: SeriesDraw) -> Iterator[tuple[int, Any, Tensor]]:
+        """(k, c_k, (J^T)^k v) for k = 1, 2, ...; with a control variate (0, 1, its value per sample) first."""
+        w = v
+        if self.control_variate:
+            trace = g.trace()
+            if trace is None:
+                raise SettingsError("control_variate=True, but this map knows no exact trace: set it to False")
+            first, frozen = g.vjp_pair(v)
+            yield 0, 1.0, trace - per_sample_dot(frozen, v)
+        for k, weight in enumerate(draw.weights.weights, 1):
+            w = first if k == 1 and self.control_variate else g.vjp(w)
+            yield k, weight, w
+
+    def _products(self, draw: SeriesDraw) -> int:
+        """Products spent: one per term and probe; the control variate's trace costs about one more."""
+        n = len(draw.weights)
+        return self.n_probes * (max(n, 1) + 1 if self.control_variate else n)
 
 
 def _on(weight: float | Tensor, like: Tensor) -> float | Tensor:

@@ -13,7 +13,17 @@ from torch import Tensor
 
 from ..errors import SettingsError
 
-__all__ = ["Law", "Geometric", "Poisson", "SeriesWeights", "Truncated", "Roulette"]
+__all__ = [
+    "Law",
+    "Geometric",
+    "Poisson",
+    "Matched",
+    "expected_terms",
+    "tail_ratio",
+    "SeriesWeights",
+    "Truncated",
+    "Roulette",
+]
 
 
 class Law(Protocol):
@@ -77,6 +87,61 @@ class Poisson:
             j += 1
             term *= self.rate / j
         return min(total, 1.0)
+
+
+@dataclass(frozen=True)
+class Matched:
+    """The geometric tail that fits a block: P(N >= k) = q^k, with q just above the block's contraction rate rho.
+
+    P(N >= k) in proportion to the size of term k, rho^k, keeps every weighted term of about the same size: the second
+    moment is finite, and the expected cost q / (1 - q) is what that takes (`expected_terms(law)`).
+
+    rho: rate at which |J^k v| falls, measured outside the training step; None is filled in by the block that the law is
+    given to, from its own last measurement (Flow.measure_contraction_). q = min(1.05 rho, (1 + rho) / 2), rho clipped
+    to [0.05, 0.995]. Not in the paper.
+    """
+
+    rho: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.rho is not None and not self.rho >= 0:
+            raise SettingsError(f"Matched(rho={self.rho!r}): rho must be 0 or more, or None")
+
+    @property
+    def q(self) -> float:
+        if self.rho is None:
+            raise SettingsError("Matched() does not know the contraction rate: call flow.measure_contraction_(x) first")
+        rho = min(max(self.rho, 0.05), 0.995)
+        return min(1.05 * rho, (1 + rho) / 2)
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        return Geometric(1 - self.q).sample(n, generator)
+
+    def survival(self, k: int) -> float:
+        return self.q**k
+
+
+def expected_terms(law: Law) -> float:
+    """E[N] = sum_{k >= 1} P(N >= k): the products that the random part of a roulette costs on average."""
+    total, k = 0.0, 1
+    while (p := law.survival(k)) > 1e-12:
+        total, k = total + p, k + 1
+    return total
+
+
+def tail_ratio(law: Law) -> float:
+    """lim P(N >= k + 1) / P(N >= k), read far out in the tail; 0 where the tail is thinner than any geometric one.
+
+    The roulette's second moment is finite for a contraction rate rho only if rho^2 < tail_ratio.
+    """
+
+    def ratio(k: int) -> float:
+        return law.survival(k + 1) / law.survival(k)
+
+    far = 64
+    while law.survival(far + 1) < 1e-200:
+        far //= 2
+    return 0.0 if ratio(far) < 0.9 * ratio(far // 2) else ratio(far)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +21,9 @@ from .settings import Experiment
 
 __all__ = ["Run", "fit", "load_run"]
 
+MEASURED = 64
+"""Images at which the contraction of the blocks is measured, at each line of the record."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -28,7 +32,7 @@ class Run:
     directory: Path
     experiment: Experiment
     flow: Flow
-    history: list[dict[str, float]]
+    history: list[dict[str, Any]]
 
 
 def fit(experiment: Experiment, run_dir: Path | str) -> Run:
@@ -44,7 +48,9 @@ def fit(experiment: Experiment, run_dir: Path | str) -> Run:
     data = load_images(experiment.dataset)
     generator = torch.Generator().manual_seed(experiment.seed)
     flow = experiment.build(tuple(data.images.shape[1:]))
-    flow.initialize_(uniform_dequantize(data.images, data.n_levels, generator))
+    start = uniform_dequantize(data.images, data.n_levels, generator)
+    flow.initialize_(start)
+    flow.measure_contraction_(start[:MEASURED])
     history = _train(experiment, flow, data.images, data.n_levels, generator, directory / "training.jsonl")
     save_flow(directory / "model.safetensors", flow, experiment)
     return Run(directory, experiment, flow.eval(), history)
@@ -61,7 +67,7 @@ def load_run(run_dir: Path | str) -> Run:
 
 def _train(
     experiment: Experiment, flow: Flow, images: Tensor, n_levels: int, generator: torch.Generator, record: Path
-) -> list[dict[str, float]]:
+) -> list[dict[str, Any]]:
     """Train flow in place; leaves the averaged weights in it."""
     parameters = list(flow.parameters())
     optimizer = torch.optim.Adam(parameters, experiment.lr, betas=(0.9, 0.99))
@@ -85,7 +91,10 @@ def _train(
             _average_(averaged, parameters, min(experiment.ema, step / (step + 9)))
             recent.append(float(loss.detach()))
             if step % every == 0 or step == experiment.steps:
+                flow.measure_contraction_(x[:MEASURED])
                 row = dict(step=step, bits_per_dim=sum(recent) / len(recent), seconds=time.perf_counter() - started)
+                if step == experiment.steps:
+                    row["note"] = flow.variance_report().summary
                 history.append(row)
                 file.write(json.dumps(row) + "\n")
                 file.flush()

@@ -23,3 +23,6 @@ class Bijection(nn.Module):
 
     def initialize_(self, x: Tensor) -> None:
         """Set what depends on data (statistics, sizes) from one batch of inputs. Nothing by default."""
+
+    def measure_contraction_(self, x: Tensor) -> None:
+        """Store how fast the powers of the Jacobian of a residual branch fall at these inputs. Nothing by default."""

@@ -6,6 +6,7 @@ and less memory, and they are short enough to read: they are the chain rule.
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from ..errors import SettingsError
 from ..estimators.linearization import Linearization
 from .activations import Activation
 from .lipschitz import LipschitzLayer, channels_last
+from .trace import branch_trace, exact_trace_exists
 
 __all__ = ["LipschitzBranch", "BranchLinearization"]
 
@@ -38,9 +40,11 @@ class _Affine:
     def vjp(self, u: Tensor) -> Tensor:
         return self.layer.transpose(self.weight, u)
 
-    def merged(self, tangent: Tensor | None, y_bar: Tensor, p: Tensor | None) -> Pulled:
-        """Cotangents of z and of its tangent, and the gradients of weight and bias (see BranchLinearization.sweep)."""
+    def merged(self, tangent: Tensor | None, y_bar: Tensor, p: Tensor | None, direct: Tensor | None) -> Pulled:
+        """One step of BranchLinearization.sweep; direct: a gradient of the weight from elsewhere."""
         weight = self.layer.outer(self.weight, y_bar, self.z)
+        if direct is not None:
+            weight += direct
         bias = y_bar.sum([axis for axis in range(y_bar.dim()) if axis != 1])
         if tangent is None:
             return self.vjp(y_bar), None, [weight, bias]
@@ -65,12 +69,15 @@ class _Pointwise:
     def vjp(self, u: Tensor) -> Tensor:
         return self.slope * u
 
-    def merged(self, tangent: Tensor | None, y_bar: Tensor, p: Tensor | None) -> Pulled:
+    def merged(self, tangent: Tensor | None, y_bar: Tensor, p: Tensor | None, direct: Tensor | None) -> Pulled:
+        """One step of BranchLinearization.sweep; direct: a cotangent of the slope a'(z) from elsewhere."""
         z, y, curvature = self.for_sweep
         if tangent is None:
             z_bar, q = self.slope * y_bar, None
         else:
             z_bar, q = self.activation.pull_back(self.slope, curvature, y_bar, tangent, p)
+        if direct is not None:
+            z_bar = torch.addcmul(z_bar, curvature, direct)
         if self.scale is None:
             return z_bar, q, []
         # a(z) = F(s z) / s is homogeneous: s da/ds = z a' - a, and s da'/ds = z a''
@@ -100,9 +107,56 @@ class BranchLinearization(Linearization):
             u = step.vjp(u)
         return u
 
+    @property
+    def starts_with_activation(self) -> bool:
+        return isinstance(self.steps[0], _Pointwise)
+
+    def frozen_slope(self) -> Tensor:
+        """The slope of a leading activation, averaged over the batch and all pixels of a channel; constant."""
+        slope = self.steps[0].slope.detach()
+        return slope.mean([axis for axis in range(slope.dim()) if axis != 1], keepdim=True)
+
+    def vjp_pair(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """J^T u and K^T u: K is J with the leading activation's slope frozen, so that all but one step is shared."""
+        if not self.starts_with_activation:
+            return super().vjp_pair(u)
+        u = channels_last(u)
+        for step in reversed(self.steps[1:]):
+            u = step.vjp(u)
+        return self.steps[0].vjp(u), self.frozen_slope() * u
+
+    def _traced(self) -> tuple[list[_Affine], list[_Pointwise]]:
+        """The three layers and the two activations between them that an exact trace needs; empty where they are not."""
+        body = self.steps[self.starts_with_activation :]
+        layers, activations = list(body[::2]), list(body[1::2])
+        fits = len(body) == 5 and exact_trace_exists([s.layer for s in layers if isinstance(s, _Affine)], self.output)
+        return (layers, activations) if fits else ([], [])
+
+    def trace(self) -> Tensor | None:
+        """tr(K) = tr(W3 D2 W2 D1 W1 D0), D0 frozen: see trace.py."""
+        layers, activations = self._traced()
+        if not layers:
+            return None
+        frozen = self.frozen_slope() if self.starts_with_activation else None
+        return branch_trace([s.slope for s in activations], [s.weight for s in layers], frozen)
+
+    def _trace_gradient(self, weights: Tensor) -> dict[Any, Tensor]:
+        """Gradient of sum_b weights_b tr(K_b) in every slope and every weight that it holds, by step."""
+        layers, activations = self._traced()
+        frozen = self.frozen_slope() if self.starts_with_activation else None
+        with torch.enable_grad():
+            slopes = [s.slope.detach().requires_grad_() for s in activations]
+            matrices = [s.weight.detach().requires_grad_() for s in layers]
+            total = (weights * branch_trace(slopes, matrices, frozen)).sum()
+        return dict(zip([*activations, *layers], torch.autograd.grad(total, [*slopes, *matrices])))
+
     @torch.no_grad()
     def sweep(
-        self, cotangent: Tensor | None, u: Tensor | None = None, v: Tensor | None = None
+        self,
+        cotangent: Tensor | None,
+        u: Tensor | None = None,
+        v: Tensor | None = None,
+        trace_weights: Tensor | None = None,
     ) -> tuple[Tensor, list[Tensor]]:
         """Gradient of <cotangent, g(x)> + <u, J v> in x and in every tensor of the branch, u and v constant.
 
@@ -110,16 +164,29 @@ class BranchLinearization(Linearization):
         and p of the tangent. An affine step gives z_bar = W^T y_bar, q = W^T p and dW = y_bar z^T + p z'^T; an
         activation gives q = D p and z_bar = D y_bar + a''(z) z' p: through the curvature the log-determinant's gradient
         enters the value's.
+
+        trace_weights: (B,) add the gradient of sum_b trace_weights_b tr(K_b).
         """
-        v = None if v is None else channels_last(v)
-        tangents: list[Tensor | None] = []
-        for step in self.steps:
+        direct = {} if trace_weights is None else self._trace_gradient(trace_weights)
+        return self._back(cotangent, u, None if v is None else channels_last(v), direct, 0)
+
+    @torch.no_grad()
+    def frozen_sweep(self, u: Tensor, v: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Gradient of <u, K v>, for a branch that starts with an activation."""
+        return self._back(None, u, self.frozen_slope() * channels_last(v), {}, 1)
+
+    def _back(
+        self, cotangent: Tensor | None, u: Tensor | None, v: Tensor | None, direct: dict[Any, Tensor], start: int
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The sweep, with the tangent v entering at step `start`."""
+        tangents: list[Tensor | None] = [None] * start
+        for step in self.steps[start:]:
             tangents.append(v)
             v = step.jvp(v) if v is not None else None
         y_bar = channels_last(torch.zeros_like(self.output) if cotangent is None else cotangent)
         gradients: list[list[Tensor]] = []
         for step, tangent in zip(reversed(self.steps), reversed(tangents)):
-            y_bar, u, of_step = step.merged(tangent, y_bar, u)
+            y_bar, u, of_step = step.merged(tangent, y_bar, u, direct.get(step))
             gradients.append(of_step)
         return y_bar, [g for of_step in reversed(gradients) for g in of_step]
 

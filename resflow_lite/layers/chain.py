@@ -39,3 +39,9 @@ class Chain(Bijection):
             layer.initialize_(x)
             with torch.no_grad():
                 x = layer.transform(x)
+
+    @torch.no_grad()
+    def measure_contraction_(self, x: Tensor) -> None:
+        for layer in self.layers:
+            layer.measure_contraction_(x)
+            x = layer.transform(x)

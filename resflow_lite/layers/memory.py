@@ -75,16 +75,23 @@ class _Merged:
         self.v = self.draw.probes
         self.kept = None if self.memory == "recompute" else g
         if self.memory == "backward_in_forward":
-            self.gradients = self._sweep(g, None, self.u)
+            self.gradients = self._sweep(g, None, torch.ones_like(estimate.value))
         return g.output, estimate.value
 
-    def _sweep(self, g: Any, cotangent: Tensor | None, u: Tensor) -> list[Tensor]:
-        """Gradients of <cotangent, g> + sum over probes <u, J v>, of x first."""
-        total: list[Tensor] = []
-        for i, (one_u, one_v) in enumerate(zip(u, self.v)):
-            d_x, d_tensors = g.sweep(cotangent if i == 0 else None, one_u, one_v)
-            total = [a + b for a, b in zip(total, [d_x, *d_tensors])] if total else [d_x, *d_tensors]
-        return total
+    def _sweep(self, g: Any, cotangent: Tensor | None, weights: Tensor) -> list[Tensor]:
+        """Gradients of <cotangent, g> + sum_b weights_b log_det_b, of x first."""
+        each = weights.to(self.u.dtype).view(-1, *[1] * (self.u.dim() - 2))
+        control = getattr(self.estimator, "control_variate", False)
+        sweeps = []
+        for i, (u, v) in enumerate(zip(self.u, self.v)):
+            share = v / len(self.v)
+            # <u, J v> - <v, K v> + tr(K), the trace once for all probes; where K = J one sweep does both products
+            same = control and not g.starts_with_activation
+            first = (cotangent, weights if control else None) if i == 0 else (None, None)
+            sweeps.append(g.sweep(first[0], each * (u - share if same else u), v, first[1]))
+            if control and not same:
+                sweeps.append(g.frozen_sweep(-each * share, v))
+        return [sum(parts) for parts in zip(*([d_x, *d_tensors] for d_x, d_tensors in sweeps))]
 
     def backward(
         self, x: Tensor, tensors: Sequence[Tensor], d_output: Tensor, d_value: Tensor
@@ -94,8 +101,7 @@ class _Merged:
             d_x, d_tensors = g.sweep(d_output)
             total = _scaled(self.gradients, d_value[0], [d_x, *d_tensors])
         else:
-            weights = d_value.to(x.dtype).view(1, -1, *[1] * (x.dim() - 1))
-            total = self._sweep(g, d_output, weights * self.u)
+            total = self._sweep(g, d_output, d_value)
         return total[0], total[1:]
 
 
@@ -114,7 +120,11 @@ class _Autograd:
         if u is None:
             estimate, u = self.estimator.neumann(g, self.draw)
             value = estimate.value
-        surrogate = sum(per_sample_dot(g.vjp(one_u), one_v) for one_u, one_v in zip(u, self.draw.probes))
+        probes = self.draw.probes
+        surrogate = sum(per_sample_dot(g.vjp(one_u), one_v) for one_u, one_v in zip(u, probes))
+        if getattr(self.estimator, "control_variate", False):
+            frozen = sum(per_sample_dot(g.vjp_pair(v)[1], v) for v in probes) / len(probes)
+            surrogate = surrogate + g.trace() - frozen
         return g.output, surrogate if value is None else surrogate + (value - surrogate).detach()
 
     def forward(self, x: Tensor, tensors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

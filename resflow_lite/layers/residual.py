@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InverseError, NotContractiveError, SettingsError
+from ..estimators.contraction import contraction_rate
 from ..estimators.linearization import linearize
 from ..estimators.logdet import Estimator, PowerSeries
 from ..estimators.series import Geometric, Roulette
@@ -45,11 +46,29 @@ class ResidualBlock(Bijection):
         self.branch = branch
         self.train_estimator, self.eval_estimator = train_estimator, eval_estimator
         self.gradient, self.memory = gradient, memory
+        self.contraction: float | None = None
 
     @property
     def estimator(self) -> Estimator:
         """The one in use now."""
-        return self.train_estimator if self.training else self.eval_estimator
+        return self.resolved(self.train_estimator if self.training else self.eval_estimator)
+
+    def resolved(self, estimator: Estimator) -> Estimator:
+        """The estimator with what it leaves to the block: the contraction rate of a Matched law."""
+        match = getattr(estimator, "matched_to", None)
+        return estimator if match is None or self.contraction is None else match(self.contraction)
+
+    @torch.no_grad()
+    def measure_contraction_(self, x: Tensor) -> None:
+        """Store the largest contraction rate over these inputs, a plain number: no gradient, no cost in the step."""
+        generator = torch.Generator().manual_seed(0)
+        self.contraction = float(contraction_rate(linearize(self.branch, x), generator=generator).max())
+
+    def get_extra_state(self) -> Tensor:
+        return torch.tensor([torch.nan if self.contraction is None else self.contraction])
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.contraction = None if bool(state.isnan()) else float(state)
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         draw = self.estimator.draw(x, generator)

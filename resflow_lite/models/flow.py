@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from ..errors import SettingsError
 from ..estimators.probes import device_generator
 from ..layers.bijection import Bijection
+from ..layers.residual import ResidualBlock
+from .variance import VarianceReport, variance_report
 
 __all__ = ["Flow", "bits_per_dim", "standard_normal_log_prob"]
 
@@ -70,3 +72,20 @@ class Flow(nn.Module):
     def initialize_(self, x: Tensor) -> None:
         """Start ActNorms from the statistics of a batch, and the norms from its image size. Once, before training."""
         self.bijection.initialize_(x)
+
+    def measure_contraction_(self, x: Tensor) -> None:
+        """Measure at a batch of events what Matched laws and `variance_report` need. Call it now and then."""
+        self.bijection.measure_contraction_(x)
+
+    def variance_report(self, x: Tensor | None = None) -> VarianceReport:
+        """The blocks whose training law cannot have finite variance, with the numbers.
+
+        x: events to measure the contraction at; None: the rates measured last.
+        Raises SettingsError where none were measured yet.
+        """
+        if x is not None:
+            self.measure_contraction_(x)
+        blocks = [b for b in self.modules() if isinstance(b, ResidualBlock)]
+        if any(block.contraction is None for block in blocks):
+            raise SettingsError("the contraction of the blocks was never measured: pass events, variance_report(x)")
+        return variance_report(self)

@@ -1,0 +1,114 @@
+"""log det(I + J) by Arnoldi's method: for the same products far less bias than the power series, at test time."""
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import SettingsError
+from .linearization import Linearization, per_sample_dot
+from .logdet import LogDetEstimate
+from .probes import draw_probes
+
+__all__ = ["Krylov"]
+
+
+@dataclass(frozen=True)
+class Krylov:
+    """v^T log(I + J) v from the Krylov space of v, per sample:
+
+        A Q = Q H + (one column)  for A = J^T and an orthonormal Q that starts with v / |v|,
+        v^T log(I + J) v ~ |v|^2 [log(I + H)]_11 .
+
+    Its expectation over probes is log det(I + J) up to an error that falls much faster with the steps than that of the
+    power series, which replaces log by its Taylor polynomial for the same products.
+
+    n_steps: products per probe at most.  tol: stop when two consecutive estimates of every sample agree to tol nats
+    (None: always n_steps).  For test time: backward through it raises SettingsError.
+    Source: Saad 1992 for functions of matrices; Ubaru et al. 2017 for traces of logarithms.
+    """
+
+    n_steps: int = 10
+    n_probes: int = 1
+    tol: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("n_steps", "n_probes"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise SettingsError(f"Krylov({name}={value!r}): expected an integer, 1 or more")
+        if self.tol is not None and not self.tol > 0:
+            raise SettingsError(f"Krylov(tol={self.tol!r}): expected a positive number of nats, or None")
+
+    def draw(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        return draw_probes("rademacher", self.n_probes, x, generator)
+
+    def estimate(self, g: Linearization, draw: Tensor) -> LogDetEstimate:
+        with torch.no_grad():
+            found = [self._quadratic_form(g, v) for v in draw]
+        value = torch.stack([f[0] for f in found]).mean(0)
+        steps = [f[1] for f in found]
+        if torch.is_grad_enabled() and g.output.requires_grad:
+            value = _TestTimeOnly.apply(value, g.output)
+        return LogDetEstimate(value, g.output, max(steps), sum(steps))
+
+    def _quadratic_form(self, g: Linearization, v: Tensor) -> tuple[Tensor, int]:
+        """Arnoldi with classical Gram-Schmidt done twice: the estimate (B,) and the steps spent."""
+        batch, shape, m = len(v), v.shape, self.n_steps
+        norm = per_sample_dot(v, v).sqrt()
+        basis = [v.flatten(1) / norm[:, None]]
+        hessenberg = norm.new_zeros(batch, m + 1, m)
+        estimate = None
+        for j in range(m):
+            w = g.vjp(basis[j].view(shape)).flatten(1)
+            before = w.norm(dim=1)
+            q = torch.stack(basis, 2)
+            for _ in range(2):
+                h = (q.mT @ w[:, :, None])[:, :, 0]
+                w = w - (q @ h[:, :, None])[:, :, 0]
+                hessenberg[:, : j + 1, j] += h
+            rest = w.norm(dim=1)
+            # the space is invariant: nothing new remains, and the estimate is exact from here on
+            done = rest <= 100 * torch.finfo(w.dtype).eps * before
+            hessenberg[:, j + 1, j] = rest.masked_fill(done, 0)
+            basis.append((w / rest[:, None]).masked_fill(done[:, None], 0))
+            if self.tol is not None or j == m - 1:
+                previous = estimate
+                estimate = norm.square() * _log_corner(hessenberg[:, : j + 1, : j + 1])
+                if previous is not None and bool(((estimate - previous).abs() <= self.tol).all()):
+                    break
+        return estimate, j + 1
+
+
+@cache
+def _gauss_legendre(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights on [0, 1]."""
+    nodes, weights = np.polynomial.legendre.leggauss(n)
+    return (nodes + 1) / 2, weights / 2
+
+
+def _log_corner(h: Tensor) -> Tensor:
+    """[log(I + H)]_11 = int_0^1 [H (I + t H)^-1]_11 dt for (B, m, m), by Gauss-Legendre quadrature.
+
+    40 nodes leave 1e-10 where the eigenvalues of H stay above -0.98.
+    """
+    nodes, weights = (torch.as_tensor(a, dtype=h.dtype, device=h.device) for a in _gauss_legendre(40))
+    identity = torch.eye(h.shape[1], dtype=h.dtype, device=h.device)
+    shifted = identity + nodes[:, None, None, None] * h
+    first = identity[:, :1].expand(len(nodes), len(h), -1, -1)
+    solved = torch.linalg.solve(shifted, first)
+    return (weights[:, None] * (h[:, 0] * solved[..., 0]).sum(-1)).sum(0)
+
+
+class _TestTimeOnly(torch.autograd.Function):
+    """Passes a value on and refuses to differentiate it: a missing gradient must not pass for a zero one."""
+
+    @staticmethod
+    def forward(ctx, value, output):
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx, _):
+        raise SettingsError("Krylov is an estimator for test time and has no gradient: train with PowerSeries")

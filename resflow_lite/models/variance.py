@@ -1,0 +1,80 @@
+"""Which blocks' estimators can have a finite variance, by the measured contraction rate."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from ..estimators.logdet import PowerSeries
+from ..estimators.series import Roulette, expected_terms, tail_ratio
+from ..layers.residual import ResidualBlock
+
+__all__ = ["BlockVariance", "VarianceReport", "variance_report"]
+
+
+@dataclass(frozen=True)
+class BlockVariance:
+    """name: of the block.  rho: measured contraction rate.  limit: the law's tail ratio q; finite: rho^2 < q.
+
+    terms: expected number of terms, the exact ones included.
+    """
+
+    name: str
+    law: str
+    rho: float
+    limit: float
+    terms: float
+
+    @property
+    def finite(self) -> bool:
+        return self.rho**2 < self.limit
+
+
+@dataclass(frozen=True)
+class VarianceReport:
+    """One row per block that trains with a roulette; prints as a table. `holds`: every row is finite."""
+
+    rows: tuple[BlockVariance, ...]
+
+    @property
+    def holds(self) -> bool:
+        return all(row.finite for row in self.rows)
+
+    @property
+    def summary(self) -> str:
+        """One line for a record."""
+        bad = [row for row in self.rows if not row.finite]
+        if not bad:
+            return f"variance of the log-determinant: finite in all {len(self.rows)} blocks with a roulette"
+        worst = max(bad, key=lambda row: row.rho)
+        named = ", ".join(row.name for row in bad[:4]) + (", ..." if len(bad) > 4 else "")
+        return (
+            f"variance of the log-determinant: infinite in {len(bad)} of {len(self.rows)} blocks ({named}); worst "
+            f"{worst.name}: rho^2 = {worst.rho**2:.3f}, {worst.law} needs rho^2 < {worst.limit:.3g}"
+        )
+
+    def __str__(self) -> str:
+        lines = [f"{'block':28} {'law':22} {'rho':>6} {'rho^2':>6} {'limit':>6} {'E[terms]':>9}  variance"]
+        for r in self.rows:
+            verdict = "finite" if r.finite else "INFINITE"
+            lines.append(
+                f"{r.name:28} {r.law:22} {r.rho:6.3f} {r.rho**2:6.3f} {r.limit:6.3f} {r.terms:9.2f}  {verdict}"
+            )
+        return "\n".join(lines)
+
+
+def variance_report(model: nn.Module) -> VarianceReport:
+    """The second moment of sum_k c_k a_k with a_k ~ rho^k is finite only if rho^2 < lim P(N >= k+1) / P(N >= k).
+
+    Reads the training estimators and the rates that `measure_contraction_` has stored. Blocks whose estimator is no
+    roulette, or whose rate was never measured, have no row.
+    """
+    rows = []
+    for name, block in model.named_modules():
+        if not isinstance(block, ResidualBlock) or block.contraction is None:
+            continue
+        estimator = block.resolved(block.train_estimator)
+        terms = estimator.terms if isinstance(estimator, PowerSeries) else None
+        if isinstance(terms, Roulette):
+            cost = terms.n_exact + expected_terms(terms.law)
+            rows.append(BlockVariance(name, repr(terms.law), block.contraction, tail_ratio(terms.law), cost))
+    return VarianceReport(tuple(rows))
