@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from ..datasets.images import load_images
 from ..errors import DataError
 from ..models.flow import Flow
-from .settings import Experiment
+from .settings import ESTIMATORS, Experiment
 
 __all__ = ["save_flow", "load_flow"]
 
@@ -28,7 +28,11 @@ def load_flow(path: Path) -> tuple[Flow, Experiment]:
     """The flow in evaluation mode and the experiment that made it. Raises DataError for a missing or damaged file."""
     try:
         with safe_open(path, framework="pt") as file:
-            experiment = Experiment.from_parameters(json.loads(file.metadata()["experiment"]))
+            settings = json.loads(file.metadata()["experiment"])
+            if settings["train_estimator"] not in ESTIMATORS:
+                # an object of the user's own, of which the file knows the repr: the weights do not need it
+                del settings["train_estimator"]
+            experiment = Experiment.from_parameters(settings)
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except Exception as error:
         raise DataError(

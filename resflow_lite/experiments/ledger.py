@@ -65,7 +65,7 @@ def write_entry(run: Any, result: dict[str, Any]) -> Path:
         commit=commit,
         dirty=dirty,
         command=" ".join(Path(word).name if i == 0 else word for i, word in enumerate(sys.argv)),
-        settings=experiment.as_dict(),
+        settings=json.loads((run.directory / "experiment.json").read_text()),
         data_sha256=hashlib.sha256(images.numpy().tobytes()).hexdigest(),
         split=result["split"],
         preprocessing="uniform dequantisation",

@@ -14,6 +14,7 @@ from ..datasets.images import image_names
 from ..errors import SettingsError
 from ..estimators.logdet import Estimator, PowerSeries
 from ..estimators.series import Geometric, Poisson, Roulette, Truncated
+from ..layers.memory import MEMORY
 from ..models.flow import Flow
 from ..models.image import ImageModel, image_flow
 
@@ -45,9 +46,10 @@ class Experiment:
 
     dataset: a name that load_images knows.  profile: "smoke" (seconds) or "laptop" (minutes on two cores).
     blocks, width, n_dense, dense_width: of the model (ImageModel).  train_estimator: a name in ESTIMATORS or an
-    estimator object.  lr: of Adam, after `warm_up` steps of linear rise; it falls to 0 over the last `cool_down`
-    fraction of the steps.  ema: decay of the averaged weights that are evaluated.  evaluations: passes over the test
-    images, each with fresh dequantisation noise and estimator draws.
+    estimator object.  memory: of the blocks (layers/memory.py); "store" is fastest, "recompute" smallest.
+    lr: of Adam, after `warm_up` steps of linear rise; it falls to 0 over the last `cool_down` fraction of the steps.
+    ema: decay of the averaged weights that are evaluated.  evaluations: passes over the test images, each with fresh
+    dequantisation noise and estimator draws.
 
     Raises SettingsError for a wrong value, with its name.
     """
@@ -66,6 +68,7 @@ class Experiment:
     n_dense: int | None = None
     dense_width: int | None = None
     train_estimator: str | Estimator = "roulette"
+    memory: str = "store"
     evaluations: int | None = None
 
     def __post_init__(self) -> None:
@@ -90,6 +93,7 @@ class Experiment:
         blocks = self.blocks
         good = isinstance(blocks, tuple) and len(blocks) > 0 and all(_whole(b, 1) for b in blocks)
         self._expect("blocks", good, "residual blocks per scale, such as [4, 4]")
+        self._expect("memory", self.memory in MEMORY, f"one of {', '.join(MEMORY)}")
         known = isinstance(self.train_estimator, str) and self.train_estimator in ESTIMATORS
         own = all(callable(getattr(self.train_estimator, verb, None)) for verb in ("draw", "estimate"))
         self._expect("train_estimator", known or own, f"one of {', '.join(ESTIMATORS)}, or an estimator object")
@@ -120,7 +124,7 @@ class Experiment:
         """The image model of this experiment for images (C, H, W)."""
         estimator = ESTIMATORS[self.train_estimator] if isinstance(self.train_estimator, str) else self.train_estimator
         chosen = dict(blocks=self.blocks, width=self.width, n_dense=self.n_dense, dense_width=self.dense_width)
-        return ImageModel(shape, train_estimator=estimator, **chosen)
+        return ImageModel(shape, train_estimator=estimator, memory=self.memory, **chosen)
 
     def build(self, shape: tuple[int, int, int]) -> Flow:
         """The flow with its initial parameters, which depend on the seed alone."""

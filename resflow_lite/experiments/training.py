@@ -99,6 +99,8 @@ def _train(
                 file.write(json.dumps(row) + "\n")
                 file.flush()
                 bar.set_postfix_str(f"{row['bits_per_dim']:.3f} bits/dim")
+                if len(history) % 2 == 0 or step == experiment.steps:
+                    bar.write(f"step {step:5}  {row['bits_per_dim']:.3f} bits/dim  {row['seconds']:.0f} s")
                 recent = []
     with torch.no_grad():
         for parameter, mean in zip(parameters, averaged):

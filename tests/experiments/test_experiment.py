@@ -90,6 +90,26 @@ def test_training_leaves_the_global_random_state_alone(tmp_path):
     assert torch.equal(before, torch.get_rng_state())
 
 
+def test_an_estimator_and_a_law_of_your_own_train_a_model(tmp_path):
+    """A law is two functions; the ledger keeps the estimator's repr."""
+
+    class TwoOrNone:
+        def sample(self, n, generator=None):
+            return 2 * torch.randint(2, (n,), generator=generator)
+
+        def survival(self, k):
+            return 1.0 if k == 0 else 0.5 * (k <= 2)
+
+        def __repr__(self):
+            return "TwoOrNone()"
+
+    estimator = rf.PowerSeries(rf.Roulette(TwoOrNone(), n_exact=1))
+    run = rf.fit(rf.Experiment(profile="smoke", steps=3, train_estimator=estimator), tmp_path)
+    rf.evaluate(run.directory)
+    entry = json.loads((tmp_path / "ledger.json").read_text())
+    assert "TwoOrNone()" in entry["settings"]["train_estimator"]
+
+
 def test_training_lowers_the_loss(tmp_path):
     run = rf.fit(rf.Experiment(profile="smoke", steps=60), tmp_path)
     assert run.history[-1]["bits_per_dim"] < run.history[0]["bits_per_dim"] - 0.05
