@@ -76,7 +76,8 @@ class _Merged:
         self.kept = None if self.memory == "recompute" else g
         if self.memory == "backward_in_forward":
             self.gradients = self._sweep(g, None, torch.ones_like(estimate.value))
-        return g.output, estimate.value
+        # a copy of the handle: autograd will hang the graph, and with it this rule, on what is returned
+        return g.output.detach(), estimate.value
 
     def _sweep(self, g: Any, cotangent: Tensor | None, weights: Tensor) -> list[Tensor]:
         """Gradients of <cotangent, g> + sum_b weights_b log_det_b, of x first."""

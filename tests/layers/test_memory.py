@@ -3,6 +3,7 @@
 Losses weight every sample's log-determinant differently: code that takes one weight for all samples fails here.
 """
 
+import gc
 import itertools
 
 import pytest
@@ -120,6 +121,31 @@ def test_a_users_estimator_works_in_every_memory_mode(strong_dense):
     results = [gradients(branch, branch, x, FirstTerm(), ("neumann", memory), weights) for memory in MEMORY]
     for other in results[1:]:
         assert largest_difference(other, results[0]) < 1e-12
+
+
+@pytest.mark.parametrize("memory", MEMORY)
+@pytest.mark.parametrize("gradient", ["series", "neumann"])
+@pytest.mark.parametrize("plain", [False, True])
+def test_nothing_outlives_a_step(strong_dense, as_plain_module, memory, gradient, plain):
+    """No tensor survives backward, without help from the garbage collector: a cycle through autograd is never freed."""
+    branch = strong_dense()
+    block = rf.ResidualBlock(as_plain_module(branch) if plain else branch, gradient=gradient, memory=memory)
+    x = torch.zeros(7, 4)
+
+    def tensors_of_seven_rows():
+        return sum(1 for o in gc.get_objects() if type(o) is torch.Tensor and o.dim() and len(o) == 7)
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = tensors_of_seven_rows()
+        for _ in range(3):
+            y, log_det = block(x)
+            (y.sum() + log_det.sum()).backward()
+        del y, log_det
+        assert tensors_of_seven_rows() == before
+    finally:
+        gc.enable()
 
 
 def test_unknown_modes_are_refused():
