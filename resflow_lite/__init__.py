@@ -10,7 +10,17 @@ from .estimators.series import Geometric, Matched, Poisson, Roulette, Truncated,
 from .experiments.evaluation import Evaluation, evaluate
 from .experiments.settings import Experiment
 from .experiments.training import Run, fit, load_run
-from .layers.activations import Activation, LipSwish, Tanh, compile_activations_
+from .layers.activations import (
+    ELU,
+    Activation,
+    CLipSwish,
+    LipSwish,
+    ReLU,
+    Sine,
+    Softplus,
+    Tanh,
+    compile_activations_,
+)
 from .layers.bijection import Bijection
 from .layers.branch import LipschitzBranch
 from .layers.chain import Chain

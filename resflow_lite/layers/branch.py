@@ -5,7 +5,6 @@ and less memory, and they are short enough to read: they are the chain rule.
 """
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -52,6 +51,23 @@ class _Affine:
         return self.vjp(y_bar), self.vjp(p), [weight, bias]
 
 
+class _Pair:
+    """y = (z, -z) along axis 1, before an activation that acts on pairs."""
+
+    def value(self, z: Tensor) -> Tensor:
+        return torch.cat([z, -z], 1)
+
+    def jvp(self, v: Tensor) -> Tensor:
+        return torch.cat([v, -v], 1)
+
+    def vjp(self, u: Tensor) -> Tensor:
+        plus, minus = u.chunk(2, 1)
+        return plus - minus
+
+    def merged(self, tangent: Tensor | None, y_bar: Tensor, p: Tensor | None, direct: Tensor | None) -> Pulled:
+        return self.vjp(y_bar), None if p is None else self.vjp(p), []
+
+
 class _Pointwise:
     """y = a(z) at one point: the tensor is the activation's scale, if it has one."""
 
@@ -88,7 +104,7 @@ class _Pointwise:
 class BranchLinearization(Linearization):
     """g at x, with J as the product of its layers: J = W_m D_(m-1) ... D_1 W_1, D_i = diag(a'(z_i))."""
 
-    def __init__(self, steps: Sequence[_Affine | _Pointwise], x: Tensor) -> None:
+    def __init__(self, steps: Sequence[_Affine | _Pair | _Pointwise], x: Tensor) -> None:
         self.steps = steps
         y = channels_last(x)
         for step in steps:
@@ -201,16 +217,25 @@ class LipschitzBranch(nn.Module):
     def __init__(self, steps: Iterable[LipschitzLayer | Activation]) -> None:
         super().__init__()
         self.steps = nn.ModuleList(steps)
-        layers = [s for s in self.steps if isinstance(s, LipschitzLayer)]
+        self._check()
+
+    def _check(self) -> None:
+        """Refuse foreign steps and widths that do not fit or do not return to the first."""
+        start, width, before = None, None, 1
         for step in self.steps:
-            if not isinstance(step, LipschitzLayer | Activation):
+            if isinstance(step, LipschitzLayer):
+                n_out, n_in = step.weight.shape[:2]
+                if width not in (None, n_in):
+                    raise SettingsError(f"a layer of {n_in} inputs follows {width} outputs in a LipschitzBranch")
+                start, width = n_in // before if start is None else start, n_out
+            elif not isinstance(step, Activation):
                 raise SettingsError(
                     f"a LipschitzBranch holds Lipschitz layers and Activations, not {type(step).__name__}"
                 )
-        sizes = [(layer.weight.shape[1], layer.weight.shape[0]) for layer in layers]
-        closed = sizes and all(a[1] == b[0] for a, b in pairwise(sizes)) and sizes[0][0] == sizes[-1][1]
-        if not closed:
-            raise SettingsError(f"layers of widths {sizes} do not form a map from a space to itself")
+            elif step.pairs:
+                before, width = (2 * before, None) if width is None else (before, 2 * width)
+        if width is None or width != start:
+            raise SettingsError(f"this LipschitzBranch maps {start} channels to {width}: a residual needs as many")
 
     def forward(self, x: Tensor) -> Tensor:
         return self.value(x, self.tensors(x))
@@ -222,6 +247,7 @@ class LipschitzBranch(nn.Module):
             if isinstance(step, LipschitzLayer):
                 x = step.product(next(remaining), x, next(remaining))
             else:
+                x = torch.cat([x, -x], 1) if step.pairs else x
                 x = step.derivatives(x, 0, next(remaining) if step.scale() is not None else None)[0]
         return x
 
@@ -240,10 +266,11 @@ class LipschitzBranch(nn.Module):
     ) -> BranchLinearization:
         """g at x with the given tensors (default: the branch's own, normalised now); `sweep` needs for_sweep."""
         remaining = iter(self.tensors(x) if tensors is None else tensors)
-        steps: list[_Affine | _Pointwise] = []
+        steps: list[_Affine | _Pair | _Pointwise] = []
         for step in self.steps:
             if isinstance(step, LipschitzLayer):
                 steps.append(_Affine(step, next(remaining), next(remaining)))
             else:
+                steps += [_Pair()] if step.pairs else []
                 steps.append(_Pointwise(step, next(remaining) if step.scale() is not None else None, 1 + for_sweep))
         return BranchLinearization(steps, x)

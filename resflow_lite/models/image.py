@@ -57,14 +57,12 @@ def conv_branch(
     channels: int, width: int, activation: str | type[Activation], coeff: float, preactivation: bool
 ) -> LipschitzBranch:
     """channels -3x3-> width -1x1-> width -3x3-> channels, an activation between layers and one before if asked."""
-    steps = [make_activation(activation)] if preactivation else []
-    steps += [
-        LipschitzConv2d(channels, width, 3, coeff),
-        make_activation(activation),
-        LipschitzConv2d(width, width, 1, coeff),
-        make_activation(activation),
-        LipschitzConv2d(width, channels, 3, coeff),
-    ]
+    wider = 1 + make_activation(activation).pairs
+    steps = []
+    for i, (n_in, n_out, kernel) in enumerate(((channels, width, 3), (width, width, 1), (width, channels, 3))):
+        active = i > 0 or preactivation
+        steps += [make_activation(activation)] if active else []
+        steps.append(LipschitzConv2d(n_in * wider if active else n_in, n_out, kernel, coeff))
     return LipschitzBranch(steps)
 
 

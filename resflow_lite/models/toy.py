@@ -18,11 +18,12 @@ def dense_branch(
     widths: tuple[int, ...], activation: str | type[Activation], coeff: float, preactivation: bool = False
 ) -> LipschitzBranch:
     """Linear layers widths[0] -> widths[1] -> ... with activations between, and one before the first if asked."""
-    steps = [make_activation(activation)] if preactivation else []
+    wider = 1 + make_activation(activation).pairs
+    steps = []
     for i, (n_in, n_out) in enumerate(pairwise(widths)):
-        if i:
-            steps.append(make_activation(activation))
-        steps.append(LipschitzLinear(n_in, n_out, coeff))
+        active = i > 0 or preactivation
+        steps += [make_activation(activation)] if active else []
+        steps.append(LipschitzLinear(n_in * wider if active else n_in, n_out, coeff))
     return LipschitzBranch(steps)
 
 
