@@ -25,9 +25,10 @@ from .layers.bijection import Bijection
 from .layers.branch import LipschitzBranch
 from .layers.chain import Chain
 from .layers.elementwise import ActNorm, Logit
-from .layers.lipschitz import LipschitzConv2d, LipschitzLinear, update_norms_
+from .layers.lipschitz import LearnedOrder, LipschitzConv2d, LipschitzLinear, update_norms_
 from .layers.residual import ResidualBlock, invert
 from .layers.shape import Flatten, Squeeze
+from .models.certificate import Certificate
 from .models.dequantize import uniform_dequantize
 from .models.flow import Flow, bits_per_dim
 from .models.image import ImageModel, image_flow

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..errors import SettingsError
 from ..estimators.linearization import Linearization
 from .activations import Activation
-from .lipschitz import LipschitzLayer, channels_last
+from .lipschitz import LearnedOrder, LipschitzLayer, channels_last
 from .trace import branch_trace, exact_trace_exists
 
 __all__ = ["LipschitzBranch", "BranchLinearization"]
@@ -220,7 +220,7 @@ class LipschitzBranch(nn.Module):
         self._check()
 
     def _check(self) -> None:
-        """Refuse foreign steps and widths that do not fit or do not return to the first."""
+        """Refuse foreign steps, and widths or norms that do not fit or do not return to the first."""
         start, width, before = None, None, 1
         for step in self.steps:
             if isinstance(step, LipschitzLayer):
@@ -236,6 +236,20 @@ class LipschitzBranch(nn.Module):
                 before, width = (2 * before, None) if width is None else (before, 2 * width)
         if width is None or width != start:
             raise SettingsError(f"this LipschitzBranch maps {start} channels to {width}: a residual needs as many")
+        layers = [step for step in self.steps if isinstance(step, LipschitzLayer)]
+        for one, following in zip(layers, [*layers[1:], layers[0]]):
+            learned = isinstance(one.codomain, LearnedOrder) or isinstance(following.domain, LearnedOrder)
+            meets = one.codomain is following.domain if learned else one.codomain == following.domain
+            if not meets:
+                raise SettingsError(
+                    f"a layer ends in the {one.orders()[1]:g}-norm and the next starts in the "
+                    f"{following.orders()[0]:g}-norm: the product of their norms bounds nothing. Make the chain close: "
+                    "each codomain the next domain, the last codomain the first domain"
+                )
+
+    def order(self) -> float:
+        """The norm in which the branch contracts: domain of its first layer and codomain of its last."""
+        return next(step.orders()[0] for step in self.steps if isinstance(step, LipschitzLayer))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.value(x, self.tensors(x))

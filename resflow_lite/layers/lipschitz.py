@@ -1,6 +1,7 @@
 """Linear and convolutional layers whose weight as applied has at most a given norm."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -8,9 +9,26 @@ from torch.nn.functional import conv2d, conv_transpose2d, linear
 from torch.nn.grad import conv2d_weight
 
 from ..errors import SettingsError
-from ..numerics.norms import spectral_power_iteration, unit
+from ..numerics.norms import (
+    conjugate,
+    dual_vector,
+    gram_upper,
+    interpolated,
+    krylov_restart,
+    power_iteration,
+    vector_norm,
+)
 
-__all__ = ["LipschitzLayer", "LipschitzLinear", "LipschitzConv2d", "update_norms_"]
+__all__ = ["LearnedOrder", "LipschitzLayer", "LipschitzLinear", "LipschitzConv2d", "channels_last", "update_norms_"]
+
+ROUNDS = 5
+"""Power iterations between two readings of the stopping rule."""
+RESTART = 10
+"""Updates between two restarts with a fresh random vector."""
+KRYLOV = 10
+"""Products with A and with A^T in a restart."""
+DENSE = 256
+"""Up to this many inputs or outputs the certificate of a convolution uses its whole matrix: exact to 0.1 %."""
 
 
 def channels_last(t: Tensor) -> Tensor:
@@ -21,32 +39,59 @@ def channels_last(t: Tensor) -> Tensor:
     return t.clone(memory_format=torch.channels_last) if t.dim() == 4 and t.stride(1) != 1 else t
 
 
+class LearnedOrder(nn.Module):
+    """The order p of a vector norm as a parameter, between 1.1 and 5. Give the same object to the two layers that meet
+    in this norm: codomain of one, domain of the next. Source: paper, sec. 3.4."""
+
+    def __init__(self, start: float = 2.0) -> None:
+        super().__init__()
+        if not 1.1 < start < 5:
+            raise SettingsError(f"LearnedOrder(start={start!r}): expected an order between 1.1 and 5")
+        share = (start - 1.1) / 3.9
+        self.logit = nn.Parameter(torch.tensor(math.log(share / (1 - share))))
+
+    def forward(self) -> Tensor:
+        return 1.1 + 3.9 * self.logit.sigmoid()
+
+
+Order = float | LearnedOrder
+
+
+def order_value(order: Order) -> float:
+    """The order as a number, for what is not differentiated."""
+    return float(order().detach()) if isinstance(order, LearnedOrder) else float(order)
+
+
 class LipschitzLayer(nn.Module):
-    """y = W z + b with W = weight / max(1, sigma / coeff), sigma = <left, weight right> an estimate of ||weight||_2.
+    """y = W z + b with W = weight / max(1, sigma / coeff), sigma an estimate of |weight|_(p->q).
 
-    left and right are the leading singular vectors, kept by power iteration (`update_norm_`) and constant for the
-    gradient, so d sigma = <left, d weight right>. Source: Gouk et al. 2018; Behrmann et al. 2019, sec. 2.1.
+    domain p, codomain q: numbers from 1 to infinity, or LearnedOrder objects. For p = 1 or q = infinity sigma is exact.
+    Otherwise sigma = |weight v|_q / |v|_p with a vector v kept by `update_norm_` and constant for the gradient: at a
+    maximum its own change does not matter (envelope theorem), in the weight as in the orders.
+    Source: paper, sec. 3.4; Gouk et al. 2018; Behrmann et al. 2019, sec. 2.1.
 
-    Subclasses give the linear map of any weight: `product(weight, z)` and `transpose(weight, u)`, and the gradient of
-    <u, W z> in W: `outer(weight, u, z)`.
+    Subclasses give the linear map of any weight: `product(weight, z)` and `transpose(weight, u)`, the gradient of
+    <u, W z> in W, `outer(weight, u, z)`, and its matrices in a basis where it is block-diagonal, `blocks(weight)`.
     """
 
-    left: Tensor
     right: Tensor
 
-    def __init__(self, weight: Tensor, coeff: float) -> None:
+    def __init__(self, weight: Tensor, coeff: float, domain: Order, codomain: Order) -> None:
         super().__init__()
         if not 0 < coeff <= 1:
             raise SettingsError(f"coeff={coeff!r}: the norm of a Lipschitz layer is bounded by a number in (0, 1]")
-        self.coeff = coeff
+        for name, order in (("domain", domain), ("codomain", codomain)):
+            if not isinstance(order, LearnedOrder) and not order >= 1:
+                raise SettingsError(f"{name}={order!r}: the order of a norm is a number from 1 to infinity")
+        self.coeff, self.domain, self.codomain = coeff, domain, codomain
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.empty(weight.shape[0]))
         fan_in = weight[0].numel()
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
         nn.init.uniform_(self.bias, -1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in))
         # empty until the size of the input is known
-        self.register_buffer("left", torch.empty(0))
         self.register_buffer("right", torch.empty(0))
+        self.updates = 0
 
     def product(self, weight: Tensor, z: Tensor, bias: Tensor | None = None) -> Tensor:
         raise NotImplementedError
@@ -57,34 +102,89 @@ class LipschitzLayer(nn.Module):
     def outer(self, weight: Tensor, u: Tensor, z: Tensor) -> Tensor:
         raise NotImplementedError
 
-    def vector_shape(self, z: Tensor) -> tuple[int, ...]:
-        """Shape of the right singular vector for inputs like z."""
+    def blocks(self, weight: Tensor) -> Tensor:
+        """Matrices (..., out, in) whose largest 2-norm is at least that of the map, float64 or complex128."""
         raise NotImplementedError
 
+    def vector_shape(self, z: Tensor) -> tuple[int, ...]:
+        """Shape of the vector v for inputs like z."""
+        raise NotImplementedError
+
+    def orders(self) -> tuple[float, float]:
+        return order_value(self.domain), order_value(self.codomain)
+
+    def closed_form(self) -> bool:
+        """Whether sigma is exact: |A|_(1->q) is the largest column, |A|_(p->inf) the largest row."""
+        p, q = self.orders()
+        return p == 1 or q == math.inf
+
+    def _columns(self, weight: Tensor, q: float) -> Tensor:
+        """max_j |A e_j|_q, by applying the transposed map with |entries|^q to a vector of ones."""
+        if q == math.inf:
+            return weight.abs().amax()
+        ones = torch.ones_like(self.product(weight.detach(), self.right.to(weight)))
+        largest = weight.detach().abs().amax()  # scaled by it, no power under- or overflows
+        return largest * self.transpose((weight / largest).abs().pow(q), ones).amax().pow(1 / q)
+
+    def _rows(self, weight: Tensor, p: float) -> Tensor:
+        """max_i |A^T e_i|_(p*)."""
+        if p == 1:
+            return weight.abs().amax()
+        star, largest = conjugate(p), weight.detach().abs().amax()
+        ones = torch.ones_like(self.right).to(weight)
+        return largest * self.product((weight / largest).abs().pow(star), ones).amax().pow(1 / star)
+
     def prepare(self, z: Tensor) -> None:
-        """Start the singular vectors for inputs of the size of z, if that is not done yet."""
+        """Start the vector for inputs of the size of z, if that is not done yet."""
         shape = self.vector_shape(z)
-        if self.right.shape == shape:
-            return
-        # a fixed seed of its own: the start must not depend on, or disturb, any other randomness
-        generator = torch.Generator().manual_seed(0)
-        self.right = unit(torch.randn(shape, generator=generator).to(self.weight))
-        self.update_norm_()
+        if self.right.shape != shape:
+            self.right = self._fresh(shape)
+            if not self.closed_form():
+                self.restart_()
+
+    def _fresh(self, shape: tuple[int, ...]) -> Tensor:
+        # a generator of its own: norms must not depend on, or disturb, any other randomness
+        generator = torch.Generator().manual_seed(self.updates)
+        return torch.randn(shape, generator=generator).to(self.weight)
+
+    def _maps(self) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+        weight = self.weight.detach()
+        return lambda v: self.product(weight, v), lambda u: self.transpose(weight, u)
 
     @torch.no_grad()
-    def update_norm_(self, tol: float = 1e-3) -> int:
-        """Power iteration from the kept vectors until sigma moves by less than the fraction tol; returns the rounds."""
-        if not self.right.numel():
-            return 0
-        weight = self.weight.detach()
-        self.left, self.right, rounds = spectral_power_iteration(
-            lambda v: self.product(weight, v), lambda u: self.transpose(weight, u), self.right, tol
-        )
-        return rounds
+    def iterate_(self) -> Tensor:
+        """Some rounds of power iteration from the kept vector; how much sigma grew in the last one, relative."""
+        self.right, sigma = power_iteration(*self._maps(), self.right, self.orders(), ROUNDS)
+        return (sigma[1] - sigma[0]) / sigma[1].clamp_min(torch.finfo(sigma.dtype).tiny)
+
+    @torch.no_grad()
+    def restart_(self) -> None:
+        """Look for a larger norm than the one followed: power iteration can stay on a vector that was leading once.
+
+        2-norm: the Krylov space of the kept vector mixed with a fresh random one. Other orders have local optima: eight
+        fresh starts, the best of them and the kept vector is kept.
+        """
+        p, q = self.orders()
+        shape = tuple(self.right.shape)
+        if (p, q) == (2, 2):
+            mixed = self.right / self.right.norm() + 0.3 * dual_vector(self._fresh(shape), 2)
+            self.right = krylov_restart(*self._maps(), mixed, KRYLOV)
+            return
+        starts = self._fresh((8, *shape))
+        found = [power_iteration(*self._maps(), start, (p, q), 20) for start in (self.right, *starts)]
+        best = torch.stack([sigma[1] for _, sigma in found]).argmax()
+        self.right = torch.stack([v for v, _ in found])[best]
+
+    def update_norm_(self, tol: float = 1e-3) -> None:
+        """Bring the estimate up to date with the weight (see update_norms_)."""
+        update_norms_(self, tol)
 
     def sigma(self) -> Tensor:
-        """<left, weight right>, differentiable in weight; a lower bound of ||weight||_2."""
-        return (self.left * self.product(self.weight, self.right)).sum()
+        """The estimate of |weight|_(p->q), differentiable in the weight and in learned orders; a lower bound."""
+        p, q = (order() if isinstance(order, LearnedOrder) else order for order in (self.domain, self.codomain))
+        if self.closed_form():
+            return self._columns(self.weight, q) if p == 1 else self._rows(self.weight, p)
+        return vector_norm(self.product(self.weight, self.right), q) / vector_norm(self.right, p)
 
     def normalized_weight(self, z: Tensor) -> Tensor:
         """The weight as applied to inputs of the size of z."""
@@ -96,21 +196,55 @@ class LipschitzLayer(nn.Module):
         sigma = self.sigma().detach()
         return sigma / (sigma / self.coeff).clamp_min(1)
 
+    @torch.no_grad()
+    def norm_upper(self) -> float:
+        """A certified upper bound of the norm of the weight as applied, in float64 on the CPU.
+
+        Closed form for p = 1 or q = infinity; Gram iteration for p = q = 2; Riesz-Thorin between them otherwise.
+        Infinity before the layer has seen an input: a convolution's norm depends on the size of the image.
+        """
+        if not self.right.numel():
+            return math.inf
+        applied = (self.weight / (self.sigma() / self.coeff).clamp_min(1)).double().cpu()
+        p, q = self.orders()
+        margin = 1 + 1e-10
+        if p == 1:
+            return float(self._columns(applied, q)) * margin
+        if q == math.inf:
+            return float(self._rows(applied, p)) * margin
+        spectral = float(gram_upper(self.blocks(applied)))
+        sizes = (self.right.numel(), self.product(self.weight, self.right).numel())
+        return margin * interpolated(
+            p,
+            q,
+            spectral,
+            lambda order: float(self._columns(applied, order)),
+            lambda order: float(self._rows(applied, order)),
+            sizes,
+        )
+
     def forward(self, z: Tensor) -> Tensor:
         return self.product(self.normalized_weight(z), channels_last(z), self.bias)
 
+    def get_extra_state(self) -> Tensor:
+        return torch.tensor([self.updates])
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.updates = int(state)
+
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
-        for name in ("left", "right"):
-            if (stored := state_dict.get(prefix + name)) is not None:
-                setattr(self, name, torch.empty_like(stored, device=self.weight.device))
+        if (stored := state_dict.get(prefix + "right")) is not None:
+            self.right = torch.empty_like(stored, device=self.weight.device)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
 class LipschitzLinear(LipschitzLayer):
     """z (B, in_features) -> (B, out_features)."""
 
-    def __init__(self, in_features: int, out_features: int, coeff: float = 0.98) -> None:
-        super().__init__(torch.empty(out_features, in_features), coeff)
+    def __init__(
+        self, in_features: int, out_features: int, coeff: float = 0.98, domain: Order = 2, codomain: Order = 2
+    ) -> None:
+        super().__init__(torch.empty(out_features, in_features), coeff, domain, codomain)
 
     def product(self, weight: Tensor, z: Tensor, bias: Tensor | None = None) -> Tensor:
         return linear(z, weight, bias)
@@ -120,6 +254,9 @@ class LipschitzLinear(LipschitzLayer):
 
     def outer(self, weight: Tensor, u: Tensor, z: Tensor) -> Tensor:
         return u.T @ z
+
+    def blocks(self, weight: Tensor) -> Tensor:
+        return weight
 
     def vector_shape(self, z: Tensor) -> tuple[int, ...]:
         return (1, self.weight.shape[1])
@@ -132,10 +269,19 @@ class LipschitzConv2d(LipschitzLayer):
     the first input and kept in the state dict. A 1 x 1 kernel acts on every pixel alone: its norm is its matrix's.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, coeff: float = 0.98) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        coeff: float = 0.98,
+        domain: Order = 2,
+        codomain: Order = 2,
+    ) -> None:
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise SettingsError(f"kernel_size={kernel_size!r}: expected an odd number, so that images keep their size")
-        super().__init__(torch.empty(out_channels, in_channels, kernel_size, kernel_size), coeff)
+        weight = torch.empty(out_channels, in_channels, kernel_size, kernel_size)
+        super().__init__(weight, coeff, domain, codomain)
         self.padding = kernel_size // 2
 
     def product(self, weight: Tensor, z: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -147,12 +293,52 @@ class LipschitzConv2d(LipschitzLayer):
     def outer(self, weight: Tensor, u: Tensor, z: Tensor) -> Tensor:
         return conv2d_weight(z, weight.shape, u, padding=self.padding)
 
+    def blocks(self, weight: Tensor) -> Tensor:
+        """The whole matrix where it is small; the matrices of all frequencies of a larger circular convolution else."""
+        if not self.padding:
+            return weight[:, :, 0, 0]
+        pixels = self.right[0, 0].numel()
+        if min(weight.shape[:2]) * pixels <= DENSE:
+            basis = torch.eye(weight.shape[1] * pixels, dtype=weight.dtype).view(-1, *self.right.shape[1:])
+            return self.product(weight, basis).flatten(1)
+        return self.frequencies(weight)
+
+    def frequencies(self, weight: Tensor) -> Tensor:
+        """The Fourier transform of the kernel at every frequency of a torus of n + (k - 1)/2 pixels a side.
+
+        There the image and its zero padding fit without meeting: the zero-padded convolution is a part of the circular
+        one, so that its norm is at most the circular one's, the largest over frequencies.
+        """
+        height, width = (size + self.padding for size in self.right.shape[2:])
+        spectrum = torch.fft.rfft2(self._on_torus(weight, height, width))
+        return spectrum.permute(2, 3, 0, 1)
+
+    def _on_torus(self, weight: Tensor, height: int, width: int) -> Tensor:
+        """The kernel's taps on the torus; taps that meet on a small one add up."""
+        out = weight.new_zeros(*weight.shape[:2], height, width)
+        for y in range(weight.shape[2]):
+            for x in range(weight.shape[3]):
+                out[:, :, y % height, x % width] += weight[:, :, y, x]
+        return out
+
     def vector_shape(self, z: Tensor) -> tuple[int, ...]:
         return (1, self.weight.shape[1], *(z.shape[2:] if self.padding else (1, 1)))
 
 
 def update_norms_(model: nn.Module, tol: float = 1e-3) -> None:
-    """Power iteration in every Lipschitz layer of a model: call it after each step of the optimiser."""
-    for module in model.modules():
-        if isinstance(module, LipschitzLayer):
-            module.update_norm_(tol)
+    """Bring the norm estimates of all layers up to date: call it after each step of the optimiser.
+
+    Power iteration in rounds of five for all layers, until no layer's sigma grew by more than the fraction tol in its
+    last round (one value per five rounds is read from the device, for the whole model); every tenth call a restart with
+    a fresh vector, because a warm-started vector can stay on a direction that is no longer the leading one.
+    """
+    layers = [m for m in model.modules() if isinstance(m, LipschitzLayer) and m.right.numel() and not m.closed_form()]
+    for layer in layers:
+        layer.updates += 1
+        if layer.updates % RESTART == 0:
+            layer.restart_()
+    for _ in range(40):
+        if not layers:
+            break
+        growth = torch.stack([layer.iterate_() for layer in layers])
+        layers = [layer for layer, more in zip(layers, (growth > tol).tolist()) if more]

@@ -9,6 +9,7 @@ from ..errors import SettingsError
 from ..estimators.probes import device_generator
 from ..layers.bijection import Bijection
 from ..layers.residual import ResidualBlock
+from .certificate import Certificate, certify, enforce_
 from .variance import VarianceReport, variance_report
 
 __all__ = ["Flow", "bits_per_dim", "standard_normal_log_prob"]
@@ -72,6 +73,14 @@ class Flow(nn.Module):
     def initialize_(self, x: Tensor) -> None:
         """Start ActNorms from the statistics of a batch, and the norms from its image size. Once, before training."""
         self.bijection.initialize_(x)
+
+    def certify(self) -> Certificate:
+        """Proven bounds of Lip(g) for every residual block; see certificate.py."""
+        return certify(self)
+
+    def enforce_(self) -> Certificate:
+        """Scale the weights of blocks that are not proven contractions; returns the new certificate."""
+        return enforce_(self)
 
     def measure_contraction_(self, x: Tensor) -> None:
         """Measure at a batch of events what Matched laws and `variance_report` need. Call it now and then."""

@@ -1,0 +1,92 @@
+"""Proofs that every residual block is a contraction, and how to make them hold."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ..layers.branch import LipschitzBranch
+from ..layers.lipschitz import LipschitzLayer, update_norms_
+from ..layers.residual import ResidualBlock
+
+__all__ = ["Certificate", "certify", "enforce_", "branch_bound"]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """bounds: block name -> proven upper bound of Lip(g); infinity where none is known. Prints as a table."""
+
+    bounds: dict[str, float]
+
+    @property
+    def holds(self) -> bool:
+        """Whether every block is proven invertible: Lip(g) < 1."""
+        return all(bound < 1 for bound in self.bounds.values())
+
+    @property
+    def worst(self) -> tuple[str, float]:
+        """The block with the largest bound."""
+        return max(self.bounds.items(), key=lambda item: item[1], default=("no blocks", 0.0))
+
+    def __str__(self) -> str:
+        lines = [f"{'block':28} {'Lip(g) <=':>10}  invertible"]
+        for name, bound in self.bounds.items():
+            lines.append(f"{name:28} {bound:10.6f}  {'proven' if bound < 1 else 'NOT PROVEN'}")
+        return "\n".join(lines)
+
+
+def branch_bound(branch: nn.Module) -> float:
+    """Lip(g) <= product of the layers' certified norms and the activations' constants; infinity for other modules.
+
+    Each activation is taken in the norm between its neighbours, the domain of the layer that follows.
+    """
+    if not isinstance(branch, LipschitzBranch):
+        return math.inf
+    bound, order = 1.0, branch.order()
+    for step in reversed(branch.steps):
+        if isinstance(step, LipschitzLayer):
+            bound *= step.norm_upper()
+            order = step.orders()[0]
+        else:
+            bound *= step.constant(order)
+    return bound
+
+
+def certify(model: nn.Module) -> Certificate:
+    """The certificate of a model as it is now, computed in float64 on the CPU."""
+    blocks = {name: m for name, m in model.named_modules() if isinstance(m, ResidualBlock)}
+    return Certificate({name: branch_bound(block.branch) for name, block in blocks.items()})
+
+
+@torch.no_grad()
+def enforce_(model: nn.Module) -> Certificate:
+    """Scale the weights of every LipschitzBranch whose bound is not below 1 until it is; returns the new certificate.
+
+    A model that is proven already is left alone. First the estimates are brought up to date; then a layer whose
+    certified norm exceeds its coeff is scaled to it. Where coeff and the activations alone allow 1 or more, the last
+    layer takes the rest. Other modules, and branches that have not seen an input yet, stay as they are: nothing is
+    known of them.
+    """
+    found = certify(model)
+    if found.holds:
+        return found
+    update_norms_(model, tol=1e-6)
+    for block in model.modules():
+        branch = getattr(block, "branch", None)
+        if not isinstance(block, ResidualBlock) or not isinstance(branch, LipschitzBranch):
+            continue
+        layers = [step for step in branch.steps if isinstance(step, LipschitzLayer)]
+        if 1 <= branch_bound(branch) < math.inf:
+            for layer in layers:
+                _scale_(layer, layer.coeff / layer.norm_upper())
+            _scale_(layers[-1], 0.999 / branch_bound(branch))
+    return certify(model)
+
+
+def _scale_(layer: LipschitzLayer, factor: float) -> None:
+    """Scale the weight AS APPLIED by a factor below 1: write it into the raw weight, which then needs no division."""
+    if factor < 1:
+        applied = layer.weight / (layer.sigma() / layer.coeff).clamp_min(1)
+        # a little less, so that the proof survives rounding to the dtype of the weight
+        layer.weight.copy_(applied * (factor * (1 - 4 * torch.finfo(applied.dtype).eps)))
