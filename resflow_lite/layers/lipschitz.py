@@ -1,7 +1,6 @@
 """Linear and convolutional layers whose weight as applied has at most a given norm."""
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -14,19 +13,21 @@ from ..numerics.norms import (
     dual_vector,
     gram_upper,
     interpolated,
-    krylov_restart,
+    krylov_vector,
     power_iteration,
     vector_norm,
 )
 
 __all__ = ["LearnedOrder", "LipschitzLayer", "LipschitzLinear", "LipschitzConv2d", "channels_last", "update_norms_"]
 
+KRYLOV = 8
+"""Products with A and with A^T in one improvement of a 2-norm."""
+FRESH = 0.3
+"""Size of the fresh random part mixed into the kept vector."""
 ROUNDS = 5
-"""Power iterations between two readings of the stopping rule."""
+"""Power iterations in one improvement of another norm."""
 RESTART = 10
-"""Updates between two restarts with a fresh random vector."""
-KRYLOV = 10
-"""Products with A and with A^T in a restart."""
+"""Improvements of another norm between two restarts."""
 DENSE = 256
 """Up to this many inputs or outputs the certificate of a convolution uses its whole matrix: exact to 0.1 %."""
 
@@ -139,41 +140,40 @@ class LipschitzLayer(nn.Module):
         shape = self.vector_shape(z)
         if self.right.shape != shape:
             self.right = self._fresh(shape)
-            if not self.closed_form():
-                self.restart_()
+            self.update_norm_()
 
     def _fresh(self, shape: tuple[int, ...]) -> Tensor:
         # a generator of its own: norms must not depend on, or disturb, any other randomness
-        generator = torch.Generator().manual_seed(self.updates)
-        return torch.randn(shape, generator=generator).to(self.weight)
-
-    def _maps(self) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
-        weight = self.weight.detach()
-        return lambda v: self.product(weight, v), lambda u: self.transpose(weight, u)
+        generator = torch.Generator(self.weight.device).manual_seed(self.updates)
+        return torch.randn(shape, generator=generator, dtype=self.weight.dtype, device=self.weight.device)
 
     @torch.no_grad()
-    def iterate_(self) -> Tensor:
-        """Some rounds of power iteration from the kept vector; how much sigma grew in the last one, relative."""
-        self.right, sigma = power_iteration(*self._maps(), self.right, self.orders(), ROUNDS)
-        return (sigma[1] - sigma[0]) / sigma[1].clamp_min(torch.finfo(sigma.dtype).tiny)
+    def improve_(self) -> Tensor:
+        """Look for a larger norm than the kept vector's; by how much it grew, relative.
 
-    @torch.no_grad()
-    def restart_(self) -> None:
-        """Look for a larger norm than the one followed: power iteration can stay on a vector that was leading once.
-
-        2-norm: the Krylov space of the kept vector mixed with a fresh random one. Other orders have local optima: eight
-        fresh starts, the best of them and the kept vector is kept.
+        Plain power iteration can stay for hundreds of steps on a vector that was leading once. 2-norm: the best vector
+        of the Krylov space of the kept one mixed with a fresh random one. Other orders: power iteration, and now and
+        then eight fresh starts, because they have local optima.
         """
-        p, q = self.orders()
-        shape = tuple(self.right.shape)
-        if (p, q) == (2, 2):
-            mixed = self.right / self.right.norm() + 0.3 * dual_vector(self._fresh(shape), 2)
-            self.right = krylov_restart(*self._maps(), mixed, KRYLOV)
-            return
-        starts = self._fresh((8, *shape))
-        found = [power_iteration(*self._maps(), start, (p, q), 20) for start in (self.right, *starts)]
-        best = torch.stack([sigma[1] for _, sigma in found]).argmax()
-        self.right = torch.stack([v for v, _ in found])[best]
+        self.updates += 1
+        weight, orders, shape = self.weight.detach(), self.orders(), tuple(self.right.shape)
+
+        def matvec(v: Tensor) -> Tensor:
+            return self.product(weight, v)
+
+        def rmatvec(u: Tensor) -> Tensor:
+            return self.transpose(weight, u)
+
+        if orders == (2, 2):
+            fresh = dual_vector(self._fresh(shape), 2)
+            found = [krylov_vector(matvec, rmatvec, self.right / self.right.norm() + FRESH * fresh, KRYLOV)]
+        else:
+            starts = [self.right, *(self._fresh((8, *shape)) if self.updates % RESTART == 1 else ())]
+            found = [power_iteration(matvec, rmatvec, start, orders, ROUNDS) for start in starts]
+        vectors = torch.stack([self.right, *found])
+        norms = torch.stack([vector_norm(matvec(v), orders[1]) / vector_norm(v, orders[0]) for v in vectors])
+        self.right = vectors[norms.argmax()]
+        return (norms.amax() - norms[0]) / norms.amax().clamp_min(torch.finfo(norms.dtype).tiny)
 
     def update_norm_(self, tol: float = 1e-3) -> None:
         """Bring the estimate up to date with the weight (see update_norms_)."""
@@ -207,7 +207,8 @@ class LipschitzLayer(nn.Module):
             return math.inf
         applied = (self.weight / (self.sigma() / self.coeff).clamp_min(1)).double().cpu()
         p, q = self.orders()
-        margin = 1 + 1e-10
+        # sigma is computed anew at every use, and its last digits depend on the order of a sum
+        margin = 1 + 32 * torch.finfo(self.weight.dtype).eps
         if p == 1:
             return float(self._columns(applied, q)) * margin
         if q == math.inf:
@@ -328,17 +329,12 @@ class LipschitzConv2d(LipschitzLayer):
 def update_norms_(model: nn.Module, tol: float = 1e-3) -> None:
     """Bring the norm estimates of all layers up to date: call it after each step of the optimiser.
 
-    Power iteration in rounds of five for all layers, until no layer's sigma grew by more than the fraction tol in its
-    last round (one value per five rounds is read from the device, for the whole model); every tenth call a restart with
-    a fresh vector, because a warm-started vector can stay on a direction that is no longer the leading one.
+    Improves every layer until none grew by more than the fraction tol: one reading of the device per round for the
+    whole model, and none inside a round.
     """
     layers = [m for m in model.modules() if isinstance(m, LipschitzLayer) and m.right.numel() and not m.closed_form()]
-    for layer in layers:
-        layer.updates += 1
-        if layer.updates % RESTART == 0:
-            layer.restart_()
-    for _ in range(40):
+    for _ in range(50):
         if not layers:
             break
-        growth = torch.stack([layer.iterate_() for layer in layers])
+        growth = torch.stack([layer.improve_() for layer in layers])
         layers = [layer for layer, more in zip(layers, (growth > tol).tolist()) if more]

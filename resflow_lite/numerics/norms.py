@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["vector_norm", "dual_vector", "conjugate", "power_iteration", "krylov_restart", "gram_upper", "interpolated"]
+__all__ = ["vector_norm", "dual_vector", "conjugate", "power_iteration", "krylov_vector", "gram_upper", "interpolated"]
 
 Map = Callable[[Tensor], Tensor]
 
@@ -41,47 +41,44 @@ def dual_vector(y: Tensor, p: float) -> Tensor:
 
 
 @torch.no_grad()
-def power_iteration(
-    matvec: Map, rmatvec: Map, v: Tensor, orders: tuple[float, float], rounds: int
-) -> tuple[Tensor, Tensor]:
-    """Dual-norm power iteration: v with |v|_p = 1, and |A v|_q of the last two rounds, shape (2,).
+def power_iteration(matvec: Map, rmatvec: Map, v: Tensor, orders: tuple[float, float], rounds: int) -> Tensor:
+    """Dual-norm power iteration: a v with |v|_p = 1 for which |A v|_q is large.
 
     u = argmax <A v, u> over |u|_q* = 1, then v = argmax <A^T u, v> over |v|_p = 1. |A v|_q never falls and bounds the
     norm from BELOW. For p = q = 2 these are the leading singular vectors; otherwise a start can end in a local optimum.
     A fixed number of rounds: no value is read from the device. Source: Boyd 1974; Miyato et al. 2018 for p = q = 2.
     """
     p, q = orders
-    image, before = matvec(v), None
     for _ in range(rounds):
-        before = vector_norm(image, q)
-        v = dual_vector(rmatvec(dual_vector(image, conjugate(q))), p)
-        image = matvec(v)
-    return v, torch.stack([before, vector_norm(image, q)])
+        v = dual_vector(rmatvec(dual_vector(matvec(v), conjugate(q))), p)
+    return v
 
 
 @torch.no_grad()
-def krylov_restart(matvec: Map, rmatvec: Map, v: Tensor, steps: int) -> Tensor:
+def krylov_vector(matvec: Map, rmatvec: Map, v: Tensor, steps: int) -> Tensor:
     """The best singular vector in the Krylov space of A^T A from v (Golub-Kahan-Lanczos), |v|_2 = 1.
 
     With m steps it finds a norm that plain iteration finds with about m^2, and a start with a fresh random part finds a
     direction that has grown past the one followed so far.
     """
-    basis = [v / v.norm()]
+    shape, v = v.shape, v.flatten()
+    basis = v.new_zeros(steps + 1, len(v))
+    basis[0] = v / v.norm()
     images = []
-    for _ in range(steps):
-        images.append(matvec(basis[-1]))
-        w = rmatvec(images[-1])
+    for i in range(steps):
+        image = matvec(basis[i].view(shape))
+        images.append(image.flatten())
+        w = rmatvec(image).flatten()
         noise = 100 * torch.finfo(w.dtype).eps * w.norm()
         for _ in range(2):
-            for b in basis:
-                w = w - (w * b).sum() * b
+            w = w - (basis @ w) @ basis
         norm = w.norm()
         # nothing but rounding is left: the space is exhausted
-        basis.append(torch.where(norm > noise, w / norm, torch.zeros_like(w)))
-    flat = torch.stack([image.flatten() for image in images])
+        basis[i + 1] = torch.where(norm > noise, w / norm, 0)
+    flat = torch.stack(images)
     _, vectors = torch.linalg.eigh(flat @ flat.T)
-    best = sum(c * b for c, b in zip(vectors[:, -1], basis))
-    return best / best.norm()
+    best = vectors[:, -1] @ basis[:-1]
+    return (best / best.norm()).view(shape)
 
 
 def gram_upper(a: Tensor, squarings: int = 10) -> Tensor:

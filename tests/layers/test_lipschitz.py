@@ -7,7 +7,7 @@ import torch
 
 import resflow_lite as rf
 from resflow_lite.layers.lipschitz import LearnedOrder
-from resflow_lite.numerics.norms import gram_upper, vector_norm
+from resflow_lite.numerics.norms import gram_upper, power_iteration, vector_norm
 
 INF = math.inf
 
@@ -62,8 +62,7 @@ def test_the_fourier_bound_is_tight(size, excess, channels):
     x = torch.zeros(1, channels[0], size, size)
     layer(x)
     for _ in range(10):
-        layer.restart_()
-    layer.update_norm_(tol=1e-7)
+        layer.update_norm_(tol=1e-7)
     true = layer.sigma().item()
     upper = float(gram_upper(layer.frequencies(layer.weight.detach())))
     assert true <= upper <= excess * true
@@ -96,7 +95,7 @@ def test_estimates_and_certificates_enclose_the_norm(orders):
         layer.weight.data *= 0.3
         layer(torch.zeros(1, 4))
         for _ in range(20):
-            layer.update_norm_()  # two restarts
+            layer.update_norm_()  # with two restarts
         applied, v = layer.normalized_weight(torch.zeros(1, 4)).detach(), torch.randn(4000, 4)
         ratios = torch.linalg.vector_norm(v @ applied.T, q, dim=1) / torch.linalg.vector_norm(v, p, dim=1)
         best = float(ratios.max())
@@ -126,9 +125,8 @@ def test_orders_are_learned_by_the_envelope_gradient():
         layer = rf.LipschitzLinear(4, 4, 1.0, domain, codomain)
         layer.weight.data.copy_(weight)
         layer(torch.zeros(1, 4))
-        for _ in range(10):
-            layer.restart_()
-        layer.update_norm_(1e-12)
+        for _ in range(20):
+            layer.update_norm_(1e-12)
         return layer.sigma(), domain.logit, codomain.logit
 
     sigma, *logits = norm(-0.8, 0.3)
@@ -158,35 +156,41 @@ def test_a_chain_of_norms_must_close():
         rf.LipschitzBranch([linear(2, 4, 0.9, 2, LearnedOrder()), act(), linear(4, 2, 0.9, LearnedOrder(), 2)])
 
 
-def test_the_stale_vector_of_a_long_warm_start_is_noticed():
-    """Two directions of a convolution change places slowly while power iteration follows the one that was leading.
+@pytest.mark.parametrize("honest", [True, False])
+def test_the_norm_is_kept_through_training(honest):
+    """Warm-started power iteration locks on stale vectors when a flow is trained; `update_norms_` does not.
 
-    A stand-in for training that moves every step: the norm of the weight as applied stays within 2 % of the target at
-    every step with restarts, and leaves that band without them.
+    Exact norms of all layers as applied, at every fourth of 160 steps on digits (blocks (2, 2), width 32, lr 1e-3):
+    within 2 % of the target, where one power iteration per step leaves it by more than 5 %.
     """
-
-    def worst(restarts):
-        torch.manual_seed(0)
-        layer = rf.LipschitzConv2d(4, 4, 3, coeff=0.9)
-        x = torch.zeros(1, 4, 8, 8)
-        rising, falling = torch.randn(2, 4, 4, 3, 3)
-        layer.weight.data.copy_(falling)
-        layer(x)
-        layer.update_norm_(1e-9)
-        largest = 0.0
-        for step in range(300):
-            share = step / 300
-            layer.weight.data.copy_((1 - share) * falling + share * rising)
-            if restarts:
-                layer.update_norm_()
-            else:
-                layer.iterate_()
-            if step % 10 == 5:
-                applied = layer.normalized_weight(x).detach()
-                largest = max(largest, float(torch.linalg.matrix_norm(whole_matrix(layer, applied, (4, 8, 8)), 2)))
-        return largest / 0.9
-
-    assert worst(restarts=True) < 1.02
+    torch.set_default_dtype(torch.float32)
+    generator, images = torch.Generator().manual_seed(0), rf.load_images("digits").images
+    flow = rf.image_flow(rf.ImageModel((1, 8, 8), (2, 2), 32, 0, memory="store"))
+    flow.initialize_(rf.uniform_dequantize(images, 17, generator))
+    optimizer = torch.optim.Adam(flow.parameters(), 1e-3, betas=(0.9, 0.99))
+    layers = [m for m in flow.modules() if isinstance(m, rf.LipschitzConv2d)]
+    largest = 0.0
+    for step in range(160):
+        x = rf.uniform_dequantize(images[torch.randint(len(images), (64,), generator=generator)], 17, generator)
+        optimizer.zero_grad()
+        (-flow.log_prob(x, generator).mean()).backward()
+        torch.nn.utils.clip_grad_norm_(flow.parameters(), 1.0)
+        optimizer.step()
+        if honest:
+            rf.update_norms_(flow)
+        for layer in layers:
+            weight = layer.weight.detach()
+            if not honest:
+                maps = (lambda v: layer.product(weight, v), lambda u: layer.transpose(weight, u))  # noqa: B023
+                layer.right = power_iteration(*maps, layer.right, (2, 2), 1)
+            if step % 4 == 3:
+                applied = layer.normalized_weight(layer.right).detach()
+                matrix = whole_matrix(layer, applied, tuple(layer.right.shape[1:]))
+                largest = max(largest, float(torch.linalg.matrix_norm(matrix, 2)))
+    if honest:
+        assert largest < 1.02 * 0.98
+    else:
+        assert largest > 1.05 * 0.98
 
 
 def test_state_dicts_keep_vectors_sizes_and_counts():
@@ -197,7 +201,7 @@ def test_state_dicts_keep_vectors_sizes_and_counts():
     other = rf.LipschitzConv2d(2, 3, 3)
     assert other.norm_upper() == INF  # nothing is known before the size of the image is
     other.load_state_dict(layer.state_dict())
-    assert torch.equal(other.right, layer.right) and other.updates == 3
+    assert torch.equal(other.right, layer.right) and other.updates == layer.updates >= 4
     assert other.norm_upper() == layer.norm_upper()
 
 
