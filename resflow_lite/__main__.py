@@ -80,6 +80,9 @@ def _report(run_dir: Path) -> None:
     metrics = run_dir / "metrics.json"
     if metrics.exists():
         score = json.loads(metrics.read_text())
+        bound = score["lipschitz_bound"]
+        proven = f"proven, Lip(g) <= {bound:.4f} in every block" if bound < 1 else f"NOT proven, Lip(g) <= {bound:.4f}"
+        print(f"invertible: {proven}; largest reconstruction error {score['reconstruction_error']:.1e}")
         print(
             f"test bits/dim {score['bits_per_dim']:.4f} +- {score['standard_error']:.4f}"
             f" ({score['dataset']}, {score['n_test']} test images)"

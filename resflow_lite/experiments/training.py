@@ -39,7 +39,8 @@ def fit(experiment: Experiment, run_dir: Path | str) -> Run:
     """Train a flow and write it to run_dir.
 
     Each step: a batch of images, fresh dequantisation noise, the mean of bits/dim as loss (unbiased, so the printed
-    curve is real bits/dim), Adam, then a power iteration in every layer. Prints one line per tenth of the run.
+    curve is real bits/dim), Adam, then an update of every layer's norm. Prints one line per tenth of the run. The
+    averaged weights are scaled, if need be, until every block is proven invertible.
     Raises ResflowError at a loss that is not finite; what was written before stays.
     """
     directory = Path(run_dir)
@@ -52,6 +53,7 @@ def fit(experiment: Experiment, run_dir: Path | str) -> Run:
     flow.initialize_(start)
     flow.measure_contraction_(start[:MEASURED])
     history = _train(experiment, flow, data.images, data.n_levels, generator, directory / "training.jsonl")
+    flow.enforce_()
     save_flow(directory / "model.safetensors", flow, experiment)
     return Run(directory, experiment, flow.eval(), history)
 

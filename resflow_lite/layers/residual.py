@@ -47,6 +47,7 @@ class ResidualBlock(Bijection):
         self.train_estimator, self.eval_estimator = train_estimator, eval_estimator
         self.gradient, self.memory = gradient, memory
         self.contraction: float | None = None
+        self.inverse_evaluations = 0
 
     @property
     def estimator(self) -> Estimator:
@@ -83,8 +84,9 @@ class ResidualBlock(Bijection):
 
     def inverse(self, y: Tensor) -> Tensor:
         """The x with x + g(x) = y. Raises NotContractiveError where g is seen to expand a distance, and InverseError
-        where the solver does not reach its tolerance."""
+        where the solver does not reach its tolerance. Evaluations of g spent: `inverse_evaluations`."""
         solution = invert(self, y)
+        self.inverse_evaluations = solution.iterations
         expansion = float(solution.expansion.max())
         if expansion > 1.001:
             raise NotContractiveError(

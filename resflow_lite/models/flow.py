@@ -58,6 +58,10 @@ class Flow(nn.Module):
         """x = f^-1(z) by fixed-point iteration through the blocks. Raises InverseError where one does not converge."""
         return self.bijection.inverse(z)
 
+    def inverse_evaluations(self) -> dict[str, int]:
+        """Evaluations of g that the last decode or sample spent, by block."""
+        return {n: m.inverse_evaluations for n, m in self.named_modules() if isinstance(m, ResidualBlock)}
+
     def sample(self, n: int, generator: torch.Generator | None = None, temperature: float = 1.0) -> Tensor:
         """n events: decode(temperature * standard normal noise)."""
         anchor = next(self.parameters())

@@ -1,5 +1,7 @@
 """Notebooks as experiments: refused before they start, kept when they succeed and when they fail."""
 
+import json
+
 import nbformat
 import pytest
 
@@ -87,13 +89,15 @@ def test_the_command_line_answers_with_one_sentence(
 
 
 def test_the_command_line_passes_parameters_on_and_tells_where_the_results_are(write_notebook, tmp_path, capfd):
-    metrics = '{"bits_per_dim": 2.10336, "standard_error": 0.0056, "dataset": "digits", "n_test": 297}'
-    path = write_notebook(f"open('run/metrics.json', 'w').write('{metrics}')\nprint('lr is', lr)")
+    metrics = dict(bits_per_dim=2.10336, standard_error=0.0056, dataset="digits", n_test=297)
+    metrics |= dict(lipschitz_bound=0.94, reconstruction_error=2e-7)
+    path = write_notebook(f"open('run/metrics.json', 'w').write('{json.dumps(metrics)}')\nprint('lr is', lr)")
     run_dir = tmp_path / "run"
     assert main(["run", "-p", "lr", "5e-2", "--notebook", str(path), "--run-dir", str(run_dir)]) == 0
     told = capfd.readouterr().out.splitlines()
     assert told == [
         "lr is 0.05",
         *(str(run_dir / name) for name in ("metrics.json", "notebook.html", "notebook.ipynb")),
+        "invertible: proven, Lip(g) <= 0.9400 in every block; largest reconstruction error 2.0e-07",
         "test bits/dim 2.1034 +- 0.0056 (digits, 297 test images)",
     ]
