@@ -12,8 +12,8 @@ __all__ = ["contraction_rate"]
 def contraction_rate(g: Linearization, n_products: int = 20, generator: torch.Generator | None = None) -> Tensor:
     """(B,) the rate rho at which |(J^T)^k v| falls for a random v: |w_2n| = rho^n |w_n|, n = n_products / 2.
 
-    The first half of the products lets the strongest directions come forward, the second half is measured; it tends to
-    the spectral radius of J. 0 where J is nilpotent.
+    The first half of the products lets the strongest directions come forward, the second half is measured. It tends to
+    the spectral radius of J, from below: with 20 products it was up to 3 % low on trained blocks. 0 for a nilpotent J.
     """
     v = torch.randn(g.output.shape, generator=generator).to(g.output)
     norms = []

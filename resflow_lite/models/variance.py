@@ -65,8 +65,9 @@ class VarianceReport:
 def variance_report(model: nn.Module) -> VarianceReport:
     """The second moment of sum_k c_k a_k with a_k ~ rho^k is finite only if rho^2 < lim P(N >= k+1) / P(N >= k).
 
-    Reads the training estimators and the rates that `measure_contraction_` has stored. Blocks whose estimator is no
-    roulette, or whose rate was never measured, have no row.
+    Reads the training estimators and the rates that `measure_contraction_` has stored, which are up to 3 % low:
+    a block close to its limit may be on the other side of it. Blocks whose estimator is no roulette, or whose rate was
+    never measured, have no row.
     """
     rows = []
     for name, block in model.named_modules():
