@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from ..datasets.images import load_images
 from ..errors import DataError
@@ -20,12 +20,13 @@ def save_flow(path: Path, flow: Flow, experiment: Experiment) -> None:
     metadata = {"experiment": json.dumps(experiment.as_dict())}
     tensors = {name: t.detach().cpu().contiguous() for name, t in flow.state_dict().items()}
     unfinished = path.with_suffix(".unfinished")
-    save_file(tensors, unfinished, metadata)
+    unfinished.write_bytes(save(tensors, metadata))
     os.replace(unfinished, path)
 
 
 def load_flow(path: Path) -> tuple[Flow, Experiment]:
-    """The flow in evaluation mode and the experiment that made it. Raises DataError for a missing or damaged file."""
+    """The flow in evaluation mode and the experiment that made it. Raises DataError for a missing or damaged file,
+    or one whose weights do not fit the model that it names."""
     try:
         with safe_open(path, framework="pt") as file:
             settings = json.loads(file.metadata()["experiment"])
@@ -34,11 +35,10 @@ def load_flow(path: Path) -> tuple[Flow, Experiment]:
                 del settings["train_estimator"]
             experiment = Experiment.from_parameters(settings)
             tensors = {name: file.get_tensor(name) for name in file.keys()}
+        flow = experiment.build(tuple(load_images(experiment.dataset).images.shape[1:]))
+        flow.load_state_dict(tensors)
     except Exception as error:
         raise DataError(
             f"{path} is not a readable flow checkpoint ({error}): train it again, or fetch it again"
         ) from error
-    shape = tuple(load_images(experiment.dataset).images.shape[1:])
-    flow = experiment.build(shape)
-    flow.load_state_dict(tensors)
     return flow.eval(), experiment

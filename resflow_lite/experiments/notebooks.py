@@ -83,7 +83,7 @@ def _execute(path: Path, executed: Path, parameters: dict) -> None:
             cwd=path.parent,  # where Jupyter and the tests run it, so that relative paths mean the same
             progress_bar={"desc": path.stem, "disable": None},  # None: only on a terminal
             stdout_file=_AboveTheBar(),
-            extra_arguments=["--IPKernelApp.log_level=ERROR"],  # or each kernel starts with a warning about TCP
+            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # or kernels warn of TCP, and of being ended
         )
     except papermill.PapermillExecutionError as error:
         raise CellFailed(f"{error.ename}: {error.evalue} (in cell [{error.exec_count}] of {executed})") from error

@@ -251,6 +251,20 @@ class LipschitzBranch(nn.Module):
         """The norm in which the branch contracts: domain of its first layer and codomain of its last."""
         return next(step.orders()[0] for step in self.steps if isinstance(step, LipschitzLayer))
 
+    def lipschitz_bound(self) -> float:
+        """A proven bound of Lip(g) in the norm `order()`: the layers' certified norms times the activations' constants.
+
+        Each activation is taken in the norm between its neighbours, the domain of the layer that follows.
+        """
+        bound, order = 1.0, self.order()
+        for step in reversed(self.steps):
+            if isinstance(step, LipschitzLayer):
+                bound *= step.norm_upper()
+                order = step.orders()[0]
+            else:
+                bound *= step.constant(order)
+        return bound
+
     def forward(self, x: Tensor) -> Tensor:
         return self.value(x, self.tensors(x))
 

@@ -1,6 +1,7 @@
 """The residual block x + g(x): forward, log-determinant, inverse."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from ..estimators.logdet import Estimator, PowerSeries
 from ..estimators.series import Geometric, Roulette
 from ..numerics.fixed_point import Solution, anderson, banach
 from .bijection import Bijection
+from .branch import LipschitzBranch
 from .memory import GRADIENTS, MEMORY, residual_step
 
 __all__ = ["ResidualBlock", "invert"]
@@ -85,7 +87,8 @@ class ResidualBlock(Bijection):
     def inverse(self, y: Tensor) -> Tensor:
         """The x with x + g(x) = y. Raises NotContractiveError where g is seen to expand a distance, and InverseError
         where the solver does not reach its tolerance. Evaluations of g spent: `inverse_evaluations`."""
-        solution = invert(self, y)
+        with torch.no_grad():
+            solution = _solve(self, y, "anderson", None, 1000)
         self.inverse_evaluations = solution.iterations
         expansion = float(solution.expansion.max())
         if expansion > 1.001:
@@ -104,25 +107,28 @@ class ResidualBlock(Bijection):
 
 @torch.no_grad()
 def invert(
-    block: ResidualBlock,
-    y: Tensor,
-    solver: str = "anderson",
-    tol: float | None = None,
-    max_iter: int = 1000,
-    lipschitz: float | None = None,
+    block: ResidualBlock, y: Tensor, solver: str = "anderson", tol: float | None = None, max_iter: int = 1000
 ) -> Solution:
     """Solve x = y - g(x) for every sample.
 
     tol: bound on the RMS residual; default 10 machine epsilons of the dtype, times the RMS size of y where that is
     larger than 1. Non-convergence is reported in `Solution.converged`; ResidualBlock.inverse makes it an error.
-    lipschitz: a certified Lip(g) < 1, for the error bound residual / (1 - lipschitz).
+    error_bound: residual / (1 - L) with the certified L of a LipschitzBranch that contracts in the 2-norm; infinite for
+    other branches.
     """
+    solution = _solve(block, y, solver, tol, max_iter)
+    branch = block.branch
+    certified = isinstance(branch, LipschitzBranch) and branch.order() == 2 and branch.lipschitz_bound()
+    return replace(solution, error_bound=solution.residual / (1 - certified)) if 0 < certified < 1 else solution
+
+
+def _solve(block: ResidualBlock, y: Tensor, solver: str, tol: float | None, max_iter: int) -> Solution:
     if solver not in SOLVERS:
         raise SettingsError(f"invert(solver={solver!r}): expected one of {tuple(SOLVERS)}")
     if tol is None:
         tol = 10 * torch.finfo(y.dtype).eps * max(1.0, float(y.pow(2).mean().sqrt()))
     g = frozen(block.branch, y)
-    return SOLVERS[solver](lambda x: y - g(x), y, tol, max_iter, lipschitz)
+    return SOLVERS[solver](lambda x: y - g(x), y, tol, max_iter)
 
 
 def frozen(branch: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:

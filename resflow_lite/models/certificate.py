@@ -10,7 +10,7 @@ from ..layers.branch import LipschitzBranch
 from ..layers.lipschitz import LipschitzLayer, update_norms_
 from ..layers.residual import ResidualBlock
 
-__all__ = ["Certificate", "certify", "enforce_", "branch_bound"]
+__all__ = ["Certificate", "certify", "enforce_"]
 
 
 @dataclass(frozen=True)
@@ -36,27 +36,11 @@ class Certificate:
         return "\n".join(lines)
 
 
-def branch_bound(branch: nn.Module) -> float:
-    """Lip(g) <= product of the layers' certified norms and the activations' constants; infinity for other modules.
-
-    Each activation is taken in the norm between its neighbours, the domain of the layer that follows.
-    """
-    if not isinstance(branch, LipschitzBranch):
-        return math.inf
-    bound, order = 1.0, branch.order()
-    for step in reversed(branch.steps):
-        if isinstance(step, LipschitzLayer):
-            bound *= step.norm_upper()
-            order = step.orders()[0]
-        else:
-            bound *= step.constant(order)
-    return bound
-
-
 def certify(model: nn.Module) -> Certificate:
     """The certificate of a model as it is now, computed in float64 on the CPU."""
     blocks = {name: m for name, m in model.named_modules() if isinstance(m, ResidualBlock)}
-    return Certificate({name: branch_bound(block.branch) for name, block in blocks.items()})
+    known = {name: isinstance(block.branch, LipschitzBranch) for name, block in blocks.items()}
+    return Certificate({n: b.branch.lipschitz_bound() if known[n] else math.inf for n, b in blocks.items()})
 
 
 @torch.no_grad()
@@ -77,10 +61,10 @@ def enforce_(model: nn.Module) -> Certificate:
         if not isinstance(block, ResidualBlock) or not isinstance(branch, LipschitzBranch):
             continue
         layers = [step for step in branch.steps if isinstance(step, LipschitzLayer)]
-        if 1 <= branch_bound(branch) < math.inf:
+        if 1 <= branch.lipschitz_bound() < math.inf:
             for layer in layers:
                 _scale_(layer, layer.coeff / layer.norm_upper())
-            _scale_(layers[-1], 0.999 / branch_bound(branch))
+            _scale_(layers[-1], 0.999 / branch.lipschitz_bound())
     return certify(model)
 
 
