@@ -1,6 +1,6 @@
 """One training step against normflows' residual flow: equal model, equal number of Jacobian products, one run.
 
-    python tests/benchmarks/training_step.py           (needs `pip install normflows`, the extra `benchmark`)
+    python tests/benchmarks/training_step.py           (needs the extra: pip install -e .[benchmark])
 
 Both sides take a batch through the same chain of residual blocks (pre-activation, 3x3 - 1x1 - 3x3, LipSwish, norm bound
 0.98, norm tolerance 1e-3) with the Neumann gradient and a fixed number of terms, then backward, Adam and the power
