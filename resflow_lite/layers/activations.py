@@ -52,7 +52,7 @@ class Activation(nn.Module):
         self, slope: Tensor, curvature: Tensor, y_bar: Tensor, tangent: Tensor, p: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Cotangents of z and of its tangent z': z_bar = a' y_bar + a'' z' p and q = a' p."""
-        return torch.addcmul(slope * y_bar, curvature * tangent, p), slope * p
+        return (slope * y_bar).addcmul_(curvature * tangent, p), slope * p
 
 
 def compile_activations_(model: nn.Module) -> None:
@@ -93,7 +93,7 @@ class LipSwish(Activation):
         slope = torch.addcmul(share, product, rest)
         if order == 1:
             return value, slope
-        curvature = torch.add(product * (rest - gate), share, alpha=2) * (scale * rest)
+        curvature = (product * (rest - gate)).add_(share, alpha=2) * (scale * rest)
         return value, slope, curvature
 
 

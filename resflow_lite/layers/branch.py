@@ -36,7 +36,7 @@ class _Affine:
     def jvp(self, v: Tensor) -> Tensor:
         return self.layer.product(self.weight, v)
 
-    def vjp(self, u: Tensor) -> Tensor:
+    def vjp(self, u: Tensor, owned: bool = False) -> Tensor:
         return self.layer.transpose(self.weight, u)
 
     def merged(self, tangent: Tensor | None, y_bar: Tensor, p: Tensor | None, direct: Tensor | None) -> Pulled:
@@ -60,7 +60,7 @@ class _Pair:
     def jvp(self, v: Tensor) -> Tensor:
         return torch.cat([v, -v], 1)
 
-    def vjp(self, u: Tensor) -> Tensor:
+    def vjp(self, u: Tensor, owned: bool = False) -> Tensor:
         plus, minus = u.chunk(2, 1)
         return plus - minus
 
@@ -82,8 +82,9 @@ class _Pointwise:
     def jvp(self, v: Tensor) -> Tensor:
         return self.slope * v
 
-    def vjp(self, u: Tensor) -> Tensor:
-        return self.slope * u
+    def vjp(self, u: Tensor, owned: bool = False) -> Tensor:
+        """owned: u is nobody else's, so that it may be overwritten where no graph is kept; memory is what costs."""
+        return u.mul_(self.slope) if owned and not torch.is_grad_enabled() else self.slope * u
 
     def merged(self, tangent: Tensor | None, y_bar: Tensor, p: Tensor | None, direct: Tensor | None) -> Pulled:
         """One step of BranchLinearization.sweep; direct: a cotangent of the slope a'(z) from elsewhere."""
@@ -97,7 +98,7 @@ class _Pointwise:
         if self.scale is None:
             return z_bar, q, []
         # a(z) = F(s z) / s is homogeneous: s da/ds = z a' - a, and s da'/ds = z a''
-        influence = torch.addcmul(z * z_bar, y, y_bar, value=-1).sum()
+        influence = (z * z_bar).addcmul_(y, y_bar, value=-1).sum()
         return z_bar, q, [(influence / self.scale).view_as(self.scale)]
 
 
@@ -118,9 +119,9 @@ class BranchLinearization(Linearization):
         return v
 
     def vjp(self, u: Tensor) -> Tensor:
-        u = channels_last(u)
+        u, owned = channels_last(u), False
         for step in reversed(self.steps):
-            u = step.vjp(u)
+            u, owned = step.vjp(u, owned), True
         return u
 
     @property

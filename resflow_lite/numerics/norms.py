@@ -61,6 +61,10 @@ def krylov_vector(matvec: Map, rmatvec: Map, v: Tensor, steps: int) -> Tensor:
     With m steps it finds a norm that plain iteration finds with about m^2, and a start with a fresh random part finds a
     direction that has grown past the one followed so far.
     """
+    image = matvec(v)
+    if image.numel() < v.numel():  # the same singular value on the smaller side
+        v = rmatvec(krylov_vector(rmatvec, matvec, image, steps))
+        return v / v.norm().clamp_min(torch.finfo(v.dtype).tiny)
     shape, v = v.shape, v.flatten()
     basis = v.new_zeros(steps + 1, len(v))
     basis[0] = v / v.norm()
