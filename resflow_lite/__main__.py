@@ -52,6 +52,18 @@ def _lab(options: argparse.Namespace) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", str(NOTEBOOKS), *options.jupyter])
 
 
+def _test(options: argparse.Namespace) -> None:
+    """What `make test` does; pytest decides the exit code."""
+    root = NOTEBOOKS.parent
+    if not (root / "tests").is_dir():
+        raise SettingsError(f"there are no tests in {root}: run this in a checkout, pip install -e .[dev]")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers share the cores
+    nbval = ["--nbval", "--nbval-sanitize-with=tests/notebooks/sanitize.cfg", "--nbval-cell-timeout=600"]
+    chosen = ["-n", "2", "--dist", "loadscope", "-m", "not slow", *nbval, "tests", "notebooks"]
+    os.chdir(root)
+    os.execv(sys.executable, [sys.executable, "-m", "pytest", *chosen, *options.pytest])
+
+
 def _parameters(options: argparse.Namespace) -> dict:
     return {name: _value(text) for name, text in options.parameters}
 
@@ -111,6 +123,10 @@ def _parser() -> argparse.ArgumentParser:
         "jupyter", nargs="*", metavar="-- OPTION", help="options of JupyterLab, as in lab -- --no-browser"
     )
     opening.set_defaults(verb=_lab)
+
+    testing = verbs.add_parser("test", help="run the tests, and every notebook against its stored outputs")
+    testing.add_argument("pytest", nargs="*", metavar="-- OPTION", help="options of pytest, as in test -- -x")
+    testing.set_defaults(verb=_test)
     return parser
 
 
