@@ -1,0 +1,1 @@
+"""Checks of the chapters' exercises, one module per chapter: from resflow_lite.exercises import chapter08."""
