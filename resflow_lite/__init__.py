@@ -32,6 +32,7 @@ from .models.certificate import Certificate
 from .models.dequantize import uniform_dequantize
 from .models.flow import Flow, bits_per_dim
 from .models.image import ImageModel, image_flow
+from .models.presets import Recipe, presets, recipes
 from .models.toy import toy_flow
 from .numerics.fixed_point import Solution
 

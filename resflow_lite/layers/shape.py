@@ -1,13 +1,21 @@
-"""Bijections that only move entries; their log-determinant is 0."""
+"""Layers that move entries, set some aside or add some; they change no volume themselves."""
+
+import math
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from ..errors import SettingsError
+from ..estimators.probes import device_generator
 from .bijection import Bijection
 
-__all__ = ["Squeeze", "Flatten"]
+__all__ = ["Squeeze", "Flatten", "FactorOut", "NoiseChannels", "squeezed"]
+
+
+def squeezed(shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """The shape of images after a Squeeze: (C, H, W) -> (4C, H/2, W/2)."""
+    return 4 * shape[0], shape[1] // 2, shape[2] // 2
 
 
 class _Rearrangement(Bijection):
@@ -39,3 +47,74 @@ class Flatten(_Rearrangement):
 
     def inverse(self, y: Tensor) -> Tensor:
         return y.view(len(y), *self.shape)
+
+
+class FactorOut(Bijection):
+    """(B, 2C, H, W) -> (B, D): the first C channels go through `rest`, the others leave for the base density.
+
+    y = [the leaving channels, flattened; rest(the kept channels)], so that the latent stays one vector and
+    log det = that of `rest`. The leaving channels pass no later layer, which saves most of the work.
+
+    rest: a bijection from (B, C, H, W) to vectors.  kept: (C, H, W).  Source: Dinh et al. 2017, sec. 3.6.
+    """
+
+    def __init__(self, rest: Bijection, kept: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.rest, self.kept = rest, tuple(kept)
+
+    def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        channels, height, width = self.kept
+        if tuple(x.shape[1:]) != (2 * channels, height, width):
+            raise SettingsError(
+                f"FactorOut(kept={self.kept}) needs twice as many channels, got images {tuple(x.shape[1:])}"
+            )
+        return x[:, :channels].contiguous(), x[:, channels:].flatten(1)
+
+    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        kept, leaving = self._split(x)
+        z, log_det = self.rest(kept, generator)
+        return torch.cat([leaving, z], 1), log_det
+
+    def transform(self, x: Tensor) -> Tensor:
+        kept, leaving = self._split(x)
+        return torch.cat([leaving, self.rest.transform(kept)], 1)
+
+    def inverse(self, y: Tensor) -> Tensor:
+        size = math.prod(self.kept)
+        leaving = y[:, :size].view(len(y), *self.kept)
+        return torch.cat([self.rest.inverse(y[:, size:]), leaving], 1)
+
+    def initialize_(self, x: Tensor) -> None:
+        self.rest.initialize_(self._split(x)[0])
+
+    def measure_contraction_(self, x: Tensor) -> None:
+        self.rest.measure_contraction_(self._split(x)[0])
+
+
+class NoiseChannels(Bijection):
+    """(B, C, H, W) -> (B, C + n, H, W): n channels u of uniform noise on [0, 1) beside the image; inverse drops them.
+
+    It is no bijection of x. What follows models the pair (x, u), and as the noise has log q(u) = 0,
+        E_u[log p(x, u)] <= log p(x) = log of the integral of p(x, u) over u        (Jensen's inequality):
+    a flow that starts with it returns an estimate of this LOWER BOUND from one u, so its bits/dim is an upper bound of
+    the data's, not the density of the data alone. Its samples do follow p(x). Channels of zeros in place of noise (the
+    injective padding of Behrmann et al. 2019, sec. 4.2, for classifiers) leave no density at all: the images would fill
+    a set of volume zero, where log p(x, 0) has no upper limit.
+
+    `transform` draws the noise from a fixed seed, to be a function of x alone.  Source: the paper's public code.
+    """
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.n = n
+
+    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        shape = (len(x), self.n, *x.shape[2:])
+        noise = torch.rand(shape, generator=device_generator(generator, x.device), device=x.device, dtype=x.dtype)
+        return torch.cat([x, noise], 1), x.new_zeros(len(x))
+
+    def transform(self, x: Tensor) -> Tensor:
+        return self.forward(x, torch.Generator().manual_seed(0))[0]
+
+    def inverse(self, y: Tensor) -> Tensor:
+        return y[:, : -self.n]

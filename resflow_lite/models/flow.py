@@ -37,8 +37,9 @@ class Flow(nn.Module):
 
     def __init__(self, bijection: Bijection, event_shape: tuple[int, ...], latent_shape: tuple[int, ...]) -> None:
         super().__init__()
-        if math.prod(event_shape) != math.prod(latent_shape):
-            raise SettingsError(f"event {event_shape} and latent {latent_shape} differ in size: not a bijection")
+        # noise channels make the latent larger than the event
+        if math.prod(latent_shape) < math.prod(event_shape):
+            raise SettingsError(f"latent {latent_shape} is smaller than event {event_shape}: no inverse")
         self.bijection = bijection
         self.event_shape, self.latent_shape = tuple(event_shape), tuple(latent_shape)
 

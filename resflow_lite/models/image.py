@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from ..errors import SettingsError
 from ..estimators.logdet import Estimator
 from ..layers.activations import Activation, make_activation
+from ..layers.bijection import Bijection
 from ..layers.branch import LipschitzBranch
 from ..layers.chain import Chain
 from ..layers.elementwise import ActNorm, Logit
 from ..layers.lipschitz import LipschitzConv2d
 from ..layers.residual import EVALUATE, TRAIN, ResidualBlock
-from ..layers.shape import Flatten, Squeeze
+from ..layers.shape import FactorOut, Flatten, NoiseChannels, Squeeze, squeezed
 from .flow import Flow
 from .toy import dense_branch
 
@@ -25,6 +26,11 @@ class ImageModel:
     shape: (C, H, W) of the images.  blocks: residual blocks per scale, a Squeeze between scales.
     width: channels inside a block.  n_dense, dense_width: fully connected blocks d - dense_width - dense_width - d at
     the end.  alpha: of the Logit.  coeff: norm bound of every layer.
+    squeeze_first: a Squeeze before the first scale too.  factor_out: after each Squeeze between scales half of the
+    channels leave for the base density (FactorOut).  padding: channels of uniform noise beside the image's own; then
+    log_prob is a lower bound of log p(x), and bits/dim an upper one (NoiseChannels).
+
+    Raises SettingsError for a shape that cannot be squeezed so often, and for wrong numbers.
     """
 
     shape: tuple[int, int, int]
@@ -35,22 +41,29 @@ class ImageModel:
     activation: str | type[Activation] = "lipswish"
     alpha: float = 1e-6
     coeff: float = 0.98
+    squeeze_first: bool = False
+    factor_out: bool = False
+    padding: int = 0
     train_estimator: Estimator = TRAIN
     eval_estimator: Estimator = EVALUATE
     gradient: str = "neumann"
     memory: str = "recompute"
 
     def __post_init__(self) -> None:
-        factor = 2 ** (len(self.blocks) - 1)
-        if len(self.shape) != 3 or min(self.shape) < 1 or self.shape[1] % factor or self.shape[2] % factor:
-            raise SettingsError(
-                f"shape={self.shape}: expected (channels, height, width) with height and width divisible by {factor}, "
-                f"one halving per scale after the first of blocks={self.blocks}"
-            )
         if not self.blocks or min(self.blocks) < 1:
             raise SettingsError(
                 f"blocks={self.blocks}: expected one positive number of blocks per scale, such as (4, 4)"
             )
+        factor = 2 ** (len(self.blocks) - 1 + self.squeeze_first)
+        if len(self.shape) != 3 or min(self.shape) < 1 or self.shape[1] % factor or self.shape[2] % factor:
+            raise SettingsError(
+                f"shape={self.shape}: expected (channels, height, width) with height and width divisible by {factor}, "
+                f"one halving per scale after the first of blocks={self.blocks}, and one for squeeze_first"
+            )
+        for name, least in (("width", 1), ("n_dense", 0), ("dense_width", 1), ("padding", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise SettingsError(f"{name}={value!r}: expected a whole number, {least} or more")
 
 
 def conv_branch(
@@ -70,28 +83,57 @@ def image_flow(model: ImageModel) -> Flow:
     """The paper's multiscale flow: Logit, then scales of residual blocks with a Squeeze between, then dense blocks.
 
     An ActNorm stands before the first block and after each; every branch but the very first starts with an activation
-    (pre-activation). Takes images in [0, 1] after dequantisation. Source: paper, sec. 5.2 and app. E.
+    (pre-activation). Takes images in [0, 1] after dequantisation. With factor_out the latent z is one vector: what
+    left at the first scale, then at the second, and so on. Source: paper, sec. 5.2 and app. E.
+
+    Example: flow = rf.image_flow(rf.presets["paper/mnist"])
     """
     channels, height, width = model.shape
+    shape = (channels + model.padding, height, width)
+    layers: list[Bijection] = [NoiseChannels(model.padding)] if model.padding else []
+    if model.squeeze_first:
+        layers.append(Squeeze())
+        shape = squeezed(shape)
+    layers += [Logit(model.alpha), ActNorm(shape[0])]
+    scales, latent_shape = _scales(model, shape, model.blocks, preactivation=False)
+    return Flow(Chain(layers + scales), model.shape, latent_shape)
 
-    def block(branch: LipschitzBranch) -> ResidualBlock:
-        return ResidualBlock(branch, model.train_estimator, model.eval_estimator, model.gradient, model.memory)
 
-    layers = [Logit(model.alpha), ActNorm(channels)]
-    for scale, n_blocks in enumerate(model.blocks):
-        if scale:
-            layers.append(Squeeze())
-            channels, height, width = 4 * channels, height // 2, width // 2
-        for i in range(n_blocks):
-            first = scale == 0 and i == 0
-            branch = conv_branch(channels, model.width, model.activation, model.coeff, preactivation=not first)
-            layers += [block(branch), ActNorm(channels)]
-    latent_shape = (channels, height, width)
-    if model.n_dense:
-        d = math.prod(latent_shape)
-        layers.append(Flatten(latent_shape))
-        latent_shape = (d,)
-        for _ in range(model.n_dense):
-            widths = (d, model.dense_width, model.dense_width, d)
-            layers += [block(dense_branch(widths, model.activation, model.coeff, preactivation=True)), ActNorm(d)]
-    return Flow(Chain(layers), model.shape, latent_shape)
+def _scales(
+    model: ImageModel, shape: tuple[int, int, int], blocks: tuple[int, ...], preactivation: bool = True
+) -> tuple[list[Bijection], tuple[int, ...]]:
+    """The layers from one scale to the end and the shape that leaves them. preactivation: of the very first branch."""
+    layers = []
+    for i in range(blocks[0]):
+        branch = conv_branch(shape[0], model.width, model.activation, model.coeff, preactivation or i > 0)
+        layers += [_block(model, branch), ActNorm(shape[0])]
+    if len(blocks) == 1:
+        dense, shape = _dense_end(model, shape)
+        return layers + dense, shape
+    layers.append(Squeeze())
+    shape = squeezed(shape)
+    if not model.factor_out:
+        rest, latent_shape = _scales(model, shape, blocks[1:])
+        return layers + rest, latent_shape
+    kept = (shape[0] // 2, *shape[1:])
+    rest, latent_shape = _scales(model, kept, blocks[1:])
+    if len(latent_shape) > 1:
+        rest.append(Flatten(latent_shape))
+    return [*layers, FactorOut(Chain(rest), kept)], (math.prod(shape),)
+
+
+def _dense_end(model: ImageModel, shape: tuple[int, int, int]) -> tuple[list[Bijection], tuple[int, ...]]:
+    """Fully connected blocks on the flattened images, if the model has any."""
+    if not model.n_dense:
+        return [], shape
+    d = math.prod(shape)
+    layers: list[Bijection] = [Flatten(shape)]
+    for _ in range(model.n_dense):
+        widths = (d, model.dense_width, model.dense_width, d)
+        branch = dense_branch(widths, model.activation, model.coeff, preactivation=True)
+        layers += [_block(model, branch), ActNorm(d)]
+    return layers, (d,)
+
+
+def _block(model: ImageModel, branch: LipschitzBranch) -> ResidualBlock:
+    return ResidualBlock(branch, model.train_estimator, model.eval_estimator, model.gradient, model.memory)
