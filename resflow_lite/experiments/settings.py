@@ -2,10 +2,8 @@
 
 import difflib
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +12,7 @@ from ..datasets.images import image_names
 from ..errors import SettingsError
 from ..estimators.logdet import Estimator, PowerSeries
 from ..estimators.series import Geometric, Poisson, Roulette, Truncated
+from ..home import home
 from ..layers.memory import MEMORY
 from ..models.flow import Flow
 from ..models.image import ImageModel, image_flow
@@ -30,14 +29,6 @@ PROFILES: dict[str, dict[str, Any]] = {
     "smoke": dict(steps=10, blocks=(1, 1), width=16, n_dense=1, dense_width=16, evaluations=2),
     "laptop": dict(steps=600, blocks=(4, 4), width=64, n_dense=2, dense_width=64, evaluations=5),
 }
-
-
-def home() -> Path:
-    """Where runs/ and data/cache/ go: RESFLOW_HOME, else the checkout that the package runs from, else this folder."""
-    if "RESFLOW_HOME" in os.environ:
-        return Path(os.environ["RESFLOW_HOME"])
-    source = Path(__file__).resolve().parents[2]
-    return source if (source / "notebooks").is_dir() else Path.cwd()
 
 
 @dataclass(frozen=True)
