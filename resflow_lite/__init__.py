@@ -27,7 +27,7 @@ from .layers.chain import Chain
 from .layers.elementwise import ActNorm, Logit
 from .layers.lipschitz import LearnedOrder, LipschitzConv2d, LipschitzLinear, update_norms_
 from .layers.residual import ResidualBlock, invert
-from .layers.shape import Flatten, Squeeze
+from .layers.shape import FactorOut, Flatten, NoiseChannels, Squeeze
 from .models.certificate import Certificate
 from .models.dequantize import uniform_dequantize
 from .models.flow import Flow, bits_per_dim

@@ -68,6 +68,7 @@ class FactorOut(Bijection):
             raise SettingsError(
                 f"FactorOut(kept={self.kept}) needs twice as many channels, got images {tuple(x.shape[1:])}"
             )
+        # a copy: the layers that follow expect dense storage
         return x[:, :channels].contiguous(), x[:, channels:].flatten(1)
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:

@@ -50,7 +50,7 @@ class ImageModel:
     memory: str = "recompute"
 
     def __post_init__(self) -> None:
-        if not self.blocks or min(self.blocks) < 1:
+        if not self.blocks or not all(isinstance(n, int) and n >= 1 for n in self.blocks):
             raise SettingsError(
                 f"blocks={self.blocks}: expected one positive number of blocks per scale, such as (4, 4)"
             )

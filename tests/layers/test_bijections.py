@@ -44,6 +44,34 @@ def test_squeeze_and_flatten():
         rf.Squeeze()(torch.randn(1, 1, 3, 4))
 
 
+def test_factor_out_passes_half_of_the_channels_through_the_rest(strong_conv):
+    shape = (2, 4, 4)
+    block = rf.ResidualBlock(strong_conv(2, coeff=0.9), rf.Exact(), rf.Exact())
+    layer = rf.FactorOut(rf.Chain([block, rf.ActNorm(2), rf.Flatten(shape)]), kept=shape)
+    x = torch.randn(4, 4, 4, 4)
+    layer.initialize_(x)
+    check_bijection(layer, x)
+    y, log_det = layer(x)
+    assert torch.equal(y[:, :32], x[:, 2:].flatten(1)) and log_det.abs().min() > 0.5
+    kept = y[:, 32:].view(4, 2, 16)
+    assert torch.allclose(kept.mean((0, 2)), torch.zeros(2), atol=1e-12), "initialize_ did not reach the rest"
+    layer.measure_contraction_(x)
+    assert 0.3 < block.contraction < 1
+    with pytest.raises(rf.SettingsError, match="twice as many channels"):
+        layer(torch.randn(4, 3, 4, 4))
+
+
+def test_noise_channels_stand_beside_the_image_and_are_dropped():
+    layer, x = rf.NoiseChannels(2), torch.rand(500, 1, 2, 2)
+    y, log_det = layer(x, torch.Generator().manual_seed(1))
+    assert torch.equal(y[:, :1], x) and torch.equal(layer.inverse(y), x) and not log_det.any()
+    noise = y[:, 1:]
+    assert noise.shape == (500, 2, 2, 2) and 0 <= float(noise.min()) < 0.01 and 0.99 < float(noise.max()) < 1
+    assert torch.equal(layer(x, torch.Generator().manual_seed(1))[0], y)
+    assert not torch.equal(layer(x, torch.Generator().manual_seed(2))[0], y)
+    assert torch.equal(layer.transform(x), layer.transform(x))
+
+
 @pytest.mark.parametrize("preactivation", [False, True])
 def test_residual_blocks(strong_dense, strong_conv, preactivation):
     for branch, x in (
