@@ -31,11 +31,12 @@ def poisson(n_exact: int) -> PowerSeries:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model of the paper was trained, beside what `fit` always does (Adam, betas 0.9 and 0.99, clipping at 1).
+    """How a model of the paper was trained, beside what `fit` always does: Adam with betas 0.9 and 0.99, gradients
+    clipped at norm 1, norms of the layers updated after each step to a tolerance of 1e-3.
 
     batch_size: images per pass.  accumulation: passes per step of the optimiser.  epochs: at most.
     lr: after warm_up passes of linear rise, with no decay.  ema: decay of the averaged weights that are evaluated.
-    norm_tol: of update_norms_ after each step.  flip: random horizontal flips.
+    flip: random horizontal flips.
 
     The defaults are those of the public code. It counts warm-up in passes, keeps the checkpoint with the best TEST
     bits/dim and reports that one.
@@ -47,7 +48,6 @@ class Recipe:
     lr: float = 1e-3
     warm_up: int = 1000
     ema: float = 0.999
-    norm_tol: float = 1e-3
     flip: bool = False
 
 

@@ -43,6 +43,9 @@ def test_the_toy_preset_builds_its_hundred_blocks():
     assert len(blocks) == 100
     widths = [tuple(layer.weight.shape) for layer in blocks[0].modules() if isinstance(layer, rf.LipschitzLinear)]
     assert widths == [(128, 2), (128, 128), (128, 128), (128, 128), (2, 128)]
+    # a block: weights and biases, four slopes of LipSwish; and 101 ActNorms of two channels
+    in_a_block = (2 + 1) * 128 + 3 * (128 + 1) * 128 + (128 + 1) * 2 + 4
+    assert sum(p.numel() for p in flow.parameters()) == 100 * in_a_block + 101 * 4 == 5_018_604
 
 
 def test_the_digits_preset_is_the_laptop_profile():
