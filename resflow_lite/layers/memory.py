@@ -7,9 +7,13 @@ recompute: the input, the probe v and the vector u of the Neumann series; the ba
 For the same draw the three give the same gradient to rounding, per-sample weights of the loss included. Only
 backward_in_forward cannot know the weights in time: it checks that they are equal (one number read from the device) and
 computes the gradient afresh where they are not.
+
+Under torch.autocast, g and its products run in autocast's dtype. Norms, the inner products that make the
+log-determinant, and x + g(x) stay as they are.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -29,7 +33,13 @@ def residual_step(
     """g(x) and the log-determinant's estimate for that draw, with the gradient and the memory mode asked for."""
     neumann = gradient == "neumann" and hasattr(estimator, "neumann")
     if neumann and hasattr(branch, "tensors"):
-        rule, tensors = _Merged(branch, estimator, draw, memory), branch.tensors(x)
+        kind = x.device.type
+        low = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        with torch.autocast(kind, enabled=False):  # or it would take the norms in low precision too
+            tensors = branch.tensors(x)
+        if low is not None:
+            x, tensors, draw = x.to(low), [t.to(low) for t in tensors], replace(draw, probes=draw.probes.to(low))
+        rule = _Merged(branch, estimator, draw, memory)
     else:
         rule = _Autograd(branch, estimator, draw, memory, neumann)
         if memory == "store":
@@ -45,7 +55,8 @@ class _Saving(torch.autograd.Function):
     def forward(ctx, rule, x, *tensors):
         ctx.rule = rule
         ctx.save_for_backward(x, *tensors)
-        return rule.forward(x, tensors)
+        with torch.autocast(x.device.type, enabled=False):
+            return rule.forward(x, tensors)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
