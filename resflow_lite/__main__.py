@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from . import evaluate, fit
+from .datasets.images import fetch, image_names
 from .errors import ResflowError, SettingsError
 from .experiments.notebooks import CellFailed, run_notebook
 from .experiments.settings import Experiment, home
@@ -44,6 +45,10 @@ def _fit(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     evaluate(options.run_dir)
     _report(options.run_dir)
+
+
+def _fetch(options: argparse.Namespace) -> None:
+    print(fetch(options.name))
 
 
 def _lab(options: argparse.Namespace) -> None:
@@ -117,6 +122,10 @@ def _parser() -> argparse.ArgumentParser:
     evaluating = verbs.add_parser("evaluate", help="measure the test bits/dim of a trained model")
     evaluating.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the folder that run or fit has written")
     evaluating.set_defaults(verb=_evaluate)
+
+    fetching = verbs.add_parser("fetch", help="download image data, or say which files to put where")
+    fetching.add_argument("name", metavar="NAME", help=", ".join(image_names))
+    fetching.set_defaults(verb=_fetch)
 
     opening = verbs.add_parser("lab", help="open JupyterLab on the notebooks")
     opening.add_argument(
