@@ -24,7 +24,7 @@ def open_images(name: str, image_set: ImageSet, part: str, folder: Path, n_bits:
 
     Raises DataError for a file that is missing or not what it should be, and for a folder that cannot be written.
     """
-    n_images = getattr(image_set, part).n_images
+    shape = (getattr(image_set, part).n_images, *image_set.shape)
     labels = folder / f"{part}_labels.npy"
     whole = folder / f"{part}.npy"
     wanted = whole if n_bits == 8 else folder / f"{part}_{n_bits}bit.npy"
@@ -37,10 +37,10 @@ def open_images(name: str, image_set: ImageSet, part: str, folder: Path, n_bits:
                 if not (whole.exists() and labels.exists()):
                     _convert(name, image_set, part, whole, labels)
                 if not wanted.exists():
-                    _write(wanted, (n_images, *image_set.shape), _reduced(np.load(whole, mmap_mode="r"), n_bits))
+                    _write(wanted, shape, _reduced(_opened(whole, np.uint8, shape), n_bits))
         except OSError as error:
             raise DataError(f"cannot write to {folder} ({error}): RESFLOW_HOME names another place for data") from error
-    return _opened(wanted, np.uint8, (n_images, *image_set.shape)), _opened(labels, np.int64, (n_images,))
+    return _opened(wanted, np.uint8, shape), _opened(labels, np.int64, shape[:1])
 
 
 def _convert(name: str, image_set: ImageSet, part: str, images: Path, labels: Path) -> None:
@@ -76,9 +76,9 @@ def _images(form: Form, paths: list[Path], shape: tuple[int, ...], labels: list[
         raise DataError(f"{files}: not the published images ({error}). Get them from {form.files[0].url}") from error
 
 
-def _reduced(images: np.ndarray, n_bits: int) -> Iterator[np.ndarray]:
+def _reduced(images: Tensor, n_bits: int) -> Iterator[np.ndarray]:
     """The n_bits highest bits of each level."""
-    return (images[first : first + 1000] >> (8 - n_bits) for first in range(0, len(images), 1000))
+    return ((chunk >> (8 - n_bits)).numpy() for chunk in images.split(1000))
 
 
 def _write(path: Path, shape: tuple[int, ...], chunks: Iterable[np.ndarray]) -> None:

@@ -135,8 +135,8 @@ def _unlabelled(images: Iterable[np.ndarray], size: int = 500) -> Iterator[Chunk
 def _records(file: IO[bytes]) -> Iterator[bytes]:
     """TFRecord: length (uint64), its masked CRC-32C, the data, the data's masked CRC-32C; all little-endian.
 
-    The CRC of the length is checked, which finds a reader that is out of step; that of the data is not (in Python that
-    would take hours): archives carry a checksum of their own.
+    The CRC of the length is checked, which finds a reader that is out of step; that of the data is not, for in Python
+    it would take hours.
     """
     while header := file.read(12):
         length, check = struct.unpack("<QI", header)

@@ -1,9 +1,20 @@
-"""Data that needs no download."""
+"""What load_images and toy_data promise, whatever the set."""
 
+import hashlib
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 
 import resflow_lite as rf
+from resflow_lite.datasets.sources import IMAGE_SETS
+
+HASHES = {
+    "train": "9d5ef97b8ccda1f05e474304bd033d178cfdf380efeb06ddea44ab9ca37c44c5",
+    "validation": "1a5082f5559d9cb42b4220b7aa24fcf4862b62f84aeef55a26ce5350bcdd0780",
+    "test": "5a5cef63efc660ef1862b6eca4b8c41e5a668a490faf83b52abe0bc4f73cb02c",
+}
 
 
 def test_digits_are_split_without_overlap_or_loss():
@@ -21,6 +32,62 @@ def test_digits_are_split_without_overlap_or_loss():
 def test_unknown_names_are_refused(call):
     with pytest.raises(rf.DataError, match="expected one of"):
         rf.load_images(**call)
+
+
+def test_a_wrong_number_of_bits_is_refused():
+    for name, n_bits in (("digits", 5), ("mnist", 0), ("mnist", 9), ("mnist", 5.0), ("mnist", "5")):
+        with pytest.raises(rf.SettingsError, match="n_bits = .*1 to 8"):
+            rf.load_images(name, n_bits=n_bits)
+
+
+def test_the_splits_of_the_digits_never_change():
+    """Numbers measured on them must stay comparable: these hashes are in the ledger."""
+    hashes = {split: rf.load_images("digits", split).sha256() for split in ("train", "validation", "test")}
+    assert hashes == HASHES
+
+
+def test_the_hash_is_that_of_the_bytes_in_order():
+    images = torch.arange(2500 * 6, dtype=torch.int32).remainder(251).to(torch.uint8).view(2500, 1, 2, 3)
+    data = rf.Images(images, torch.zeros(2500), 256)
+    assert data.sha256() == hashlib.sha256(images.numpy().tobytes()).hexdigest()
+    turned = data._replace(images=images.transpose(2, 3))
+    assert turned.sha256() == hashlib.sha256(images.transpose(2, 3).numpy().tobytes()).hexdigest() != data.sha256()
+
+
+@pytest.mark.parametrize("n_bits", [5, 3, 1])
+def test_fewer_bits_are_the_highest_bits(n_bits, miniature, tmp_path):
+    small = miniature("cifar10")
+    small.put(tmp_path)
+    data = rf.load_images("cifar10", "test", tmp_path, n_bits=n_bits)
+    assert data.n_levels == 2**n_bits
+    assert np.array_equal(data.images, small.parts["test"][0] // 2 ** (8 - n_bits))
+
+
+def test_celebahq_has_five_bits_unless_told_otherwise(miniature, tmp_path):
+    miniature("celebahq256").put(tmp_path)
+    for n_bits, n_levels in ((None, 32), (5, 32), (8, 256)):
+        data = rf.load_images("celebahq256", "test", tmp_path, n_bits=n_bits)
+        assert data.n_levels == n_levels and n_levels // 2 < int(data.images.max()) < n_levels
+
+
+def test_a_function_of_the_split_is_a_data_set_too():
+    def mine(split):
+        return rf.Images(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64), len(split))
+
+    assert rf.load_images(mine, "test").n_levels == 4
+    with pytest.raises(rf.DataError, match="expected one of"):
+        rf.load_images(mine, "tset")
+
+
+def test_the_page_about_data_lists_every_file_as_the_code_expects_it():
+    page = (Path(__file__).parents[2] / "data" / "README.md").read_text()
+    for name, image_set in IMAGE_SETS.items():
+        assert f"`{name}`" in page
+        for part in (image_set.train, image_set.test):
+            assert f"{part.n_images:,}" in page
+            for file in part.forms[0].files:
+                assert file.name in page and file.url.removesuffix(file.name) in page
+                assert file.sha256 is None or (f"{file.size:,}" in page and file.sha256 in page)
 
 
 @pytest.mark.parametrize("name", rf.toy_names)
