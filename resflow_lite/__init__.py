@@ -7,9 +7,11 @@ from .estimators.krylov import Krylov
 from .estimators.linearization import AutogradLinearization, Linearization, linearize
 from .estimators.logdet import Exact, LogDetEstimate, PowerSeries, log_det
 from .estimators.series import Geometric, Matched, Poisson, Roulette, Truncated, expected_terms, tail_ratio
+from .experiments.bias import BiasReport, bias_report
 from .experiments.evaluation import Evaluation, evaluate
+from .experiments.runs import Run, load_run
 from .experiments.settings import Experiment
-from .experiments.training import Run, fit, load_run
+from .experiments.training import fit
 from .layers.activations import (
     ELU,
     Activation,

@@ -2,28 +2,39 @@
 
 import argparse
 import json
+import math
 import os
 import sys
 from datetime import datetime
 from pathlib import Path
 
-from . import evaluate, fit
-from .datasets.images import fetch, image_names
+from .datasets.images import fetch, image_names, load_images
 from .errors import ResflowError, SettingsError
+from .estimators.krylov import Krylov
+from .experiments.bias import bias_report
+from .experiments.distributed import connect
+from .experiments.evaluation import evaluate
+from .experiments.interruption import Stopped
+from .experiments.ledger import publish
 from .experiments.notebooks import CellFailed, run_notebook
-from .experiments.settings import Experiment, home
+from .experiments.runs import load_run
+from .experiments.sampling import dequantised, sample_levels
+from .experiments.settings import Experiment
+from .experiments.training import fit
+from .home import home
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one verb. Exit code 1 if a cell of a notebook failed, 2 if a request cannot work, each with one sentence."""
+    """Run one verb. Exit code 1 if a cell of a notebook failed, 2 if a request cannot work, 143 if SIGTERM stopped a
+    training, each with one sentence."""
     options = _parser().parse_args(arguments)
     try:
         options.verb(options)
     except ResflowError as error:
         print(error, file=sys.stderr)
-        return 1 if isinstance(error, CellFailed) else 2
+        return {CellFailed: 1, Stopped: 143}.get(type(error), 2)
     except KeyboardInterrupt:
         return 130
     return 0
@@ -43,8 +54,40 @@ def _fit(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    evaluate(options.run_dir)
+    estimator = Krylov(20) if options.estimator == "krylov" else None
+    run = load_run(options.run_dir, options.weights)
+    result = evaluate(run, options.split, estimator, options.passes, options.images)
+    if not _first():
+        return
+    if options.bias:
+        print(bias_report(run, dequantised(run, options.split, 16)))
+    if options.publish:
+        print(publish(options.run_dir))
     _report(options.run_dir)
+    print(f"standard error from images {result.data_error:.4f}, from noise {result.noise_error:.4f}", end="")
+    print(f"; weights of step {result.step} ({result.weights}); last step {result.last_step[0]:.4f}")
+
+
+def _sample(options: argparse.Namespace) -> None:
+    if _first():
+        from .figures.plots import image_grid  # matplotlib, which a machine that only trains can do without
+
+        run = load_run(options.run_dir, options.weights)
+        n_levels = load_images(run.experiment.dataset, "test").n_levels
+        levels = sample_levels(run, options.n, options.temperature, options.seed)
+        path = options.run_dir / "samples.png"
+        image_grid(levels, columns=math.ceil(options.n**0.5), vmax=n_levels - 1).savefig(path)
+        print(path)
+
+
+def _certify(options: argparse.Namespace) -> None:
+    if _first():
+        print(load_run(options.run_dir, options.weights).flow.certify())
+
+
+def _first() -> bool:
+    """Whether this is the first of the processes that torchrun has started: the one that speaks."""
+    return connect().rank == 0
 
 
 def _fetch(options: argparse.Namespace) -> None:
@@ -92,7 +135,9 @@ def _new_run_dir(name: str) -> Path:
 
 def _report(run_dir: Path) -> None:
     """Print which files a run has left and, if it was evaluated, its score."""
-    for file in sorted(run_dir.iterdir()):
+    if not _first():
+        return
+    for file in sorted(run_dir.glob("[!.]*")):
         print(file)
     metrics = run_dir / "metrics.json"
     if metrics.exists():
@@ -101,8 +146,8 @@ def _report(run_dir: Path) -> None:
         proven = f"proven, Lip(g) <= {bound:.4f} in every block" if bound < 1 else f"NOT proven, Lip(g) <= {bound:.4f}"
         print(f"invertible: {proven}; largest reconstruction error {score['reconstruction_error']:.1e}")
         print(
-            f"test bits/dim {score['bits_per_dim']:.4f} +- {score['standard_error']:.4f}"
-            f" ({score['dataset']}, {score['n_test']} test images)"
+            f"{score['split']} bits/dim {score['bits_per_dim']:.4f} +- {score['standard_error']:.4f}"
+            f" ({score['dataset']}, {score['n_test']} {score['split']} images)"
         )
 
 
@@ -116,12 +161,26 @@ def _parser() -> argparse.ArgumentParser:
     running.add_argument("--notebook", type=Path, default=NOTEBOOKS / "08_image_flows.ipynb", help="default: chapter 8")
     _add_settings(running, _run)
 
-    fitting = verbs.add_parser("fit", help="train a model without a notebook")
+    fitting = verbs.add_parser("fit", help="train a model without a notebook, or go on training it; under torchrun too")
     _add_settings(fitting, _fit)
 
-    evaluating = verbs.add_parser("evaluate", help="measure the test bits/dim of a trained model")
-    evaluating.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the folder that run or fit has written")
-    evaluating.set_defaults(verb=_evaluate)
+    evaluating = verbs.add_parser("evaluate", help="measure the bits/dim of a trained model; under torchrun too")
+    _add_run(evaluating, _evaluate)
+    evaluating.add_argument("--split", default="test", help="train, validation or test (default)")
+    evaluating.add_argument("--estimator", choices=("roulette", "krylov"), default="roulette")
+    evaluating.add_argument("--passes", type=int, help="over the images (default: the experiment's evaluations)")
+    evaluating.add_argument("--images", type=int, metavar="N", help="only the first N")
+    evaluating.add_argument("--bias", action="store_true", help="also compare the estimators, block by block")
+    evaluating.add_argument("--publish", action="store_true", help="also add the entry to data/results/")
+
+    sampling = verbs.add_parser("sample", help="draw images from a trained model")
+    _add_run(sampling, _sample)
+    sampling.add_argument("-n", type=int, default=64, help="how many (default: 64)")
+    sampling.add_argument("--temperature", type=float, default=1.0)
+    sampling.add_argument("--seed", type=int, default=0)
+
+    certifying = verbs.add_parser("certify", help="proven Lipschitz bounds of every block of a trained model")
+    _add_run(certifying, _certify)
 
     fetching = verbs.add_parser("fetch", help="download image data, or say which files to put where")
     fetching.add_argument("name", metavar="NAME", help=", ".join(image_names))
@@ -137,6 +196,12 @@ def _parser() -> argparse.ArgumentParser:
     testing.add_argument("pytest", nargs="*", metavar="-- OPTION", help="options of pytest, as in test -- -x")
     testing.set_defaults(verb=_test)
     return parser
+
+
+def _add_run(verb: argparse.ArgumentParser, function) -> None:
+    verb.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the folder that run or fit has written")
+    verb.add_argument("--weights", choices=("best", "last"), help="default: those that validation chose, if it did")
+    verb.set_defaults(verb=function)
 
 
 def _add_settings(verb: argparse.ArgumentParser, function) -> None:

@@ -2,20 +2,22 @@
 
 import hashlib
 import json
+import math
 import platform
+import re
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..datasets.images import load_images
 from ..errors import DataError
-from .settings import home
+from ..home import home
+from .checkpoints import facts_of
+from .runs import BEST, CHECKPOINT, EVENTS, LAST, SETTINGS, Run, read_lines
 
-__all__ = ["SCHEMA", "write_entry", "validate_entry"]
+__all__ = ["SCHEMA", "write_entry", "validate_entry", "publish"]
 
 SCHEMA: dict[str, tuple[type, ...]] = {
     "commit": (str,),
@@ -36,77 +38,125 @@ SCHEMA: dict[str, tuple[type, ...]] = {
     "ema": (float,),
     "bits_per_dim": (float,),
     "standard_error": (float,),
-    "noise_error": (float,),
+    "data_error": (float, type(None)),  # one pass cannot tell noise from data
+    "noise_error": (float, type(None)),
+    "last_step": (list,),
     "lipschitz_bound": (float,),
     "reconstruction_error": (float,),
     "hardware": (dict,),
     "versions": (dict,),
     "precision": (str,),
     "wall_seconds": (float,),
+    "device_hours": (float,),
     "failures": (list,),
     "checkpoint_sha256": (str,),
 }
 
+SELECTION = {
+    "last": "last step, averaged weights",
+    "best": "best on held-out training images, averaged weights",
+    "unfinished": "last checkpoint of an unfinished run, averaged weights",
+}
+
 
 def validate_entry(entry: dict[str, Any]) -> None:
-    """Raises DataError where an entry misses a field, has one too many, or holds a value of the wrong type."""
+    """Raises DataError where an entry misses a field, has one too many, or holds a value that cannot be right."""
     wrong = sorted(set(SCHEMA) ^ set(entry))
     if wrong:
         raise DataError(f"ledger entry with missing or unknown fields: {', '.join(wrong)}")
     for name, types in SCHEMA.items():
-        if not isinstance(entry[name], types):
-            raise DataError(f"ledger entry: {name} = {entry[name]!r}, expected {types[0].__name__}")
+        value = entry[name]
+        if not isinstance(value, types) or isinstance(value, bool) != (bool in types):
+            raise DataError(f"ledger entry: {name} = {value!r}, expected {types[0].__name__}")
+        if isinstance(value, float) and not (math.isfinite(value) and (value >= 0 or name == "bits_per_dim")):
+            raise DataError(f"ledger entry: {name} = {value!r}, expected a finite number, 0 or more")
+        if name.endswith("sha256") and not re.fullmatch("[0-9a-f]{64}", value):
+            raise DataError(f"ledger entry: {name} = {value!r}, expected 64 hexadecimal digits")
 
 
-def write_entry(run: Any, result: dict[str, Any]) -> Path:
-    """Collect the entry of an evaluated Run and write it to its ledger.json."""
-    experiment = run.experiment
-    images = load_images(experiment.dataset, result["split"]).images
+def write_entry(run: Run, result: Any) -> Path:
+    """Collect the entry of an Evaluation of a run, and write it to the run's ledger.json."""
+    experiment, directory = run.experiment, run.directory
+    weights = directory / {"last": LAST, "best": BEST, "unfinished": CHECKPOINT}[run.weights]
+    seconds = run.history[-1]["seconds"] if run.history else 0.0
+    hardware = facts_of(weights).get("hardware", {})
     commit, dirty = _commit()
     entry = dict(
         commit=commit,
         dirty=dirty,
         command=" ".join(Path(word).name if i == 0 else word for i, word in enumerate(sys.argv)),
-        settings=json.loads((run.directory / "experiment.json").read_text()),
-        data_sha256=hashlib.sha256(images.numpy().tobytes()).hexdigest(),
-        split=result["split"],
+        settings=json.loads((directory / SETTINGS).read_text()),
+        data_sha256=load_images(experiment.dataset, result.split).sha256(),
+        split=result.split,
         preprocessing="uniform dequantisation",
-        n_test=result["n_test"],
+        n_test=result.n_test,
         parameters=sum(p.numel() for p in run.flow.parameters()),
-        steps=experiment.steps,
-        images_seen=experiment.steps * experiment.batch_size,
+        steps=run.step,
+        images_seen=run.step * experiment.batch_size,
         stop_rule="fixed number of steps",
-        selection_rule="last step, averaged weights",
+        selection_rule=SELECTION[run.weights],
         seed=experiment.seed,
-        estimator=dict(evaluation=repr(run.flow.bijection.layers[2].eval_estimator), passes=result["passes"]),
+        estimator=dict(
+            training=repr(experiment.model(run.flow.event_shape).train_estimator),
+            evaluation=result.estimator,
+            passes=result.passes,
+        ),
         ema=experiment.ema,
-        bits_per_dim=result["bits_per_dim"],
-        standard_error=result["standard_error"],
-        noise_error=result["noise_error"],
-        lipschitz_bound=result["lipschitz_bound"],
-        reconstruction_error=result["reconstruction_error"],
-        hardware=dict(machine=platform.machine(), threads=torch.get_num_threads(), device="cpu"),
-        versions=dict(python=platform.python_version(), torch=torch.__version__, numpy=version("numpy")),
-        precision="float32",
-        wall_seconds=run.history[-1]["seconds"] if run.history else float("nan"),
-        failures=[],
-        checkpoint_sha256=_sha256(run.directory / "model.safetensors"),
+        bits_per_dim=result.bits_per_dim,
+        standard_error=result.standard_error,
+        data_error=_or_none(result.data_error),
+        noise_error=_or_none(result.noise_error),
+        last_step=list(result.last_step),
+        lipschitz_bound=result.lipschitz_bound,
+        reconstruction_error=result.reconstruction_error,
+        hardware=hardware,
+        versions=dict(python=platform.python_version(), torch=version("torch"), numpy=version("numpy")),
+        precision=experiment.precision,
+        wall_seconds=seconds,
+        device_hours=seconds * hardware.get("processes", 1) / 3600,
+        failures=[f"step {line['step']}: {line['event']}" for line in read_lines(directory / EVENTS)],
+        checkpoint_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
     )
     validate_entry(entry)
-    path = run.directory / "ledger.json"
+    path = directory / "ledger.json"
     path.write_text(json.dumps(entry, indent=1))
     return path
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
+def publish(run_dir: Path | str, folder: Path | None = None) -> Path:
+    """Put a finished run's entry into the ledger, data/results/, under a name of its own; an entry is never replaced.
+
+    Raises DataError for an entry that is not valid, not of all test images, or there already.
+    """
+    source, folder = Path(run_dir) / "ledger.json", folder or home() / "data" / "results"
+    if not source.exists():
+        raise DataError(f"{source} is missing: evaluate the run first")
+    entry = json.loads(source.read_text())
+    validate_entry(entry)
+    settings, whole = entry["settings"], len(load_images(entry["settings"]["dataset"], "test").images)
+    if entry["split"] != "test" or entry["n_test"] != whole:
+        raise DataError(
+            f"{source} is about {entry['n_test']} {entry['split']} images, expected all {whole} test images"
+        )
+    words = (settings["dataset"], settings["profile"], f"seed{entry['seed']}", entry["checkpoint_sha256"][:8])
+    target = folder / ("-".join(words) + ".json")
+    if target.exists():
+        raise DataError(f"{target} is there already: an entry of the ledger is never replaced")
+    folder.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(entry, indent=1) + "\n")
+    return target
+
+
+def _or_none(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _commit() -> tuple[str, bool]:
     """The commit of the source tree and whether it has changes; ("unknown", True) outside a repository."""
 
     def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(home()), *words], capture_output=True, text=True, check=True).stdout
+        source = str(Path(__file__).resolve().parent)
+        return subprocess.run(["git", "-C", source, *words], capture_output=True, text=True, check=True).stdout
 
     try:
         return git("rev-parse", "HEAD").strip(), bool(git("status", "--porcelain").strip())

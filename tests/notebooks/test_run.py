@@ -89,7 +89,7 @@ def test_the_command_line_answers_with_one_sentence(
 
 
 def test_the_command_line_passes_parameters_on_and_tells_where_the_results_are(write_notebook, tmp_path, capfd):
-    metrics = dict(bits_per_dim=2.10336, standard_error=0.0056, dataset="digits", n_test=297)
+    metrics = dict(split="test", bits_per_dim=2.10336, standard_error=0.0056, dataset="digits", n_test=297)
     metrics |= dict(lipschitz_bound=0.94, reconstruction_error=2e-7)
     path = write_notebook(f"open('run/metrics.json', 'w').write('{json.dumps(metrics)}')\nprint('lr is', lr)")
     run_dir = tmp_path / "run"

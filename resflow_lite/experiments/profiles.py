@@ -1,0 +1,65 @@
+"""Three profiles: values for the settings that an Experiment leaves open."""
+
+from collections.abc import Callable
+from typing import Any
+
+from ..datasets.sources import IMAGE_SETS
+from ..errors import SettingsError
+from ..models.image import ImageModel
+from ..models.presets import presets, recipes
+
+__all__ = ["PROFILES", "profile_values", "base_model"]
+
+PROFILES = ("smoke", "laptop", "paper")
+
+# sets that the paper has no model of, and those whose model they take
+LIKE = {"fashion_mnist": "mnist", "svhn": "cifar10", "imagenet32_official": "imagenet32"}
+
+COMMON = dict(batch_size=128, accumulation=1, lr=4e-3, warm_up=50, cool_down=0.3, ema=0.99)
+COMMON |= dict(train_estimator="roulette", memory="store", flip=False, validation=0)
+
+SMOKE = COMMON | dict(steps=10, blocks=(1, 1), width=16, n_dense=1, dense_width=16, evaluations=2)
+
+DIGITS = COMMON | dict(steps=600, blocks=(4, 4), width=64, n_dense=2, dense_width=64, evaluations=5)
+
+LAPTOP = COMMON | dict(steps=1500, blocks=(1, 2, 2), width=64, n_dense=2, dense_width=64, evaluations=2)
+LAPTOP |= dict(batch_size=64, validation=1000)
+
+
+def profile_values(dataset: str | Callable, profile: str) -> dict[str, Any]:
+    """Every setting that depends on the profile. Raises SettingsError where the paper has no model of the data."""
+    if profile == "smoke":
+        return SMOKE
+    if profile == "laptop":
+        return DIGITS if dataset == "digits" else LAPTOP
+    name = f"paper/{LIKE.get(dataset, dataset)}"
+    if name not in recipes:
+        raise SettingsError(f"profile = 'paper': the paper has no model of {dataset}; expected 'smoke' or 'laptop'")
+    model, recipe, images = presets[name], recipes[name], IMAGE_SETS[dataset]
+    batch = recipe.batch_size * recipe.accumulation
+    return dict(
+        steps=recipe.epochs * (images.train.n_images - images.n_validation) // batch,
+        batch_size=batch,
+        accumulation=recipe.accumulation,
+        lr=recipe.lr,
+        warm_up=recipe.warm_up // recipe.accumulation,
+        cool_down=0.0,
+        ema=recipe.ema,
+        flip=recipe.flip,
+        blocks=model.blocks,
+        width=model.width,
+        n_dense=model.n_dense,
+        dense_width=model.dense_width,
+        train_estimator=model.train_estimator,
+        memory="recompute",
+        validation=1000,
+        evaluations=3,
+    )
+
+
+def base_model(dataset: str | Callable) -> ImageModel:
+    """The model whose remaining settings (logit, activation, factor-out, ...) a flow of this data takes; that of
+    CIFAR-10 for data of one's own."""
+    if dataset == "digits":
+        return presets["laptop/digits"]
+    return presets["paper/cifar10" if callable(dataset) else f"paper/{LIKE.get(dataset, dataset)}"]
