@@ -11,7 +11,8 @@ import pytest
 import resflow_lite as rf
 from resflow_lite.experiments.parameters import experiment_from_notebook
 
-NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+CHAPTERS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = [path for path in CHAPTERS if "experiment_from_notebook" in path.read_text()]
 
 
 @pytest.fixture(autouse=True)
