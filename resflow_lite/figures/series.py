@@ -5,11 +5,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from ..errors import SettingsError
 from .simulation import Race, block_jacobians, race, rotation
 from .style import AMBER, EXACT, GREEN, GREY, LIGHT, ROULETTE, TRUNCATED, styled
+
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 __all__ = ["truncation_bias", "truncated_against_roulette", "rotation", "block_jacobians", "race"]
 
@@ -56,6 +58,7 @@ def truncation_bias(r: float = 0.8, angle: float = 180, n_terms: int = 5, n_max:
     ax.semilogy(k, abs(bias), color=TRUNCATED, marker="o", markersize=3.5, linewidth=1, label="this J")
     ax.semilogy(n_terms, abs(bias[here]), "o", color=TRUNCATED, markersize=9)
     ax.set(xlabel="number of terms", ylabel="|bias|, nats per dimension", ylim=(1e-6, 10))
+    _decades(ax.yaxis)
     ax.set_title(f"bias with {n_terms} terms: {_signed(bias[here])}")
     ax.legend(loc="lower left")
     return figure
@@ -64,14 +67,20 @@ def truncation_bias(r: float = 0.8, angle: float = 180, n_terms: int = 5, n_max:
 @styled
 def truncated_against_roulette(race: Race) -> Figure:
     """Truncation and roulette at equal cost: errors of running means, one run with its error bars, its single draws."""
-    figure = plt.figure(figsize=(10.5, 5.6), layout="none")  # placed by hand: twice as fast under a slider
-    grid = figure.add_gridspec(2, 2, width_ratios=[3, 2], left=0.085, right=0.965, bottom=0.1, top=0.87, wspace=0.18)
-    grid.update(hspace=0.55)
+    figure = plt.figure(figsize=(10.5, 6.1), layout="none")  # placed by hand: twice as fast under a slider
+    grid = figure.add_gridspec(2, 2, width_ratios=[3, 2], left=0.085, right=0.965, bottom=0.09, top=0.79, wspace=0.25)
+    grid.update(hspace=0.6)
     _errors(figure.add_subplot(grid[:, 0]), race)
     _one_run(figure.add_subplot(grid[0, 1]), race)
     _single_draws(figure.add_subplot(grid[1, 1]), race)
     title = "Same cost. One is wrong forever; one is right on average; one only looks right."
-    figure.text(0.01, 0.975, title, va="top", fontsize=13, fontweight="bold")
+    figure.text(0.01, 0.98, title, va="top", fontsize=13, fontweight="bold")
+    finite = race.rho**2 < race.limit
+    variance, sign = ("finite", "<") if finite else ("INFINITE", "≥")
+    badge = f"{race.coverage:.0%} of the roulette's nominal 95% intervals contain the truth"
+    badge += f";  variance {variance}: ρ² = {race.rho**2:.2g} {sign} {race.limit:.2g}"
+    box = dict(boxstyle="round,pad=0.4", facecolor="white", edgecolor=GREEN if finite else TRUNCATED, linewidth=2)
+    figure.text(0.018, 0.89, badge, va="center", bbox=box)
     return figure
 
 
@@ -81,24 +90,17 @@ def _errors(ax: Axes, race: Race) -> None:
     ax.loglog(race.counts, errors.T, color=ROULETTE, linewidth=0.6, alpha=0.35)
     ax.loglog(race.counts, np.median(errors, 0), color=ROULETTE, linewidth=2.5)
     ax.loglog(race.counts, constant, color=TRUNCATED, linewidth=2.5)
-    ax.set(xlim=(1, race.counts[-1]), ylim=(1e-4, 10))
+    top = 10.0 ** np.ceil(np.log10(errors.max()) + 0.3)  # room for the labels
+    ax.set(xlim=(1, race.counts[-1]), ylim=(1e-5 * top, top))
     ax.set(xlabel="draws", ylabel="|running mean − truth|, nats per dimension")
-    _plain_decades(ax.xaxis)
-    _plain_decades(ax.yaxis)
+    _decades(ax.xaxis)
+    _decades(ax.yaxis)
     labels = (
         (f"truncated, {race.n_terms} products: bias {_signed(race.bias)}", TRUNCATED),
         (f"roulette, {race.products:.3g} products on average: 30 runs, their median", ROULETTE),
     )
     for i, (label, colour) in enumerate(labels):
         ax.text(0.99, 0.99 - 0.05 * i, label, transform=ax.transAxes, ha="right", va="top", color=colour)
-    finite = race.rho**2 < race.limit
-    variance, sign = ("finite", "<") if finite else ("INFINITE", "≥")
-    badge = (
-        f"{race.coverage:.0%} of the nominal 95% intervals contain the truth\n"
-        f"variance {variance}: ρ² = {race.rho**2:.2g} {sign} {race.limit:.2g}"
-    )
-    box = dict(boxstyle="round,pad=0.5", facecolor="white", edgecolor=GREEN if finite else TRUNCATED, linewidth=2)
-    ax.text(0.025, 0.03, badge, transform=ax.transAxes, va="bottom", bbox=box, linespacing=1.5)
 
 
 def _one_run(ax: Axes, race: Race) -> None:
@@ -110,7 +112,7 @@ def _one_run(ax: Axes, race: Race) -> None:
     half = 2 * max(abs(race.bias), reach[race.counts >= 100].max())
     ax.set(xlim=(10, race.counts[-1]), ylim=(race.truth - half, race.truth + half))
     ax.set(xlabel="draws", ylabel="nats per dim.", title="one run: running mean ± 2 standard errors")
-    _plain_decades(ax.xaxis)
+    _decades(ax.xaxis)
 
 
 def _single_draws(ax: Axes, race: Race) -> None:
@@ -133,15 +135,16 @@ def _single_draws(ax: Axes, race: Race) -> None:
         if len(beyond):
             words = words.format(len(beyond), _signed(beyond[0]))
             ax.text(x, 0.12, words, transform=ax.transAxes, ha=side, fontsize=10)
+    ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.set(xlim=(left, right), xlabel="one estimate, nats per dimension", ylabel="draws")
     ax.set_title(f"its {len(draws):,} draws: largest weight {race.largest_weight:,.0f}")
 
 
-def _plain_decades(axis: Axis) -> None:
-    """0.01, 1, 1,000 in place of powers of ten, which take mathtext most of a redraw."""
-    axis.set_major_formatter(lambda value, position: f"{value:,g}")
+def _decades(axis: Axis) -> None:
+    """Powers of ten without mathtext, which would take most of a redraw."""
+    axis.set_major_formatter(lambda value, position: "10" + str(round(np.log10(value))).translate(SUPERSCRIPT))
     axis.set_minor_locator(NullLocator())
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.3g}".replace("-", "−")
+    return f"{value:+{',.0f' if abs(value) >= 100 else '.3g'}}".replace("-", "−")
