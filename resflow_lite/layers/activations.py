@@ -1,5 +1,7 @@
 """Activation functions with the derivatives and the Lipschitz constant that residual flows ask for."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
@@ -49,10 +51,26 @@ class Activation(nn.Module):
         return self.derivatives(z, 0, self.scale())[0]
 
     def pull_back(
-        self, slope: Tensor, curvature: Tensor, y_bar: Tensor, tangent: Tensor, p: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Cotangents of z and of its tangent z': z_bar = a' y_bar + a'' z' p and q = a' p."""
-        return (slope * y_bar).addcmul_(curvature * tangent, p), slope * p
+        self,
+        point: Sequence[Tensor],
+        y_bar: Tensor,
+        tangent: Tensor | None,
+        p: Tensor | None,
+        direct: Tensor | None,
+        scale: Tensor | None,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Cotangents of z, of its tangent z' and of the scale s, written over the arguments where their size fits.
+
+        At point = (z, a, a', a''), direct a cotangent of a': z_bar = a' y_bar + a'' (z' p + direct) and q = a' p.
+        a(z) = F(s z) / s gives s da/ds = z a' - a and s da'/ds = z a'', hence s_bar = (<z, z_bar> - <a, y_bar>) / s.
+        """
+        z, y, slope, curvature = point
+        bend = direct if tangent is None else tangent.mul_(p)
+        if tangent is not None and direct is not None:
+            bend.add_(direct)
+        z_bar = slope * y_bar if bend is None else bend.mul_(curvature).addcmul_(slope, y_bar)
+        q = None if p is None else p.mul_(slope)
+        return z_bar, q, None if scale is None else ((z * z_bar).sum() - y_bar.mul_(y).sum()) / scale
 
 
 def compile_activations_(model: nn.Module) -> None:
@@ -83,18 +101,17 @@ class LipSwish(Activation):
         return softplus(self.beta)
 
     def derivatives(self, z: Tensor, order: int, scale: Tensor | None = None) -> tuple[Tensor, ...]:
-        t = scale * z
-        gate = t.sigmoid()
-        share = gate / 1.1
-        value = z * share
+        # few large temporaries: fresh memory costs more here than arithmetic
+        gate = (scale * z).sigmoid_()
+        value = (z * gate).div_(1.1)
         if order == 0:
             return (value,)
-        rest, product = 1 - gate, t * share
-        slope = torch.addcmul(share, product, rest)
+        product = scale * value
+        slope = torch.addcmul(product, product, gate, value=-1).add_(gate, alpha=1 / 1.1)
         if order == 1:
             return value, slope
-        curvature = (product * (rest - gate)).add_(share, alpha=2) * (scale * rest)
-        return value, slope, curvature
+        bend = torch.addcmul(product, product, gate, value=-2).add_(gate, alpha=2 / 1.1)
+        return value, slope, bend * torch.addcmul(scale, scale, gate, value=-1)
 
 
 class CLipSwish(LipSwish):

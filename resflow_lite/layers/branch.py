@@ -5,6 +5,7 @@ and less memory, and they are short enough to read: they are the chain rule.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -75,8 +76,8 @@ class _Pointwise:
         self.activation, self.scale, self.order = activation, scale, order
 
     def value(self, z: Tensor) -> Tensor:
-        y, self.slope, *more = self.activation.derivatives(z, self.order, self.scale)
-        self.for_sweep = (z, y, *more)
+        y, self.slope, *curvature = self.activation.derivatives(z, self.order, self.scale)
+        self.point = (z, y, self.slope, *curvature) if curvature else ()
         return y
 
     def jvp(self, v: Tensor) -> Tensor:
@@ -87,19 +88,9 @@ class _Pointwise:
         return u.mul_(self.slope) if owned and not torch.is_grad_enabled() else self.slope * u
 
     def merged(self, tangent: Tensor | None, y_bar: Tensor, p: Tensor | None, direct: Tensor | None) -> Pulled:
-        """One step of BranchLinearization.sweep; direct: a cotangent of the slope a'(z) from elsewhere."""
-        z, y, curvature = self.for_sweep
-        if tangent is None:
-            z_bar, q = self.slope * y_bar, None
-        else:
-            z_bar, q = self.activation.pull_back(self.slope, curvature, y_bar, tangent, p)
-        if direct is not None:
-            z_bar = torch.addcmul(z_bar, curvature, direct)
-        if self.scale is None:
-            return z_bar, q, []
-        # a(z) = F(s z) / s is homogeneous: s da/ds = z a' - a, and s da'/ds = z a''
-        influence = (z * z_bar).addcmul_(y, y_bar, value=-1).sum()
-        return z_bar, q, [(influence / self.scale).view_as(self.scale)]
+        """One step of BranchLinearization.sweep, over its arguments; direct: a cotangent of the slope."""
+        z_bar, q, s_bar = self.activation.pull_back(self.point, y_bar, tangent, p, direct, self.scale)
+        return z_bar, q, [] if s_bar is None else [s_bar.view_as(self.scale)]
 
 
 class BranchLinearization(Linearization):
@@ -108,9 +99,16 @@ class BranchLinearization(Linearization):
     def __init__(self, steps: Sequence[_Affine | _Pair | _Pointwise], x: Tensor) -> None:
         self.steps = steps
         y = channels_last(x)
-        for step in steps:
+        for step in steps[:-1]:
             y = step.value(y)
-        self.output = y
+        steps[-1].z = y
+        if not isinstance(steps[-1], _Affine):
+            self.output = steps[-1].value(y)
+
+    @cached_property
+    def output(self) -> Tensor:
+        """g(x), computed when it is asked for: a backward pass does without."""
+        return self.steps[-1].value(self.steps[-1].z)
 
     def jvp(self, v: Tensor) -> Tensor:
         v = channels_last(v)
@@ -196,11 +194,13 @@ class BranchLinearization(Linearization):
         self, cotangent: Tensor | None, u: Tensor | None, v: Tensor | None, direct: dict[Any, Tensor], start: int
     ) -> tuple[Tensor, list[Tensor]]:
         """The sweep, with the tangent v entering at step `start`."""
-        tangents: list[Tensor | None] = [None] * start
-        for step in self.steps[start:]:
-            tangents.append(v)
+        tangents: list[Tensor | None] = [None] * start + [None if v is None else v.clone()]
+        for step in self.steps[start:-1]:
             v = step.jvp(v) if v is not None else None
-        y_bar = channels_last(torch.zeros_like(self.output) if cotangent is None else cotangent)
+            tangents.append(v)
+        y_bar = channels_last(torch.zeros_like(u) if cotangent is None else cotangent)
+        if isinstance(self.steps[-1], _Pointwise):  # it writes over what it gets
+            y_bar, u = y_bar.clone(), None if u is None else u.clone()
         gradients: list[list[Tensor]] = []
         for step, tangent in zip(reversed(self.steps), reversed(tangents)):
             y_bar, u, of_step = step.merged(tangent, y_bar, u, direct.get(step))

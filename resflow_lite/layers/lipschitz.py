@@ -4,13 +4,13 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, conv_transpose2d, linear
+from torch.nn.functional import conv2d, fold, linear
 from torch.nn.grad import conv2d_weight
 
 from ..errors import SettingsError
 from ..numerics.norms import (
+    Map,
     conjugate,
-    dual_vector,
     gram_upper,
     interpolated,
     krylov_vector,
@@ -20,9 +20,9 @@ from ..numerics.norms import (
 
 __all__ = ["LearnedOrder", "LipschitzLayer", "LipschitzLinear", "LipschitzConv2d", "channels_last", "update_norms_"]
 
-KRYLOV = 8
+KRYLOV = 10
 """Products with A and with A^T in one improvement of a 2-norm."""
-FRESH = 0.3
+FRESH = 0.1
 """Size of the fresh random part mixed into the kept vector."""
 ROUNDS = 5
 """Power iterations in one improvement of another norm."""
@@ -38,6 +38,11 @@ def channels_last(t: Tensor) -> Tensor:
     A clone, because `contiguous` leaves the strides of tensors with C = 1 or 1 x 1 pixels ambiguous.
     """
     return t.clone(memory_format=torch.channels_last) if t.dim() == 4 and t.stride(1) != 1 else t
+
+
+def _mirrored(weight: Tensor) -> Tensor:
+    """The kernel of the transposed convolution."""
+    return weight.transpose(0, 1).flip(2, 3) if weight.shape[2] > 1 else weight.transpose(0, 1)
 
 
 class LearnedOrder(nn.Module):
@@ -165,15 +170,26 @@ class LipschitzLayer(nn.Module):
             return self.transpose(weight, u)
 
         if orders == (2, 2):
-            fresh = dual_vector(self._fresh(shape), 2)
-            found = [krylov_vector(matvec, rmatvec, self.right / self.right.norm() + FRESH * fresh, KRYLOV)]
+            found = [self._leading(matvec, rmatvec)]
         else:
             starts = [self.right, *(self._fresh((8, *shape)) if self.updates % RESTART == 1 else ())]
             found = [power_iteration(matvec, rmatvec, start, orders, ROUNDS) for start in starts]
-        vectors = torch.stack([self.right, *found])
-        norms = torch.stack([vector_norm(matvec(v), orders[1]) / vector_norm(v, orders[0]) for v in vectors])
+        vectors, tiny = torch.stack([self.right, *found]), torch.finfo(weight.dtype).tiny
+        lengths = [vector_norm(v, orders[0]).clamp_min(tiny) for v in vectors]
+        norms = torch.stack([vector_norm(matvec(v), orders[1]) / length for v, length in zip(vectors, lengths)])
         self.right = vectors[norms.argmax()]
-        return (norms.amax() - norms[0]) / norms.amax().clamp_min(torch.finfo(norms.dtype).tiny)
+        return (norms.amax() - norms[0]) / norms.amax().clamp_min(tiny)
+
+    def _leading(self, matvec: Map, rmatvec: Map) -> Tensor:
+        """The Krylov space's best vector, found on the smaller side of the map."""
+        image = matvec(self.right)
+        narrows = image.numel() < self.right.numel()
+        start = image if narrows else self.right
+        fresh = self._fresh(tuple(start.shape))
+        start = start / start.norm().clamp_min(torch.finfo(start.dtype).tiny) + FRESH * fresh / fresh.norm()
+        if narrows:
+            return rmatvec(krylov_vector(rmatvec, matvec, start, KRYLOV))
+        return krylov_vector(matvec, rmatvec, start, KRYLOV)
 
     def update_norm_(self, tol: float = 1e-3) -> None:
         """Bring the estimate up to date with the weight (see update_norms_)."""
@@ -286,13 +302,31 @@ class LipschitzConv2d(LipschitzLayer):
         self.padding = kernel_size // 2
 
     def product(self, weight: Tensor, z: Tensor, bias: Tensor | None = None) -> Tensor:
-        return conv2d(z, weight, bias, padding=self.padding)
+        if not self._narrows(weight.shape[1], weight.shape[0], z):
+            return conv2d(z, weight, bias, padding=self.padding)
+        y = self._spread(_mirrored(weight), z)
+        return y if bias is None else y + bias.view(-1, 1, 1)
 
     def transpose(self, weight: Tensor, u: Tensor) -> Tensor:
-        return conv_transpose2d(u, weight, padding=self.padding)
+        if not self._narrows(weight.shape[0], weight.shape[1], u):
+            return conv2d(u, channels_last(_mirrored(weight)), padding=self.padding)
+        return self._spread(weight, u)
 
     def outer(self, weight: Tensor, u: Tensor, z: Tensor) -> Tensor:
-        return conv2d_weight(z, weight.shape, u, padding=self.padding)
+        if not self._narrows(weight.shape[1], weight.shape[0], z):
+            return conv2d_weight(channels_last(z), weight.shape, channels_last(u), padding=self.padding)
+        # <u, W z> = <W^T u, z>: the same sum, as a gradient of the map that widens
+        wide = weight.transpose(0, 1).shape
+        return _mirrored(conv2d_weight(channels_last(u), wide, channels_last(z), padding=self.padding))
+
+    def _narrows(self, before: int, after: int, z: Tensor) -> bool:
+        """Whether so few channels follow that a CPU's convolution runs at a fraction of its speed."""
+        return z.device.type == "cpu" and self.padding > 0 and self.weight[0, 0].numel() * after <= before
+
+    def _spread(self, kernel: Tensor, z: Tensor) -> Tensor:
+        """The transposed convolution as one matrix product: what each pixel gives to its neighbours, then the sum."""
+        gifts = kernel.permute(1, 2, 3, 0).reshape(-1, len(kernel)) @ z.permute(0, 2, 3, 1).flatten(1, 2).mT
+        return channels_last(fold(gifts, z.shape[2:], kernel.shape[2:], padding=self.padding))
 
     def blocks(self, weight: Tensor) -> Tensor:
         """The whole matrix where it is small; the matrices of all frequencies of a larger circular convolution else."""

@@ -6,7 +6,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["vector_norm", "dual_vector", "conjugate", "power_iteration", "krylov_vector", "gram_upper", "interpolated"]
+__all__ = [
+    "Map",
+    "vector_norm",
+    "dual_vector",
+    "conjugate",
+    "power_iteration",
+    "krylov_vector",
+    "gram_upper",
+    "interpolated",
+]
 
 Map = Callable[[Tensor], Tensor]
 
@@ -61,28 +70,23 @@ def krylov_vector(matvec: Map, rmatvec: Map, v: Tensor, steps: int) -> Tensor:
     With m steps it finds a norm that plain iteration finds with about m^2, and a start with a fresh random part finds a
     direction that has grown past the one followed so far.
     """
-    image = matvec(v)
-    if image.numel() < v.numel():  # the same singular value on the smaller side
-        v = rmatvec(krylov_vector(rmatvec, matvec, image, steps))
-        return v / v.norm().clamp_min(torch.finfo(v.dtype).tiny)
     shape, v = v.shape, v.flatten()
     basis = v.new_zeros(steps + 1, len(v))
     basis[0] = v / v.norm()
-    images = []
+    gram = []
     for i in range(steps):
-        image = matvec(basis[i].view(shape))
-        images.append(image.flatten())
-        w = rmatvec(image).flatten()
+        w = rmatvec(matvec(basis[i].view(shape))).flatten()
         noise = 100 * torch.finfo(w.dtype).eps * w.norm()
-        for _ in range(2):
-            w = w - (basis @ w) @ basis
+        gram.append(basis[:-1] @ w)
+        w = w - gram[-1] @ basis[:-1]
+        w = w - (basis[:-1] @ w) @ basis[:-1]
         norm = w.norm()
         # nothing but rounding is left: the space is exhausted
         basis[i + 1] = torch.where(norm > noise, w / norm, 0)
-    flat = torch.stack(images)
-    _, vectors = torch.linalg.eigh(flat @ flat.T)
+    # A^T A on the basis; its lower triangle misses vectors that were not there yet
+    _, vectors = torch.linalg.eigh(torch.stack(gram), UPLO="L")
     best = vectors[:, -1] @ basis[:-1]
-    return (best / best.norm()).view(shape)
+    return (best / best.norm().clamp_min(torch.finfo(best.dtype).tiny)).view(shape)
 
 
 def gram_upper(a: Tensor, squarings: int = 10) -> Tensor:

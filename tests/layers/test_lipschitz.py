@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch.nn.functional import conv2d, conv_transpose2d
 
 import resflow_lite as rf
 from resflow_lite.layers.lipschitz import LearnedOrder
@@ -191,6 +192,35 @@ def test_the_norm_is_kept_through_training(honest):
         assert largest < 1.02 * 0.98
     else:
         assert largest > 1.05 * 0.98
+
+
+@pytest.mark.parametrize(("channels", "kernel"), [((30, 2), 3), ((2, 30), 3), ((60, 2), 5), ((4, 5), 3), ((6, 3), 1)])
+def test_products_of_convolutions_are_pytorch_s(channels, kernel):
+    """Also where few channels follow many, or many few, which are computed otherwise on a CPU."""
+    layer = rf.LipschitzConv2d(*channels, kernel).double()
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(3, channels[0], 5, 7, generator=generator, dtype=torch.float64)
+    u = torch.randn(3, channels[1], 5, 7, generator=generator, dtype=torch.float64)
+    weight, bias = layer.weight.detach().requires_grad_(), layer.bias.detach()
+    y = conv2d(z, weight, padding=kernel // 2)
+    torch.testing.assert_close(layer.product(weight, z, bias), y + bias.view(-1, 1, 1))
+    torch.testing.assert_close(layer.transpose(weight, u), conv_transpose2d(u, weight, padding=kernel // 2))
+    (outer,) = torch.autograd.grad(y, weight, u)
+    torch.testing.assert_close(layer.outer(weight, u, z), outer)
+
+
+@pytest.mark.parametrize("channels", [(2, 30), (30, 2)])
+def test_a_weight_of_zeros_has_norm_zero(channels):
+    layer = rf.LipschitzConv2d(*channels, 3)
+    layer.weight.data.zero_()
+    x = torch.randn(2, channels[0], 6, 6)
+    for _ in range(3):
+        layer.update_norm_()
+        assert torch.equal(layer(x), layer.bias.view(-1, 1, 1).expand(2, -1, 6, 6))
+    assert layer.norm_lower() == 0
+    layer.weight.data += 1
+    layer.update_norm_()
+    assert layer.norm_lower() > 0.97
 
 
 def test_state_dicts_keep_vectors_sizes_and_counts():
