@@ -6,7 +6,7 @@ NBVAL := --nbval --nbval-sanitize-with=tests/notebooks/sanitize.cfg --nbval-cell
 # Two workers share two cores: more threads than cores would only wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
 
-.PHONY: help setup run lab test test-slow
+.PHONY: help setup run lab explore test test-slow
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,9 @@ run: $(STAMP) ## train on digits and build the page of results; parameters: make
 
 lab: $(STAMP) ## open JupyterLab on the notebooks
 	$(BIN)/python -m resflow_lite lab $(PARAMS)
+
+explore: $(STAMP) ## open the explorers of chapters 2, 3, 4 and 6 as a page without code
+	$(BIN)/python -m resflow_lite explore $(PARAMS)
 
 test: $(STAMP) ## run the tests, and every notebook against its stored outputs
 	$(PYTEST) -m "not slow" $(NBVAL) tests notebooks

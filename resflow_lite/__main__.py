@@ -6,6 +6,7 @@ import math
 import os
 import sys
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 
 from .datasets.images import fetch, image_names, load_images
@@ -100,6 +101,15 @@ def _lab(options: argparse.Namespace) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", str(NOTEBOOKS), *options.jupyter])
 
 
+def _explore(options: argparse.Namespace) -> None:
+    page = NOTEBOOKS / "explorers" / "explorers.ipynb"
+    if not page.is_file():
+        raise SettingsError(f"there is no {page}: run this in a checkout, pip install -e .[dev]")
+    if find_spec("voila") is None:
+        raise SettingsError("Voila, which shows the page, is not installed: pip install -c constraints.txt -e .[dev]")
+    os.execv(sys.executable, [sys.executable, "-m", "voila", str(page), *options.voila])
+
+
 def _test(options: argparse.Namespace) -> None:
     """What `make test` does; pytest decides the exit code."""
     root = NOTEBOOKS.parent
@@ -191,6 +201,12 @@ def _parser() -> argparse.ArgumentParser:
         "jupyter", nargs="*", metavar="-- OPTION", help="options of JupyterLab, as in lab -- --no-browser"
     )
     opening.set_defaults(verb=_lab)
+
+    exploring = verbs.add_parser("explore", help="open the explorers of chapters 2, 3, 4 and 6 as a page without code")
+    exploring.add_argument(
+        "voila", nargs="*", metavar="-- OPTION", help="options of Voila, as in explore -- --no-browser"
+    )
+    exploring.set_defaults(verb=_explore)
 
     testing = verbs.add_parser("test", help="run the tests, and every notebook against its stored outputs")
     testing.add_argument("pytest", nargs="*", metavar="-- OPTION", help="options of pytest, as in test -- -x")
