@@ -31,7 +31,7 @@ def check_log_normal(log_prob: Callable[[Tensor], Tensor]) -> str:
 
 @exercise
 def check_log_abs_det(log_abs_det: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]) -> str:
-    """log_abs_det(f, x): f (n,) -> (n,), x (B, n) -> (B,) nats."""
+    """log_abs_det(f, x): f (D,) -> (D,), x (B, D) -> (B,) nats."""
     matrix = torch.tensor([[0.5, 2.0, 0.0], [1.5, 0.5, 1.0], [0.3, -1.0, 1.0]], dtype=torch.float64)
 
     def f(x: Tensor) -> Tensor:
@@ -67,9 +67,7 @@ def check_polar(log_prob: Callable[[Tensor, Tensor], Tensor]) -> str:
     base = -0.5 * r.square() - math.log(2 * math.pi)
     right = base + r.log()
     expect(not close(answer, base), "that is the density of x; a cell of sides dr and dtheta has the area r dr dtheta")
-    expect(
-        not close(answer, base - r.log()), "the sign is wrong: from (r, theta) to x areas grow by r"
-    )
+    expect(not close(answer, base - r.log()), "the sign is wrong: from (r, theta) to x areas grow by r")
     expect(
         not close(answer, right + math.log(2 * math.pi)), "the constant of the normal density, 1 / (2 pi), is missing"
     )
@@ -83,20 +81,18 @@ def check_polar(log_prob: Callable[[Tensor, Tensor], Tensor]) -> str:
 
 @exercise
 def check_units(log_prob_in_metres: Callable[[Tensor, int], Tensor]) -> str:
-    """log_prob_in_metres(log_prob_in_cm, n): (B,) -> (B,) nats."""
-    log_prob, n = torch.tensor([-3.0, -10.5], dtype=torch.float64), 3
-    answer = log_prob_in_metres(log_prob, n)
+    """log_prob_in_metres(log_prob_in_cm, D): (B,) -> (B,) nats."""
+    log_prob, D = torch.tensor([-3.0, -10.5], dtype=torch.float64), 3
+    answer = log_prob_in_metres(log_prob, D)
     expect(answer is not None, "log_prob_in_metres returned None; replace the line with the dots")
     shift = math.log(100)
-    expect(not close(answer, log_prob + shift), "each of the n coordinates changes its unit, not one")
+    expect(not close(answer, log_prob + shift), "each of the D coordinates changes its unit, not one")
     expect(
-        not close(answer, log_prob - n * shift),
+        not close(answer, log_prob - D * shift),
         "the other way: a metre is longer than a centimetre, and holds more mass",
     )
-    right = log_prob + n * shift
-    expect(
-        close(answer, right), f"for {log_prob.tolist()} and n = 3 expected {_rounded(right)}"
-    )
+    right = log_prob + D * shift
+    expect(close(answer, right), f"for {log_prob.tolist()} and D = 3 expected {_rounded(right)}")
     return "the same model has gained 4.6 nats per dimension by a change of units alone."
 
 

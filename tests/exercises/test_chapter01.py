@@ -93,7 +93,7 @@ WRONG = [
     ("check_polar", divided_by_r, "sign"),
     ("check_polar", radius_without_constant, "constant"),
     ("check_polar", constant_of_one_dimension, "counts twice"),
-    ("check_units", one_coordinate, "each of the n"),
+    ("check_units", one_coordinate, "each of the D"),
     ("check_units", the_other_way, "the other way"),
     ("check_units", factor_of_ten, "expected"),
 ]
