@@ -26,6 +26,11 @@ WRONG = [
     ({"train_estimator": "magic"}, "train_estimator = 'magic'.*roulette"),
     ({"ema": 1.0}, "ema = 1.0"),
     ({"cool_down": 2}, "cool_down = 2"),
+    ({"flip": 1}, "flip = 1: expected True or False"),
+    ({"validation": -5}, "validation = -5"),
+    ({"accumulation": 3}, "accumulation = 3: expected a divisor of batch_size = 128"),
+    ({"precision": "half"}, "precision = 'half'.*bf16"),
+    ({"profile": "paper"}, "the paper has no model of digits"),
 ]
 
 
@@ -45,17 +50,35 @@ def test_the_profile_fills_what_is_not_given():
     assert rf.Experiment.from_parameters(experiment.as_dict()) == experiment
 
 
+@pytest.mark.parametrize("dataset", ["mnist", "cifar10", "imagenet32", "imagenet64", "celebahq256"])
+def test_the_paper_profile_is_the_preset_and_its_recipe(dataset):
+    experiment, name = rf.Experiment(dataset=dataset, profile="paper"), f"paper/{dataset}"
+    preset, recipe = rf.presets[name], rf.recipes[name]
+    assert experiment.model(preset.shape) == preset
+    assert experiment.batch_size // experiment.accumulation == recipe.batch_size
+    assert (experiment.lr, experiment.ema, experiment.flip) == (recipe.lr, recipe.ema, recipe.flip)
+    seen = {"mnist": 55_000, "cifar10": 45_000}.get(dataset)
+    assert seen is None or experiment.steps == recipe.epochs * seen // 64
+    assert experiment.cool_down == 0 and experiment.warm_up * experiment.accumulation == 1000
+    fewer = rf.Experiment(dataset=dataset, profile="paper", width=32)
+    assert fewer.model(preset.shape).width == 32 and fewer.batch_size == experiment.batch_size
+
+
+@pytest.mark.parametrize("profile", ["smoke", "laptop"])
+@pytest.mark.parametrize("dataset", rf.image_names)
+def test_every_data_set_has_a_model_that_fits_its_images(dataset, profile):
+    from resflow_lite.datasets.sources import IMAGE_SETS
+
+    shape = (1, 8, 8) if dataset == "digits" else IMAGE_SETS[dataset].shape
+    assert rf.Experiment(dataset=dataset, profile=profile).model(shape).shape == shape
+
+
 @pytest.fixture(scope="module")
 def smoke_run(tmp_path_factory):
     torch.set_default_dtype(torch.float32)
     directory = tmp_path_factory.mktemp("run")
     run = rf.fit(rf.Experiment(profile="smoke"), directory)
     return run, rf.evaluate(run)
-
-
-@pytest.fixture(autouse=True)
-def single_precision(double_precision):
-    torch.set_default_dtype(torch.float32)
 
 
 def test_a_run_leaves_its_files_and_can_be_read_again(smoke_run):
