@@ -1,0 +1,164 @@
+"""Figures of chapter 4: what Russian roulette weighs, costs and hides. Each is a function of data."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .style import AMBER, EXACT, GREEN, GREY, LIGHT, PINK, ROULETTE, SKY, TRUNCATED, styled
+
+__all__ = ["intervals", "weight_boxes", "law_curves", "coverage", "fans", "batch_means", "equal_products", "noise_bars"]
+
+# a law whose name contains this -> its colour and marker, the first that fits
+LAWS = {"Geometric(0.25)": (SKY, "s"), "Geometric": (ROULETTE, "o"), "Poisson": (PINK, "v"), "Matched": (GREEN, "D")}
+
+
+def law_style(name: str) -> dict[str, Any]:
+    """Colour and marker of a law, the same in every figure."""
+    colour, marker = next((look for law, look in LAWS.items() if law in name), (GREY, "x"))
+    return dict(color=colour, marker=marker, markersize=5)
+
+
+@styled
+def intervals(panels: Mapping[str, tuple[Any, Any]], truth: float, unit: str = "nats per dimension") -> Figure:
+    """One panel per estimator: an upright bar per interval, amber where it misses the truth.
+
+    panels: title -> (means, half widths), each (n,).
+    """
+    figure, axes = plt.subplots(1, len(panels), figsize=(max(8, 3.1 * len(panels)), 3.1), sharey=True, squeeze=False)
+    for ax, (title, (mean, half)) in zip(axes[0], panels.items()):
+        mean, half = np.asarray(mean), np.asarray(half)
+        miss = np.abs(mean - truth) > half
+        ax.vlines(
+            np.arange(len(mean)), mean - half, mean + half, colors=np.where(miss, AMBER, GREY), linewidth=1.6, zorder=2
+        )
+        ax.axhline(truth, color=EXACT, linewidth=1.2, zorder=3)
+        ax.set(title=f"{title}\n{miss.sum()} of {len(mean)} miss", xlabel="repetition", xlim=(-1, len(mean)))
+    ends = np.concatenate([[np.asarray(m) - h, np.asarray(m) + h] for m, h in panels.values()], axis=None)
+    low, high = np.quantile(ends, [0.04, 0.96])  # a few intervals may leave the picture
+    axes[0, 0].set(ylabel=unit, ylim=(low - 0.3 * (high - low), high + 0.3 * (high - low)))
+    return figure
+
+
+@styled
+def weight_boxes(laws: Mapping[str, Any], n_exact: int, widest: float = 22.0) -> Figure:
+    """A box for each term: its height the chance that the term is computed, its width the weight it then has.
+
+    laws: title -> an object with survival(k). Random terms are drawn until a box would be wider than `widest`.
+    """
+    figure, axes = plt.subplots(len(laws), 1, figsize=(8, 1.9 * len(laws)), sharex=True, squeeze=False)
+    for ax, (title, law) in zip(axes[:, 0], laws.items()):
+        left, k = 0.0, 1
+        while (chance := law.survival(max(0, k - n_exact))) * widest >= 1:
+            colour = EXACT if k <= n_exact else law_style(title)["color"]
+            ax.add_patch(plt.Rectangle((left, 0), 1 / chance, chance, facecolor=colour, edgecolor="white"))
+            ax.text(left + 0.5 / chance, chance + 0.03, f"$a_{{{k}}}$", ha="center", va="bottom")
+            left, k = left + 1 / chance, k + 1
+        ax.set(title=title, ylim=(0, 1.25), xlim=(0, max(left, ax.get_xlim()[1])), yticks=(0, 0.5, 1), ylabel="chance")
+    axes[-1, 0].set_xlabel("weight if computed (boxes side by side)")
+    return figure
+
+
+@styled
+def law_curves(
+    x: Any, curves: Mapping[str, Any], xlabel: str, ylabel: str, logx: bool = False, walls: Mapping[str, float] = {}
+) -> Figure:
+    """One curve per law on a logarithmic vertical axis. walls: law -> the x where its curve goes to infinity."""
+    figure, ax = plt.subplots(figsize=(8, 3.4))
+    for name, y in curves.items():
+        ax.plot(x, y, label=name, **law_style(name))
+    for name, wall in walls.items():
+        ax.axvline(wall, color=law_style(name)["color"], linestyle=":", linewidth=1.5, zorder=0)
+    ax.set(xlabel=xlabel, ylabel=ylabel, yscale="log", xscale="log" if logx else "linear")
+    ax.legend()
+    return figure
+
+
+@styled
+def coverage(radii: Any, shares: Mapping[str, Any], nominal: float = 0.95) -> Figure:
+    """Share of nominal intervals that contain the truth, against the contraction rate of J."""
+    figure, ax = plt.subplots(figsize=(8, 3.6))
+    ax.axhline(100 * nominal, color=EXACT, linestyle="--", linewidth=1.2)
+    ax.text(min(radii), 100 * nominal + 1, f"nominal {100 * nominal:.0f} %", va="bottom", fontsize=10)
+    for name, share in shares.items():
+        ax.plot(radii, 100 * np.asarray(share), label=name, **law_style(name))
+    ax.set(ylim=(0, 104), xlabel="r, spectral radius of J", ylabel="intervals that cover the truth (%)")
+    ax.legend(loc="lower left")
+    return figure
+
+
+def _fan(ax: Axes, title: str, draws: np.ndarray, race: Mapping[str, Any]) -> None:
+    look, products = law_style(title)["color"], draws * race["cost"]
+    ax.loglog(products, race["errors"].T, color=look, linewidth=0.6, alpha=0.35)
+    ax.loglog(products, np.median(race["errors"], 0), color=look, linewidth=3, label="the error, median run")
+    ax.loglog(
+        products, np.median(race["claimed"], 0), color=EXACT, linewidth=1.6, linestyle="--", label="the error it claims"
+    )
+    ax.axhline(race["bias"], color=TRUNCATED, label="truncated, same products per draw")
+    ax.set(title=title, xlabel="products spent")
+
+
+@styled
+def fans(draws: Any, races: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """|running mean - truth| of many runs per law, what the runs claim, and the truncation of the same cost.
+
+    draws: (n,) where the runs are looked at.  races: title -> errors (runs, n), claimed (runs, n) standard errors,
+    cost in products per draw, bias of the truncated series.
+    """
+    figure, axes = plt.subplots(1, len(races), figsize=(3.4 * len(races), 4.4), sharex=True, sharey=True, squeeze=False)
+    for ax, (title, race) in zip(axes[0], races.items()):
+        _fan(ax, title, np.asarray(draws), race)
+    axes[0, 0].set(ylabel="error, nats per dimension", ylim=(3e-4, 10))
+    axes[0, 0].set_xlim(
+        max(draws[0] * race["cost"] for race in races.values()),
+        min(draws[-1] * race["cost"] for race in races.values()),
+    )
+    handles, labels = axes[0, -1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    for handle in figure.legends[0].legend_handles[:1]:
+        handle.set_color(GREY)
+    return figure
+
+
+@styled
+def batch_means(means: Mapping[str, Any], exact: float) -> Figure:
+    """A row of dots per way to draw: each dot is the mean of one batch. The truth is a line."""
+    figure, ax = plt.subplots(figsize=(8, 0.85 * len(means) + 1.1))
+    rng = np.random.default_rng(0)
+    for row, (name, values) in enumerate(means.items()):
+        values = np.asarray(values)
+        ax.plot(values, row + rng.uniform(-0.25, 0.25, len(values)), "o", color=ROULETTE, alpha=0.4, markersize=4)
+    ax.axvline(exact, color=EXACT, linewidth=1.5)
+    ax.set(xlabel="mean log-determinant of the batch (nats)", ylim=(len(means) - 0.5, -0.5))
+    ax.set_yticks(
+        range(len(means)), [f"{name}\nstandard deviation {np.asarray(v).std():.2f}" for name, v in means.items()]
+    )
+    ax.tick_params(axis="y", length=0)
+    return figure
+
+
+@styled
+def equal_products(products: Any, errors: Mapping[str, Any], noise: float) -> Figure:
+    """|bias| against the products spent, and the size of the probe noise of one estimate."""
+    figure, ax = plt.subplots(figsize=(8, 3.4))
+    for (name, error), colour, marker in zip(errors.items(), (TRUNCATED, GREEN), "os"):
+        ax.semilogy(products, np.abs(np.asarray(error)), color=colour, marker=marker, markersize=5, label=name)
+    ax.axhline(noise, color=LIGHT, linewidth=4, zorder=0, label="noise of one probe")
+    ax.set(xlabel="products with J", ylabel="|bias| (nats)")
+    ax.legend(loc="lower left")
+    return figure
+
+
+@styled
+def noise_bars(noise: Mapping[str, Any]) -> Figure:
+    """Standard deviation of the estimate in each block, a group of bars per block. noise: name -> (n_blocks,)."""
+    figure, ax = plt.subplots(figsize=(8, 2.9))
+    for i, (name, values) in enumerate(noise.items()):
+        at = np.arange(1, len(values) + 1) + 0.28 * (i - (len(noise) - 1) / 2)
+        ax.bar(at, values, width=0.26, color=(ROULETTE, GREEN, SKY)[i], label=name)
+    ax.set(xlabel="block", ylabel="standard deviation (nats)", xticks=np.arange(1, len(values) + 1))
+    ax.legend()
+    return figure
