@@ -26,6 +26,8 @@ from .layers.activations import (
 from .layers.bijection import Bijection
 from .layers.branch import LipschitzBranch
 from .layers.chain import Chain
+from .layers.continuous import ContinuousFlow
+from .layers.coupling import AffineCoupling, InvertibleLinear, MixtureCoupling
 from .layers.elementwise import ActNorm, Logit
 from .layers.lipschitz import LearnedOrder, LipschitzConv2d, LipschitzLinear, update_norms_
 from .layers.residual import ResidualBlock, invert

@@ -1,0 +1,128 @@
+"""FFJORD: a bijection that follows a differential equation."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ResflowError, SettingsError
+from ..estimators.probes import draw_probes
+from .bijection import Bijection
+
+__all__ = ["ContinuousFlow", "Velocity", "dense_velocity", "conv_velocity"]
+
+DIVERGENCES = ("exact", "hutchinson")
+
+
+class Velocity(nn.Module):
+    """h(z, t): linear layers or convolutions with tanh between. The time joins the input of each layer as one more
+    feature, or as one more channel."""
+
+    def __init__(self, layers: list[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, t: Tensor, z: Tensor) -> Tensor:
+        for i, layer in enumerate(self.layers):
+            z = z.tanh() if i else z
+            z = layer(torch.cat([z, t.expand_as(z[:, :1])], 1))
+        return z
+
+
+def dense_velocity(dim: int, width: int) -> Velocity:
+    """dim -> width -> width -> dim on vectors."""
+    return Velocity([nn.Linear(i + 1, o) for i, o in ((dim, width), (width, width), (width, dim))])
+
+
+def conv_velocity(channels: int, width: int) -> Velocity:
+    """channels -> width -> width -> channels on images, kernels 3x3."""
+    sizes = ((channels, width), (width, width), (width, channels))
+    return Velocity([nn.Conv2d(i + 1, o, 3, padding=1) for i, o in sizes])
+
+
+class ContinuousFlow(Bijection):
+    """dz/dt = h(z, t) from z(0) = x to z(1) = y, and log det = integral of tr(dh/dz) dt. Backwards in time it inverts.
+
+    No structure is asked of h, but each forward pass is a solver's: Dormand-Prince of order 5 with adaptive steps
+    (torchdiffeq), relative and absolute tolerance `tol`. `evaluations` counts those of h in the last solve; they grow
+    as h learns. The solver chooses its steps for the whole batch, so that a sample's result depends on the others, by
+    about tol.
+
+    velocity: h, called with (t, z).  divergence: "exact" (one product for each dimension) or "hutchinson" (v^T dh/dz v,
+    one product in all; one probe v for the whole solve, as a new one at each step would make the equation rough).
+    adjoint: gradients by a second solve backwards in time, with memory that does not grow with the steps; otherwise
+    backpropagation through the solver, which is faster and exact for the numbers that were computed.
+    Raises SettingsError for wrong settings, ResflowError where the solver fails. Source: Grathwohl et al. 2019.
+    """
+
+    def __init__(
+        self, velocity: nn.Module, divergence: str = "exact", tol: float = 1e-5, adjoint: bool = False
+    ) -> None:
+        super().__init__()
+        if divergence not in DIVERGENCES:
+            raise SettingsError(f"ContinuousFlow(divergence={divergence!r}): expected one of {DIVERGENCES}")
+        if not 0 < tol < 1:
+            raise SettingsError(f"ContinuousFlow(tol={tol!r}): expected a number between 0 and 1, such as 1e-5")
+        self.velocity, self.divergence, self.tol, self.adjoint = velocity, divergence, tol, adjoint
+        self.evaluations = 0
+
+    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        probe = draw_probes("rademacher", 1, x, generator)[0] if self.divergence == "hutchinson" else None
+
+        def rate(t: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+            keep = torch.is_grad_enabled()
+            with torch.enable_grad():
+                z = state[0] if state[0].requires_grad else state[0].detach().requires_grad_()
+                dz = self._velocity(t, z)
+                trace = exact_divergence(dz, z, keep) if probe is None else hutchinson_divergence(dz, z, probe, keep)
+            return (dz, trace) if keep else (dz.detach(), trace)
+
+        return self._solve(rate, (x, x.new_zeros(len(x))), (0.0, 1.0))
+
+    def transform(self, x: Tensor) -> Tensor:
+        return self._solve(lambda t, state: (self._velocity(t, state[0]),), (x,), (0.0, 1.0))[0]
+
+    @torch.no_grad()
+    def inverse(self, y: Tensor) -> Tensor:
+        return self._solve(lambda t, state: (self._velocity(t, state[0]),), (y,), (1.0, 0.0))[0]
+
+    def _velocity(self, t: Tensor, z: Tensor) -> Tensor:
+        self.evaluations += 1
+        return self.velocity(t, z)
+
+    def _solve(
+        self, rate: Callable[..., tuple[Tensor, ...]], start: tuple[Tensor, ...], span: tuple[float, float]
+    ) -> tuple[Tensor, ...]:
+        # here, because it takes seconds to import and nothing else needs it
+        from torchdiffeq import odeint, odeint_adjoint
+
+        times = torch.tensor(span, dtype=start[0].dtype, device=start[0].device)
+        self.evaluations = 0
+        # the last step ends at the end: a value interpolated inside it may be ten times less accurate
+        settings = {"rtol": self.tol, "atol": self.tol, "method": "dopri5", "options": {"step_t": times[1:]}}
+        if self.adjoint:
+            settings["adjoint_params"] = tuple(self.velocity.parameters())
+            settings["adjoint_options"] = {"step_t": times[:1]}
+        try:
+            states = (odeint_adjoint if self.adjoint else odeint)(rate, start, times, **settings)
+        except AssertionError as error:  # how torchdiffeq reports steps that shrink to nothing, and NaN
+            raise ResflowError(
+                f"the solver failed after {self.evaluations} evaluations of the velocity ({error}): it became too "
+                "steep. Train with a lower learning rate, or set a larger tol"
+            ) from error
+        return tuple(state[-1] for state in states)
+
+
+def exact_divergence(dz: Tensor, z: Tensor, keep: bool) -> Tensor:
+    """tr(d dz / dz), (B,), one product for each dimension. keep: whether it will be differentiated itself."""
+    flat, total = dz.flatten(1), dz.new_zeros(len(dz))
+    for i in range(flat.shape[1]):
+        (row,) = torch.autograd.grad(flat[:, i].sum(), z, create_graph=keep, retain_graph=True)
+        total = total + row.flatten(1)[:, i]
+    return total
+
+
+def hutchinson_divergence(dz: Tensor, z: Tensor, probe: Tensor, keep: bool) -> Tensor:
+    """v^T (d dz / dz) v, (B,), whose mean over probes v is the trace."""
+    (product,) = torch.autograd.grad(dz, z, probe, create_graph=keep, retain_graph=True)
+    return (product * probe).flatten(1).sum(1)
