@@ -71,7 +71,7 @@ def _cell(error: tuple[float, float]) -> str:
 
 
 def bias_report(
-    run: Run | Flow | Path | str, x: Tensor, products: int = 5, n_draws: int = 10, seed: int = 0
+    run: Run | Flow | Path | str, x: Tensor, products: int = 5, n_draws: int = 20, seed: int = 0
 ) -> BiasReport:
     """Truncated series, roulette and Krylov side by side at every residual block of a flow, at equal products.
 

@@ -9,7 +9,7 @@ import torch
 
 import resflow_lite as rf
 
-SMALL = dict(profile="smoke", batch_size=32, blocks=(1,), width=8, n_dense=0, dense_width=8, warm_up=2)
+SMALL = dict(profile="smoke", batch_size=32, blocks=(1,), width=8, n_dense=0, dense_width=8, warm_up=2, validation=0)
 
 
 @pytest.fixture(autouse=True)
@@ -30,10 +30,12 @@ def small():
 
 @pytest.fixture
 def command():
-    """Starts `python -m resflow_lite VERB ...`, for `fit` with the settings of `small`; processes > 1: under torchrun."""
+    """Starts `python -m resflow_lite VERB ...`, under torchrun where processes > 1; `fit` with the settings of `small`."""
 
     def start(verb, *words, processes=1, **settings):
-        launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
+        launch = (
+            ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
+        )
         chosen = SMALL | settings if verb == "fit" else {}
         chosen = {name: value for name, value in chosen.items() if name != "blocks"}
         flags = [word for name, value in chosen.items() for word in ("-p", name, str(value))]

@@ -43,7 +43,9 @@ def test_evaluate_tells_the_score_and_its_errors(folder, capsys):
 
 
 def test_evaluate_can_compare_estimators_and_take_a_part(folder, capsys):
-    assert main(["evaluate", str(folder), "--split", "validation", "--images", "30", "--weights", "last", "--bias"]) == 0
+    assert (
+        main(["evaluate", str(folder), "--split", "validation", "--images", "30", "--weights", "last", "--bias"]) == 0
+    )
     told = capsys.readouterr().out
     assert "reported bits/dim off by" in told and "(digits, 30 validation images)" in told
 

@@ -92,7 +92,9 @@ def test_an_estimator_of_ones_own_trains_in_one_part(small, tmp_path):
 def test_a_batch_that_cannot_be_shared_out_is_refused(small, monkeypatch, tmp_path):
     world = training.connect()
     monkeypatch.setattr(training, "connect", lambda: type(world)(0, 3, world.device))
-    with pytest.raises(rf.SettingsError, match="batch_size = 32: expected a multiple of 3 processes x accumulation = 2"):
+    with pytest.raises(
+        rf.SettingsError, match="batch_size = 32: expected a multiple of 3 processes x accumulation = 2"
+    ):
         rf.fit(small(accumulation=2), tmp_path)
     with pytest.raises(rf.SettingsError, match="accumulation = 5: expected a divisor of batch_size = 32"):
         small(accumulation=5)
