@@ -30,7 +30,7 @@ def small():
 
 @pytest.fixture
 def command():
-    """Starts `python -m resflow_lite VERB ...`, under torchrun where processes > 1; `fit` with the settings of `small`."""
+    """Starts `python -m resflow_lite VERB ...`, under torchrun if processes > 1; `fit` with the settings of `small`."""
 
     def start(verb, *words, processes=1, **settings):
         launch = (
