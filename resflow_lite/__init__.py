@@ -28,14 +28,16 @@ from .layers.branch import LipschitzBranch
 from .layers.chain import Chain
 from .layers.continuous import ContinuousFlow
 from .layers.coupling import AffineCoupling, InvertibleLinear, MixtureCoupling
-from .layers.elementwise import ActNorm, Logit
+from .layers.elementwise import ActNorm, Logit, Normalize
 from .layers.lipschitz import LearnedOrder, LipschitzConv2d, LipschitzLinear, update_norms_
 from .layers.residual import ResidualBlock, invert
 from .layers.shape import FactorOut, Flatten, NoiseChannels, Squeeze
 from .models.certificate import Certificate
-from .models.dequantize import uniform_dequantize
+from .models.dequantize import VariationalDequantizer, uniform_dequantize
 from .models.flow import Flow, bits_per_dim
+from .models.hybrid import HybridFlow, hybrid_flow, hybrid_kinds
 from .models.image import ImageModel, image_flow
+from .models.opponents import System, image_system, systems, toy_system, with_budget
 from .models.presets import Recipe, presets, recipes
 from .models.toy import toy_flow
 from .numerics.fixed_point import Solution

@@ -9,7 +9,7 @@ from torch.nn.functional import softplus
 from ..errors import SettingsError
 from .bijection import Bijection
 
-__all__ = ["ActNorm", "Logit"]
+__all__ = ["ActNorm", "Normalize", "Logit"]
 
 
 class ActNorm(Bijection):
@@ -42,6 +42,21 @@ class ActNorm(Bijection):
         per_channel = x.transpose(0, 1).flatten(1)
         self.shift.copy_(-per_channel.mean(1))
         self.log_scale.copy_(-0.5 * per_channel.var(1, unbiased=False).clamp_min(1e-6).log())
+
+
+class Normalize(ActNorm):
+    """An ActNorm that is not trained: mean 0 and variance 1 per channel, from the batch that `initialize_` saw.
+
+    Stands in the place of Logit where a classifier reads the features (paper, sec. 5.3): the density is then one of the
+    whole real line, not of [0, 1].
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        for name in ("shift", "log_scale"):
+            value = getattr(self, name).detach()
+            delattr(self, name)
+            self.register_buffer(name, value)
 
 
 class Logit(Bijection):

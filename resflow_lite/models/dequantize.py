@@ -1,11 +1,14 @@
 """From integer levels to the continuous values that a density is defined on."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import softplus
 
+from ..errors import SettingsError
 from ..estimators.probes import device_generator
+from ..layers.coupling import AffineCoupling, conv_net
 
-__all__ = ["uniform_dequantize"]
+__all__ = ["uniform_dequantize", "VariationalDequantizer"]
 
 
 def uniform_dequantize(levels: Tensor, n_levels: int, generator: torch.Generator | None = None) -> Tensor:
@@ -13,8 +16,57 @@ def uniform_dequantize(levels: Tensor, n_levels: int, generator: torch.Generator
 
     The expected log-density of x bounds the log-probability of the levels from below (Theis et al. 2016).
     """
-    noise = torch.rand(
-        levels.shape, generator=device_generator(generator, levels.device), device=levels.device, dtype=torch.float32
-    )
+    return _spread(levels, _uniform(levels, torch.float32, generator), n_levels)
+
+
+def _uniform(levels: Tensor, dtype: torch.dtype, generator: torch.Generator | None) -> Tensor:
+    draw = device_generator(generator, levels.device)
+    return torch.rand(levels.shape, generator=draw, device=levels.device, dtype=dtype)
+
+
+def _spread(levels: Tensor, noise: Tensor, n_levels: int) -> Tensor:
     # the largest float below 1 keeps level + noise from rounding up to the next level
-    return ((levels + noise) / n_levels).clamp_max(1 - 2.0**-24)
+    return ((levels + noise) / n_levels).clamp_max(1 - torch.finfo(noise.dtype).eps / 2)
+
+
+class VariationalDequantizer(nn.Module):
+    """Noise u in (0, 1) from a density q(u | levels) that is trained with the flow, in place of the uniform one:
+
+        log P(levels) >= E_q[log p(x) - log q(u | levels)] - D log n_levels,  x = (levels + u) / n_levels,
+
+    with equality where q is the flow's own density of u within the cell. u = sigmoid(h(logit(e))) with e uniform and h
+    couplings of the noise, whose nets look at the image too. h starts as the identity: q = 1, uniform dequantisation.
+
+        x, log_q = dequantizer(levels, n_levels, generator)
+        bits = rf.bits_per_dim(flow.log_prob(x, generator) - log_q, flow.event_shape, n_levels)
+
+    shape: (C, H, W) of the images, of even width.  Source: Ho et al. 2019, sec. 3.1 (Flow++).
+    """
+
+    def __init__(self, shape: tuple[int, int, int], n_blocks: int = 4, width: int = 32) -> None:
+        super().__init__()
+        if len(shape) != 3 or shape[2] % 2:
+            raise SettingsError(f"shape={shape}: expected (channels, height, width) with an even width")
+        if n_blocks < 0:
+            raise SettingsError(f"n_blocks={n_blocks!r}: expected 0 or more; with 0 the noise stays uniform")
+        channels = shape[0]
+        # the still squares of the noise, and both colours of the image
+        nets = (conv_net(3 * channels, width, AffineCoupling.n_parameters * channels) for _ in range(n_blocks))
+        self.couplings = nn.ModuleList(AffineCoupling(net, i % 2 == 1, True) for i, net in enumerate(nets))
+
+    def forward(self, levels: Tensor, n_levels: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """levels (B, C, H, W), integers -> x in [0, 1), and log q(u | levels), (B,) nats."""
+        context = (levels + 0.5) / n_levels - 0.5
+        uniform = _uniform(levels, context.dtype, generator)
+        eps = torch.finfo(uniform.dtype).eps
+        v = uniform.clamp(eps / 2, 1 - eps / 2).logit()
+        log_q = -_log_slope_of_logit(v)
+        for coupling in self.couplings:
+            v, log_det = coupling(v, context=context)
+            log_q = log_q - log_det
+        return _spread(levels, v.sigmoid(), n_levels), log_q + _log_slope_of_logit(v)
+
+
+def _log_slope_of_logit(v: Tensor) -> Tensor:
+    """sum of log d logit(u) / du at u = sigmoid(v): -log u - log(1 - u)."""
+    return (softplus(v) + softplus(-v)).flatten(1).sum(1)

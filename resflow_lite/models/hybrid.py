@@ -1,0 +1,119 @@
+"""One network for p(x) and p(y | x): a flow whose features feed a classifier."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ..errors import SettingsError
+from ..layers.bijection import Bijection
+from ..layers.chain import Chain
+from ..layers.coupling import AffineCoupling
+from ..layers.elementwise import ActNorm, Normalize
+from ..layers.residual import ResidualBlock
+from ..layers.shape import Squeeze, squeezed
+from .flow import Flow, standard_normal_log_prob
+from .image import ImageModel, conv_branch
+from .opponents import CouplingStyle, coupling_scale
+
+__all__ = ["HybridFlow", "hybrid_flow", "hybrid_kinds"]
+
+Shape = tuple[int, int, int]
+COUPLINGS = {
+    "coupling": CouplingStyle(AffineCoupling, mix=False),
+    "coupling+1x1": CouplingStyle(AffineCoupling, mix=True),
+}
+hybrid_kinds = ("residual", *COUPLINGS)
+
+
+class HybridFlow(Flow):
+    """log p(x, y) = log p(x) + log p(y | x): the flow gives the first, the classifier on its features the second.
+
+    scales: bijections of images, one after the other.  shapes: (C, H, W) of the event and of what leaves each scale.
+    Each scale's output goes through a head, a 3x3 convolution to head_width channels, an activation and the mean over
+    pixels; one linear layer reads all heads. Source: paper, sec. 5.3; Nalisnick et al. 2019.
+    """
+
+    def __init__(self, scales: Sequence[Bijection], shapes: Sequence[Shape], n_classes: int, head_width: int) -> None:
+        if n_classes < 2:
+            raise SettingsError(f"n_classes={n_classes!r}: expected 2 or more")
+        super().__init__(Chain(scales), shapes[0], shapes[-1])
+        self.heads = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(channels, head_width, 3, padding=1), nn.SiLU(), nn.AdaptiveAvgPool2d(1))
+            for channels, _, _ in shapes[1:]
+        )
+        self.classifier = nn.Linear(head_width * len(self.heads), n_classes)
+
+    def joint(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """log p(x), (B,) nats, and the logits of p(y | x), (B, n_classes), from one pass."""
+        total, features = x.new_zeros(len(x)), []
+        for scale, head in zip(self.bijection.layers, self.heads):
+            x, log_det = scale(x, generator)
+            total = total + log_det
+            features.append(head(x))
+        return standard_normal_log_prob(x) + total, self._read(features)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """(B, n_classes) logits of p(y | x) alone, with no work on log-determinants."""
+        features = []
+        for scale, head in zip(self.bijection.layers, self.heads):
+            x = scale.transform(x)
+            features.append(head(x))
+        return self._read(features)
+
+    def _read(self, features: list[Tensor]) -> Tensor:
+        return self.classifier(torch.cat(features, 1).flatten(1))
+
+    def objective(self, x: Tensor, labels: Tensor, weight: float, generator: torch.Generator | None = None) -> Tensor:
+        """weight * log p(x) + log p(y | x), (B,) nats, to be maximised.
+
+        weight: the paper's lambda. 1 is the likelihood of (x, y), 0 a classifier alone, which then costs no
+        log-determinant; 1/D with D dimensions lets one label count as much as one pixel.
+        Raises SettingsError for a negative weight.
+        """
+        if not 0 <= weight < math.inf:
+            raise SettingsError(f"weight={weight!r}: expected a number, 0 or more, such as 0, 1/D or 1")
+        if weight == 0:
+            return -cross_entropy(self.logits(x), labels, reduction="none")
+        log_prob, logits = self.joint(x, generator)
+        return weight * log_prob - cross_entropy(logits, labels, reduction="none")
+
+
+def hybrid_flow(
+    shape: Shape,
+    n_classes: int,
+    blocks: tuple[int, ...] = (4, 4),
+    width: int = 64,
+    kind: str = "residual",
+    head_width: int = 64,
+) -> HybridFlow:
+    """A HybridFlow of residual or of coupling blocks: everything but the blocks is the same.
+
+    shape, blocks, width: as in ImageModel.  kind: one of hybrid_kinds, the paper's three.  A Normalize stands before
+    the first block, an ActNorm after each, a Squeeze between scales. The paper has 256 channels in each head.
+    For equal sizes: with_budget(lambda w: hybrid_flow((1, 8, 8), 10, width=w, kind="coupling"), parameters).
+
+    Raises SettingsError for an unknown kind and as ImageModel.
+    """
+    if kind not in hybrid_kinds:
+        raise SettingsError(f"hybrid_flow(kind={kind!r}): expected one of {', '.join(hybrid_kinds)}")
+    model = ImageModel(shape, blocks, width)
+    scales, shapes = [], [model.shape]
+    for i, n_blocks in enumerate(blocks):
+        now = squeezed(shapes[-1]) if i else shape
+        layers = [Squeeze()] if i else [Normalize(shape[0])]
+        scales.append(Chain(layers + _scale(kind, model, now[0], n_blocks, first=i == 0)))
+        shapes.append(now)
+    return HybridFlow(scales, shapes, n_classes, head_width)
+
+
+def _scale(kind: str, model: ImageModel, channels: int, n_blocks: int, first: bool) -> list[Bijection]:
+    if kind != "residual":
+        return coupling_scale(COUPLINGS[kind], channels, n_blocks, model.width)
+    layers: list[Bijection] = []
+    for i in range(n_blocks):
+        branch = conv_branch(channels, model.width, model.activation, model.coeff, preactivation=i > 0 or not first)
+        layers += [ResidualBlock(branch), ActNorm(channels)]
+    return layers
