@@ -12,7 +12,7 @@ import torch
 from ..errors import SettingsError
 from ..estimators.linearization import linearize
 from ..estimators.logdet import dense_jacobian
-from ..estimators.series import Geometric, Roulette, tail_ratio
+from ..estimators.series import Geometric, Law, Roulette, tail_ratio
 from ..layers.residual import ResidualBlock
 from ..models.flow import Flow
 
@@ -123,10 +123,7 @@ def race(
     rho = spectral_radius(jacobian)
     if not rho < 1:
         raise SettingsError(f"the Jacobian has spectral radius {rho:.3f}: the series needs one below 1")
-    survival = [1.0]
-    while survival[-1] > 1e-16:  # below the resolution of a uniform number
-        survival.append(roulette.law.survival(len(survival)))
-    survival = np.array(survival[1:-1])  # P(N >= k), k = 1, 2, ...
+    survival = _survival(roulette.law)
     products = roulette.n_exact + survival.sum()
     n_terms = round(products) if n_terms is None else n_terms
 
@@ -168,6 +165,14 @@ def race(
         rho=rho,
         limit=tail_ratio(roulette.law),
     )
+
+
+def _survival(law: Law) -> np.ndarray:
+    """P(N >= k) for k = 1, 2, ..., down to the resolution of a uniform number."""
+    survival = [1.0]
+    while survival[-1] > 1e-16:
+        survival.append(law.survival(len(survival)))
+    return np.array(survival[1:-1])
 
 
 def _running_means(values: np.ndarray, counts: np.ndarray) -> np.ndarray:

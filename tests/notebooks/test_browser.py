@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import resflow_lite as rf
+from resflow_lite import __main__ as command_line
 from resflow_lite.figures import series, style
 
 ROOT = Path(__file__).parents[2]
@@ -96,6 +97,12 @@ def wait_for_another_picture(page, picture, before):
     page.wait_for_function(
         "([img, src]) => img.src != src && img.naturalWidth > 0", arg=[picture.element_handle(), before]
     )
+
+
+def test_without_voila_the_verb_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setattr(command_line, "find_spec", lambda name: None)
+    assert command_line.main(["explore"]) == 2
+    assert "pip install -c constraints.txt -e .[dev]" in capsys.readouterr().err
 
 
 def press_tab_until(page, control):
