@@ -6,10 +6,10 @@ NBVAL := --nbval --nbval-sanitize-with=tests/notebooks/sanitize.cfg --nbval-cell
 # Two workers share two cores: more threads than cores would only wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
 
-.PHONY: help setup run lab explore test test-slow
+.PHONY: help setup run lab explore test test-slow assignments instructor-pack
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
 
 setup: $(STAMP) ## create .venv with the tested versions
 
@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 		echo "resflow-lite needs Python 3.11 or newer, and $(PYTHON) is not: name another, as in make setup PYTHON=python3.12"; \
 		exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -c constraints.txt -e .[dev]
+	$(BIN)/python -m pip install -c constraints.txt -e .[dev,course]
 	@touch $@
 
 run: $(STAMP) ## train on digits and build the page of results; parameters: make run PARAMS="-p steps 200"
@@ -35,3 +35,9 @@ test: $(STAMP) ## run the tests, and every notebook against its stored outputs
 
 test-slow: $(STAMP) ## run the tests that take minutes
 	$(PYTEST) -m slow tests
+
+assignments: $(STAMP) ## write the students' hand-outs; for a term: make assignments PARAMS="--term 2027"
+	$(BIN)/python notebooks/assignments/course handout $(PARAMS)
+
+instructor-pack: $(STAMP) ## write what only instructors may see: solutions, hidden tests, rubrics, the grader
+	$(BIN)/python notebooks/assignments/course pack $(PARAMS)

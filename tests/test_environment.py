@@ -47,7 +47,7 @@ def test_conda_and_make_install_the_same():
     index, *shared = entries["pip"]
     assert index.endswith("/whl/cpu")
     assert f"pip install {' '.join(shared)}\n" in (ROOT / "Makefile").read_text()
-    assert shared == ["-c constraints.txt", "-e .[dev]"]
+    assert shared == ["-c constraints.txt", "-e .[dev,course]"]
 
 
 def test_the_colab_cell_leaves_torch_alone_and_installs_what_colab_lacks():
