@@ -47,7 +47,7 @@ class ActNorm(Bijection):
 class Normalize(ActNorm):
     """An ActNorm that is not trained: mean 0 and variance 1 per channel, from the batch that `initialize_` saw.
 
-    Stands in the place of Logit where a classifier reads the features (paper, sec. 5.3): the density is then one of the
+    Stands in the place of Logit where a classifier reads the features (paper, sec. 5): the density is then one of the
     whole real line, not of [0, 1].
     """
 

@@ -33,7 +33,7 @@ class HybridFlow(Flow):
 
     scales: bijections of images, one after the other.  shapes: (C, H, W) of the event and of what leaves each scale.
     Each scale's output goes through a head, a 3x3 convolution to head_width channels, an activation and the mean over
-    pixels; one linear layer reads all heads. Source: paper, sec. 5.3; Nalisnick et al. 2019.
+    pixels; one linear layer reads all heads. Source: paper, sec. 5; Nalisnick et al. 2019.
     """
 
     def __init__(self, scales: Sequence[Bijection], shapes: Sequence[Shape], n_classes: int, head_width: int) -> None:
