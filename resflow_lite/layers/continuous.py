@@ -72,7 +72,7 @@ class ContinuousFlow(Bijection):
         def rate(t: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
             keep = torch.is_grad_enabled()
             with torch.enable_grad():
-                z = state[0] if state[0].requires_grad else state[0].detach().requires_grad_()
+                z = state[0] if keep and state[0].requires_grad else state[0].detach().requires_grad_()
                 dz = self._velocity(t, z)
                 trace = exact_divergence(dz, z, keep) if probe is None else hutchinson_divergence(dz, z, probe, keep)
             return (dz, trace) if keep else (dz.detach(), trace)

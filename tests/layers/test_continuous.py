@@ -77,7 +77,7 @@ def test_hutchinson_is_right_on_average_and_its_map_does_not_depend_on_the_probe
 
 @pytest.mark.parametrize("divergence", ["exact", "hutchinson"])
 def test_both_gradients_agree_with_finite_differences(divergence):
-    velocity, x = strong(dense_velocity(2, 6)), torch.randn(4, 2)
+    velocity, x = strong(dense_velocity(2, 6)), torch.randn(4, 2, requires_grad=True)
 
     def loss(adjoint):
         layer = rf.ContinuousFlow(velocity, divergence, tol=1e-10, adjoint=adjoint)
@@ -85,8 +85,8 @@ def test_both_gradients_agree_with_finite_differences(divergence):
         return (y.square().sum(1) - log_det).sum()
 
     weight, step = velocity.layers[1].weight, 1e-5
-    plain = torch.autograd.grad(loss(False), list(velocity.parameters()))
-    adjoint = torch.autograd.grad(loss(True), list(velocity.parameters()))
+    plain = torch.autograd.grad(loss(False), [*velocity.parameters(), x])
+    adjoint = torch.autograd.grad(loss(True), [*velocity.parameters(), x])
     for a, b in zip(plain, adjoint):
         assert torch.allclose(a, b, atol=1e-6)
     with torch.no_grad():
