@@ -57,13 +57,17 @@ def by_id(notebook):
     return {kind(cell)["grade_id"]: cell for cell in notebook.cells if "grade_id" in kind(cell)}
 
 
-def errors(name):
-    """{grade_id: [code of a typical error, ...]} from the list that instructors read."""
+def described_errors(name):
+    """{grade_id: [(description, code), ...]} from the list of typical errors that instructors read."""
     sections = re.split(r"^## (\S+)$", (ASSIGNMENTS / "typical_errors" / f"{name}.md").read_text(), flags=re.M)[1:]
     return {
-        grade_id: re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+        grade_id: re.findall(r"^(\*\*.*?)\n\n```python\n(.*?)```", text, re.DOTALL | re.MULTILINE)
         for grade_id, text in zip(sections[::2], sections[1::2])
     }
+
+
+def errors(name):
+    return {grade_id: [code for _, code in found] for grade_id, found in described_errors(name).items()}
 
 
 def submit(folder, student, name, notebook):
@@ -162,6 +166,25 @@ def test_every_visible_test_has_a_message(cycle):
             assert asserts and all(node.msg is not None for node in asserts), kind(cell)["grade_id"]
 
 
+def test_visible_tests_catch_the_errors_that_the_guide_says(cycle):
+    name, out, _ = cycle
+    handout = by_id(nbformat.read(out / "handout" / f"{name}.ipynb", 4))
+    names = {}
+    for grade_id, cell in by_id(nbformat.read(ASSIGNMENTS / f"{name}.ipynb", 4)).items():
+        if cell.cell_type == "code" and not kind(cell)["grade"] and "not-graded" not in cell.metadata.get("tags", []):
+            exec(cell.source, names)
+        for description, code in described_errors(name).get(grade_id.removesuffix("-answer"), []):
+            if kind(cell)["grade"]:
+                wrong = dict(names)
+                exec(code, wrong)
+                try:
+                    exec(handout[grade_id].source, wrong)
+                    passes = True
+                except AssertionError:
+                    passes = False
+                assert passes == ("Visible tests pass" in description), f"{grade_id}: {description}"
+
+
 def test_each_student_has_other_constants(cycle):
     name, _, _ = cycle
     source = by_id(nbformat.read(ASSIGNMENTS / f"{name}.ipynb", 4))
@@ -239,6 +262,11 @@ def test_gradescope_gets_its_four_files_and_its_results(course, tmp_path):
     root = tmp_path / "autograder"
     with zipfile.ZipFile(pack / "gradescope-estimators.zip") as bundle:
         bundle.extractall(root / "source")
+    word = (pack / "secret.txt").read_text()
+    course.main(["pack", "--term", TERM, "--out", str(tmp_path)])
+    assert (pack / "secret.txt").read_text() == word  # regrading asks the same questions
+    source = (root / "source" / "source" / "estimators" / "estimators.ipynb").read_text()
+    assert word in source and "SECRET" not in source and "guide.md" in os.listdir(pack)
     setup, run = ((root / "source" / name).read_text() for name in ("setup.sh", "run_autograder"))
     assert setup.startswith("#!") and "torch==" in setup and "resflow" not in setup + run
     submission = nbformat.read(pack / "source" / "estimators" / "estimators.ipynb", 4)

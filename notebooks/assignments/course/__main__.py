@@ -44,7 +44,7 @@ def write_handouts(options: argparse.Namespace) -> None:
 def write_pack(options: argparse.Namespace) -> None:
     folder = options.out / options.term / "instructor-pack"
     build.build_pack(folder, options.term)
-    for name in build.present():
+    for name in build.ASSIGNMENTS:
         gradescope.build_zip(folder, name)
     print(f"keep this folder out of public places: {folder}")
 

@@ -53,7 +53,7 @@ def handout(source: NotebookNode, term: str, student: str = "") -> NotebookNode:
 
 def build_handouts(folder: Path, term: str, students: list[str]) -> None:
     """folder/<assignment>.ipynb for all, or folder/<student>/<assignment>.ipynb where the students are known."""
-    for name in present():
+    for name in ASSIGNMENTS:
         for student in students or [""]:
             target = folder / student / f"{name}.ipynb"
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def build_pack(folder: Path, term: str) -> None:
         word.write_text(secrets.token_hex(16))
         word.chmod(0o600)
     (folder / "term.txt").write_text(term)
-    for name in present():
+    for name in ASSIGNMENTS:
         source = personal(read(SOURCES / f"{name}.ipynb"), term, "")
         for cell in source.cells:
             cell.source = cell.source.replace(TOKEN, word.read_text())
@@ -83,8 +83,8 @@ def build_pack(folder: Path, term: str) -> None:
         target.with_name("rubric.md").write_text(rubric(source))
     shutil.copytree(COURSE, folder / "course", dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(COURSE / "nbgrader_config.py", folder)
-    if (SOURCES / "guide.md").exists():
-        shutil.copy(SOURCES / "guide.md", folder)
+    shutil.copy(SOURCES / "guide.md", folder)
+    shutil.copytree(SOURCES / "typical_errors", folder / "typical_errors", dirs_exist_ok=True)
 
 
 def rubric(source: NotebookNode) -> str:
@@ -95,7 +95,3 @@ def rubric(source: NotebookNode) -> str:
             answer = "\n".join(line for line in cell.source.splitlines() if not line.startswith("<!--"))
             parts.append(f"## {meta(cell).grade_id} ({meta(cell).points} points)\n\n{question.source}\n\n{answer}\n")
     return "\n".join(parts)
-
-
-def present() -> list[str]:
-    return [name for name in ASSIGNMENTS if (SOURCES / f"{name}.ipynb").exists()]

@@ -109,6 +109,7 @@ class Grading:
                 if self.sandbox.alive:
                     self.left -= self.sandbox.seconds_used() - spent
 
+        call.__name__ = name
         return call
 
     def test(self, source: str) -> str:

@@ -31,6 +31,8 @@ def _pack(value: Any) -> Any:
         return value
     if isinstance(value, Name):
         return {"is": "name", "of": value.name}
+    if callable(value):  # a function stays where it is: the other side has its own
+        return {"is": "name", "of": getattr(value, "__name__", "")}
     if isinstance(value, complex):
         return {"is": "complex", "of": [value.real, value.imag]}
     if isinstance(value, torch.Generator):

@@ -31,7 +31,7 @@ def handle(request: dict, names: dict):
     if request["do"] == "call":
         args, kwargs = ([there(v, names) for v in request["args"]], request["kwargs"])
         return value(*args, **{key: there(v, names) for key, v in kwargs.items()})
-    return wire.Name(request["name"]) if callable(value) else value
+    return value
 
 
 def there(value, names):
