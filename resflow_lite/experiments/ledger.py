@@ -7,6 +7,7 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ def write_entry(run: Run, result: Any) -> Path:
     entry = dict(
         commit=commit,
         dirty=dirty,
-        command=" ".join(Path(word).name if i == 0 else word for i, word in enumerate(sys.argv)),
+        command=_command(sys.argv),
         settings=json.loads((directory / SETTINGS).read_text()),
         data_sha256=load_images(experiment.dataset, result.split).sha256(),
         split=result.split,
@@ -149,6 +150,12 @@ def publish(run_dir: Path | str, folder: Path | None = None) -> Path:
 
 def _or_none(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+def _command(words: Sequence[str]) -> str:
+    """What was typed, of files the names alone: an entry tells nothing of its machine's folders."""
+    program, *rest = [Path(word).name if Path(word).is_absolute() else word for word in words]
+    return " ".join(["python -m resflow_lite" if program == "__main__.py" else program, *rest])
 
 
 def _commit() -> tuple[str, bool]:

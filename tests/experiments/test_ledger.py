@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
 import resflow_lite as rf
-from resflow_lite.experiments.ledger import SCHEMA, publish, validate_entry
+from resflow_lite.experiments.ledger import SCHEMA, _command, publish, validate_entry
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +82,20 @@ def test_every_entry_of_the_ledger_is_valid():
 
     for path in (Path(__file__).parents[2] / "data" / "results").glob("*.json"):
         validate_entry(json.loads(path.read_text()))
+
+
+def test_the_command_names_no_folder_of_the_machine():
+    words = ["/home/ada/resflow_lite/__main__.py", "evaluate", "/home/ada/runs/digits", "--publish"]
+    assert _command(words) == "python -m resflow_lite evaluate digits --publish"
+
+
+COMMITTED = sorted((Path(__file__).parents[2] / "data" / "results").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=[path.stem for path in COMMITTED])
+def test_every_committed_entry_is_valid_clean_and_named_after_its_weights(path):
+    entry = json.loads(path.read_text())
+    validate_entry(entry)
+    assert not entry["dirty"] and entry["lipschitz_bound"] < 1
+    assert path.stem.endswith(f"seed{entry['seed']}-{entry['checkpoint_sha256'][:8]}")
+    assert "/" not in entry["command"]
