@@ -47,7 +47,7 @@ def _mirrored(weight: Tensor) -> Tensor:
 
 class LearnedOrder(nn.Module):
     """The order p of a vector norm as a parameter, between 1.1 and 5. Give the same object to the two layers that meet
-    in this norm: codomain of one, domain of the next. Source: paper, sec. 3.4."""
+    in this norm: codomain of one, domain of the next. Source: paper, on induced mixed norms."""
 
     def __init__(self, start: float = 2.0) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class LipschitzLayer(nn.Module):
     domain p, codomain q: numbers from 1 to infinity, or LearnedOrder objects. For p = 1 or q = infinity sigma is exact.
     Otherwise sigma = |weight v|_q / |v|_p with a vector v kept by `update_norm_` and constant for the gradient: at a
     maximum its own change does not matter (envelope theorem), in the weight as in the orders.
-    Source: paper, sec. 3.4; Gouk et al. 2018; Behrmann et al. 2019, sec. 2.1.
+    Source: paper, on induced mixed norms; Gouk et al. 2018; Behrmann et al. 2019, sec. 2.1.
 
     Subclasses give the linear map of any weight: `product(weight, z)` and `transpose(weight, u)`, the gradient of
     <u, W z> in W, `outer(weight, u, z)`, and its matrices in a basis where it is block-diagonal, `blocks(weight)`.

@@ -4,18 +4,10 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-import matplotlib.pyplot as plt
 import numpy as np
-import pytest
 
 from resflow_lite.experiments.bias import BiasReport, BlockBias
 from resflow_lite.figures import density
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 def test_progress_shows_training_validation_and_lines_to_compare_with():

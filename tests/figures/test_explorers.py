@@ -13,12 +13,6 @@ import resflow_lite as rf
 from resflow_lite.figures import contractions, explorers, norms, series, style
 
 
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
-
-
 def title(ax):
     return ax.get_title(loc="left")
 

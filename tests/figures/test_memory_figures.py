@@ -4,20 +4,12 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-import matplotlib.pyplot as plt
 import numpy as np
-import pytest
 from matplotlib.colors import to_hex
 
 from resflow_lite.figures import memory, style
 
 MODES = [(way, mode) for way in ("series", "neumann") for mode in ("store", "backward_in_forward", "recompute")]
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 def texts(ax):

@@ -13,12 +13,6 @@ from matplotlib.colors import to_hex
 from resflow_lite.figures import plots, style
 
 
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
-
-
 def texts(ax):
     return [text.get_text() for text in ax.texts]
 

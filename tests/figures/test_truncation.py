@@ -4,7 +4,6 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -14,12 +13,6 @@ from matplotlib.contour import QuadContourSet
 from resflow_lite.figures import style, truncation
 
 BOUND, GAUSSIAN = -3.466, -4.494
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 def texts(ax):

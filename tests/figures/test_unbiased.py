@@ -4,7 +4,6 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
@@ -12,12 +11,6 @@ from matplotlib.colors import to_hex
 import resflow_lite as rf
 from resflow_lite.figures import unbiased
 from resflow_lite.figures.style import AMBER, GREEN, GREY, PINK, ROULETTE, SKY, TRUNCATED
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 def test_a_law_has_one_colour_whatever_else_its_name_says():
