@@ -12,22 +12,23 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ..datasets.images import load_images
+from ..datasets.images import image_names, load_images
 from ..errors import DataError
 from ..home import home
 from .checkpoints import facts_of
 from .runs import BEST, CHECKPOINT, EVENTS, LAST, SETTINGS, Run, read_lines
 
-__all__ = ["SCHEMA", "write_entry", "validate_entry", "publish"]
+__all__ = ["SCHEMA", "SCHEMAS", "provenance", "publish", "save_entry", "validate_entry", "write_entry"]
 
-SCHEMA: dict[str, tuple[type, ...]] = {
+NUMBER, PERHAPS = (float,), (float, type(None))
+
+COMMON: dict[str, tuple[type, ...]] = {
     "commit": (str,),
     "dirty": (bool,),
     "command": (str,),
     "settings": (dict,),
     "data_sha256": (str,),
     "split": (str,),
-    "preprocessing": (str,),
     "n_test": (int,),
     "parameters": (int,),
     "steps": (int,),
@@ -36,22 +37,58 @@ SCHEMA: dict[str, tuple[type, ...]] = {
     "selection_rule": (str,),
     "seed": (int,),
     "estimator": (dict,),
-    "ema": (float,),
-    "bits_per_dim": (float,),
-    "standard_error": (float,),
-    "data_error": (float, type(None)),  # one pass cannot tell noise from data
-    "noise_error": (float, type(None)),
-    "last_step": (list,),
-    "lipschitz_bound": (float,),
-    "reconstruction_error": (float,),
+    "lipschitz_bound": PERHAPS,  # flows without residual blocks have none to prove
+    "reconstruction_error": NUMBER,
     "hardware": (dict,),
     "versions": (dict,),
     "precision": (str,),
-    "wall_seconds": (float,),
-    "device_hours": (float,),
+    "wall_seconds": NUMBER,
+    "device_hours": NUMBER,
     "failures": (list,),
     "checkpoint_sha256": (str,),
 }
+
+DENSITY = {
+    "preprocessing": (str,),
+    "ema": NUMBER,
+    "bits_per_dim": NUMBER,
+    "standard_error": NUMBER,
+    "data_error": PERHAPS,  # one pass cannot tell noise from data
+    "noise_error": PERHAPS,
+    "last_step": (list,),
+}
+
+# nats: mean log-likelihood of fresh points by exact log-determinants, and by the estimator where the system has one.
+# objective: what training itself would report on these points.  cpu_seconds: of training.
+TOY = {
+    "task": (str,),
+    "nats": NUMBER,
+    "standard_error": NUMBER,
+    "estimated_nats": PERHAPS,
+    "estimator_error": PERHAPS,
+    "objective": NUMBER,
+    "cpu_seconds": NUMBER,
+}
+
+# accuracy: a fraction.  label_nats: mean -log p(y | x).  calibration_error: expected, ten bins.  shifted_auroc: of log p
+# between test images and altered ones.  bits_per_dim: None where log p(x) was not trained (lambda = 0).
+HYBRID = {
+    "task": (str,),
+    "preprocessing": (str,),
+    "ema": NUMBER,
+    "accuracy": NUMBER,
+    "accuracy_error": NUMBER,
+    "label_nats": NUMBER,
+    "calibration_error": NUMBER,
+    "shifted_auroc": PERHAPS,
+    "bits_per_dim": PERHAPS,
+    "standard_error": PERHAPS,
+    "cpu_seconds": NUMBER,
+}
+
+SCHEMAS = {"density": COMMON | DENSITY, "toy": COMMON | TOY, "hybrid": COMMON | HYBRID}
+SCHEMA = SCHEMAS["density"]
+SIGNED = ("bits_per_dim", "nats", "estimated_nats", "objective")
 
 SELECTION = {
     "last": "last step, averaged weights",
@@ -62,14 +99,18 @@ SELECTION = {
 
 def validate_entry(entry: dict[str, Any]) -> None:
     """Raises DataError where an entry misses a field, has one too many, or holds a value that cannot be right."""
-    wrong = sorted(set(SCHEMA) ^ set(entry))
+    task = entry.get("task", "density")
+    if task not in SCHEMAS:
+        raise DataError(f"ledger entry: task = {task!r}, expected one of {', '.join(SCHEMAS)}")
+    schema = SCHEMAS[task]
+    wrong = sorted(set(schema) ^ set(entry))
     if wrong:
         raise DataError(f"ledger entry with missing or unknown fields: {', '.join(wrong)}")
-    for name, types in SCHEMA.items():
+    for name, types in schema.items():
         value = entry[name]
         if not isinstance(value, types) or isinstance(value, bool) != (bool in types):
             raise DataError(f"ledger entry: {name} = {value!r}, expected {types[0].__name__}")
-        if isinstance(value, float) and not (math.isfinite(value) and (value >= 0 or name == "bits_per_dim")):
+        if isinstance(value, float) and not (math.isfinite(value) and (value >= 0 or name in SIGNED)):
             raise DataError(f"ledger entry: {name} = {value!r}, expected a finite number, 0 or more")
         if name.endswith("sha256") and not re.fullmatch("[0-9a-f]{64}", value):
             raise DataError(f"ledger entry: {name} = {value!r}, expected 64 hexadecimal digits")
@@ -81,11 +122,7 @@ def write_entry(run: Run, result: Any) -> Path:
     weights = directory / {"last": LAST, "best": BEST, "unfinished": CHECKPOINT}[run.weights]
     seconds = run.history[-1]["seconds"] if run.history else 0.0
     hardware = facts_of(weights).get("hardware", {})
-    commit, dirty = _commit()
-    entry = dict(
-        commit=commit,
-        dirty=dirty,
-        command=_command(sys.argv),
+    entry = provenance() | dict(
         settings=json.loads((directory / SETTINGS).read_text()),
         data_sha256=load_images(experiment.dataset, result.split).sha256(),
         split=result.split,
@@ -111,22 +148,34 @@ def write_entry(run: Run, result: Any) -> Path:
         lipschitz_bound=result.lipschitz_bound,
         reconstruction_error=result.reconstruction_error,
         hardware=hardware,
-        versions=dict(python=platform.python_version(), torch=version("torch"), numpy=version("numpy")),
         precision=experiment.precision,
         wall_seconds=seconds,
         device_hours=seconds * hardware.get("processes", 1) / 3600,
         failures=[f"step {line['step']}: {line['event']}" for line in read_lines(directory / EVENTS)],
         checkpoint_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
     )
+    return save_entry(entry, directory)
+
+
+def provenance() -> dict[str, Any]:
+    """What an entry says of the code and the machine's software."""
+    commit, dirty = _commit()
+    versions = dict(python=platform.python_version(), torch=version("torch"), numpy=version("numpy"))
+    return dict(commit=commit, dirty=dirty, command=_command(sys.argv), versions=versions)
+
+
+def save_entry(entry: dict[str, Any], directory: Path) -> Path:
+    """Write a run's ledger.json. Raises DataError for an entry that cannot be right."""
     validate_entry(entry)
     path = directory / "ledger.json"
     path.write_text(json.dumps(entry, indent=1))
     return path
 
 
-def publish(run_dir: Path | str, folder: Path | None = None) -> Path:
+def publish(run_dir: Path | str, folder: Path | None = None, label: str = "") -> Path:
     """Put a finished run's entry into the ledger, data/results/, under a name of its own; an entry is never replaced.
 
+    label: of the run's setting in a sweep, for the name.
     Raises DataError for an entry that is not valid, not of all test images, or there already.
     """
     source, folder = Path(run_dir) / "ledger.json", folder or home() / "data" / "results"
@@ -134,13 +183,15 @@ def publish(run_dir: Path | str, folder: Path | None = None) -> Path:
         raise DataError(f"{source} is missing: evaluate the run first")
     entry = json.loads(source.read_text())
     validate_entry(entry)
-    settings, whole = entry["settings"], len(load_images(entry["settings"]["dataset"], "test").images)
-    if entry["split"] != "test" or entry["n_test"] != whole:
-        raise DataError(
-            f"{source} is about {entry['n_test']} {entry['split']} images, expected all {whole} test images"
-        )
-    words = (settings["dataset"], settings["profile"], f"seed{entry['seed']}", entry["checkpoint_sha256"][:8])
-    target = folder / ("-".join(words) + ".json")
+    settings = entry["settings"]
+    if settings["dataset"] in image_names:
+        whole = len(load_images(settings["dataset"], "test").images)
+        if entry["split"] != "test" or entry["n_test"] != whole:
+            raise DataError(
+                f"{source} is about {entry['n_test']} {entry['split']} images, expected all {whole} test images"
+            )
+    words = (settings["dataset"], label, settings["profile"], f"seed{entry['seed']}", entry["checkpoint_sha256"][:8])
+    target = folder / ("-".join(word for word in words if word) + ".json")
     if target.exists():
         raise DataError(f"{target} is there already: an entry of the ledger is never replaced")
     folder.mkdir(parents=True, exist_ok=True)

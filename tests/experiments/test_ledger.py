@@ -80,7 +80,7 @@ def test_a_part_of_the_test_images_is_not_published(evaluated, tmp_path):
 def test_every_entry_of_the_ledger_is_valid():
     from pathlib import Path
 
-    for path in (Path(__file__).parents[2] / "data" / "results").glob("*.json"):
+    for path in (Path(__file__).parents[2] / "data" / "results").rglob("*.json"):
         validate_entry(json.loads(path.read_text()))
 
 
@@ -89,7 +89,7 @@ def test_the_command_names_no_folder_of_the_machine():
     assert _command(words) == "python -m resflow_lite evaluate digits --publish"
 
 
-COMMITTED = sorted((Path(__file__).parents[2] / "data" / "results").glob("*.json"))
+COMMITTED = sorted((Path(__file__).parents[2] / "data" / "results").rglob("*.json"))
 
 
 @pytest.mark.parametrize("path", COMMITTED, ids=[path.stem for path in COMMITTED])
