@@ -1,6 +1,7 @@
 """Linear and convolutional layers whose weight as applied has at most a given norm."""
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -105,6 +106,10 @@ class LipschitzLayer(nn.Module):
     def transpose(self, weight: Tensor, u: Tensor) -> Tensor:
         raise NotImplementedError
 
+    def maps(self, weight: Tensor) -> tuple[Map, Map]:
+        """z -> W z and u -> W^T u, for many products with the same weight."""
+        return partial(self.product, weight), partial(self.transpose, weight)
+
     def outer(self, weight: Tensor, u: Tensor, z: Tensor) -> Tensor:
         raise NotImplementedError
 
@@ -161,20 +166,14 @@ class LipschitzLayer(nn.Module):
         then eight fresh starts, because they have local optima.
         """
         self.updates += 1
-        weight, orders, shape = self.weight.detach(), self.orders(), tuple(self.right.shape)
-
-        def matvec(v: Tensor) -> Tensor:
-            return self.product(weight, v)
-
-        def rmatvec(u: Tensor) -> Tensor:
-            return self.transpose(weight, u)
-
+        orders, shape = self.orders(), tuple(self.right.shape)
+        matvec, rmatvec = self.maps(self.weight.detach())
         if orders == (2, 2):
             found = [self._leading(matvec, rmatvec)]
         else:
             starts = [self.right, *(self._fresh((8, *shape)) if self.updates % RESTART == 1 else ())]
             found = [power_iteration(matvec, rmatvec, start, orders, ROUNDS) for start in starts]
-        vectors, tiny = torch.stack([self.right, *found]), torch.finfo(weight.dtype).tiny
+        vectors, tiny = torch.stack([self.right, *found]), torch.finfo(self.weight.dtype).tiny
         lengths = [vector_norm(v, orders[0]).clamp_min(tiny) for v in vectors]
         norms = torch.stack([vector_norm(matvec(v), orders[1]) / length for v, length in zip(vectors, lengths)])
         self.right = vectors[norms.argmax()]
@@ -311,6 +310,16 @@ class LipschitzConv2d(LipschitzLayer):
         if not self._narrows(weight.shape[0], weight.shape[1], u):
             return conv2d(u, channels_last(_mirrored(weight)), padding=self.padding)
         return self._spread(weight, u)
+
+    def maps(self, weight: Tensor) -> tuple[Map, Map]:
+        mirror = channels_last(_mirrored(weight))
+        return partial(self._convolve, weight, mirror), partial(self._convolve, mirror, weight)
+
+    def _convolve(self, kernel: Tensor, mirror: Tensor, z: Tensor) -> Tensor:
+        """The convolution with a kernel whose mirror image is at hand."""
+        if self._narrows(kernel.shape[1], kernel.shape[0], z):
+            return self._spread(mirror, z)
+        return conv2d(z, kernel, padding=self.padding)
 
     def outer(self, weight: Tensor, u: Tensor, z: Tensor) -> Tensor:
         if not self._narrows(weight.shape[1], weight.shape[0], z):
