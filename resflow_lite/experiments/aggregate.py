@@ -1,0 +1,94 @@
+"""Several seeds of one setting become a mean with an error bar, and two settings a paired difference."""
+
+import json
+import math
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from scipy.special import stdtrit
+
+from ..errors import DataError
+
+__all__ = ["Comparison", "by_seed", "compare", "group", "mean_and_error", "paired_interval", "read_entries"]
+
+Entry = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One setting beside the first: scores over seeds.
+
+    mean, error: of the seeds' scores, and its standard error (nan for one seed).  difference, half_width: this setting
+    minus the first, from paired_interval; None for the first itself.
+    """
+
+    name: str
+    seeds: int
+    mean: float
+    error: float
+    difference: float | None = None
+    half_width: float | None = None
+
+    def __str__(self) -> str:
+        line = f"{self.name:28} {self.seeds:3} seeds  {self.mean:8.4f} +- {self.error:.4f}"
+        return line if self.difference is None else f"{line}  {self.difference:+9.4f} +- {self.half_width:.4f}"
+
+
+def read_entries(folder: Path | str) -> list[dict[str, Any]]:
+    """Every ledger entry below a folder, by the order of the files' names; none where there is no folder."""
+    return [json.loads(path.read_text()) for path in sorted(Path(folder).rglob("*.json"))]
+
+
+def group(entries: Iterable[Entry], key: Callable[[Entry], Hashable]) -> dict[Hashable, list[Entry]]:
+    """Entries by key(entry), in the order in which the keys appear.
+
+    Example: group(entries, lambda entry: entry["settings"]["system"])
+    """
+    groups: dict[Hashable, list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault(key(entry), []).append(entry)
+    return groups
+
+
+def by_seed(entries: Iterable[Entry], score: str) -> dict[int, float]:
+    """Seed -> score. Raises DataError where two entries have the same seed: they are not of one setting."""
+    found: dict[int, float] = {}
+    for entry in entries:
+        if entry["seed"] in found:
+            raise DataError(f"two entries of seed {entry['seed']} in one group: give group() a finer key")
+        found[entry["seed"]] = entry[score]
+    return found
+
+
+def mean_and_error(values: Iterable[float]) -> tuple[float, float]:
+    """The mean and its standard error, s / sqrt(n); nan for a single value, which has no spread."""
+    values = list(values)
+    return fmean(values), stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+
+
+def paired_interval(a: Mapping[int, float], b: Mapping[int, float]) -> tuple[float, float]:
+    """Mean of a - b over the seeds that both have, and the half-width of its 95 % t-interval.
+
+    a, b: seed -> score (by_seed). half_width = t(0.975, n - 1) s / sqrt(n), s of the differences: what a seed does to
+    both drops out. Infinite for one common seed. Raises DataError for none.
+    """
+    differences = [a[seed] - b[seed] for seed in a if seed in b]
+    if not differences:
+        raise DataError(f"no common seeds: {sorted(a)} and {sorted(b)}")
+    mean, error = mean_and_error(differences)
+    n = len(differences)
+    return mean, float(stdtrit(n - 1, 0.975)) * error if n > 1 else math.inf
+
+
+def compare(groups: Mapping[str, Sequence[Entry]], score: str) -> list[Comparison]:
+    """Each group's mean over seeds, and its paired difference to the first group."""
+    scores = {name: by_seed(entries, score) for name, entries in groups.items()}
+    first = next(iter(scores.values()), {})
+    rows = []
+    for name, values in scores.items():
+        pair = () if values is first or not values.keys() & first.keys() else paired_interval(values, first)
+        rows.append(Comparison(name, len(values), *mean_and_error(values.values()), *pair))
+    return rows
