@@ -18,8 +18,10 @@ _IPYTHON = {"In", "Out", "exit", "quit", "open", "get_ipython"}
 _READ = "_parameters_were_read"
 
 
-def experiment_from_notebook(namespace: MutableMapping[str, Any]) -> tuple[Experiment, Path]:
+def experiment_from_notebook(namespace: MutableMapping[str, Any], kind: type = Experiment) -> tuple[Any, Path]:
     """Turn `globals()` of a notebook, right after its parameter cell, into an Experiment and a folder for its results.
+
+    kind: Experiment, or another dataclass of settings with a `from_parameters`.
 
     Every variable is taken for a parameter, modules, functions and classes aside, because papermill hands over a
     misspelt name as one more variable. Later calls in the same kernel, when the notebook has made variables of its own,
@@ -28,7 +30,7 @@ def experiment_from_notebook(namespace: MutableMapping[str, Any]) -> tuple[Exper
     run_dir, where the notebook has it, names the folder; empty means a fresh one under runs/.
     Raises SettingsError for an unknown name or a wrong value.
     """
-    known = {field.name for field in fields(Experiment)} | {"run_dir"}
+    known = {field.name for field in fields(kind)} | {"run_dir"}
     first = _READ not in namespace
     found = {n: value for n, value in namespace.items() if n in known or (first and _is_parameter(n, value))}
     run_dir = found.pop("run_dir", "")
@@ -36,12 +38,12 @@ def experiment_from_notebook(namespace: MutableMapping[str, Any]) -> tuple[Exper
         raise SettingsError(f"run_dir = {run_dir!r}: expected the path of a folder, or '' for a fresh one under runs/")
     unknown = ", ".join(sorted(set(found) - known))
     try:
-        experiment = Experiment.from_parameters(found)
+        experiment = kind.from_parameters(found)
     except SettingsError as error:
         advice = f". In a live session, restart the kernel after the correction: it still holds {unknown}"
         raise SettingsError(f"{error}{advice if unknown else ''}") from None
     namespace[_READ] = True
-    return experiment, _folder(run_dir, experiment.dataset)
+    return experiment, _folder(run_dir, getattr(experiment, "dataset", kind.__name__.lower()))
 
 
 def _is_parameter(name: str, value: Any) -> bool:
