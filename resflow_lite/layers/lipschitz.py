@@ -15,6 +15,7 @@ from ..numerics.norms import (
     gram_upper,
     interpolated,
     krylov_vector,
+    leading_vector,
     power_iteration,
     vector_norm,
 )
@@ -29,6 +30,8 @@ ROUNDS = 5
 """Power iterations in one improvement of another norm."""
 RESTART = 10
 """Improvements of another norm between two restarts."""
+SMALL = 128
+"""Up to this many inputs or outputs a matrix's leading singular vector is computed, not iterated, on a CPU."""
 DENSE = 256
 """Up to this many inputs or outputs the certificate of a convolution uses its whole matrix: exact to 0.1 %."""
 
@@ -121,6 +124,12 @@ class LipschitzLayer(nn.Module):
         """Shape of the vector v for inputs like z."""
         raise NotImplementedError
 
+    def small_matrix(self) -> Tensor | None:
+        """The weight as a matrix, if it is one and small."""
+        matrix = self.weight.detach().flatten(1)
+        fits = matrix.numel() == math.prod(self.weight.shape[:2]) and min(matrix.shape) <= SMALL
+        return matrix if fits and matrix.device.type == "cpu" else None
+
     def orders(self) -> tuple[float, float]:
         return order_value(self.domain), order_value(self.codomain)
 
@@ -161,12 +170,15 @@ class LipschitzLayer(nn.Module):
     def improve_(self) -> Tensor:
         """Look for a larger norm than the kept vector's; by how much it grew, relative.
 
-        Plain power iteration can stay for hundreds of steps on a vector that was leading once. 2-norm: the best vector
-        of the Krylov space of the kept one mixed with a fresh random one. Other orders: power iteration, and now and
-        then eight fresh starts, because they have local optima.
+        Plain power iteration can stay for hundreds of steps on a vector that was leading once. 2-norm: the singular
+        vector itself of a small matrix; else the best vector of the Krylov space of the kept one mixed with a fresh
+        random one. Other orders: power iteration, and now and then eight fresh starts, because they have local optima.
         """
         self.updates += 1
         orders, shape = self.orders(), tuple(self.right.shape)
+        if orders == (2, 2) and (matrix := self.small_matrix()) is not None:
+            self.right = leading_vector(matrix).view(shape)
+            return matrix.new_zeros(())
         matvec, rmatvec = self.maps(self.weight.detach())
         if orders == (2, 2):
             found = [self._leading(matvec, rmatvec)]

@@ -13,6 +13,7 @@ __all__ = [
     "conjugate",
     "power_iteration",
     "krylov_vector",
+    "leading_vector",
     "gram_upper",
     "interpolated",
 ]
@@ -87,6 +88,14 @@ def krylov_vector(matvec: Map, rmatvec: Map, v: Tensor, steps: int) -> Tensor:
     _, vectors = torch.linalg.eigh(torch.stack(gram), UPLO="L")
     best = vectors[:, -1] @ basis[:-1]
     return (best / best.norm().clamp_min(torch.finfo(best.dtype).tiny)).view(shape)
+
+
+def leading_vector(a: Tensor) -> Tensor:
+    """The unit vector v with |A v|_2 = |A|_2, from the eigenvectors of A A^T or A^T A, the smaller one."""
+    wide = a.shape[0] < a.shape[1]
+    _, vectors = torch.linalg.eigh(a @ a.T if wide else a.T @ a)
+    v = a.T @ vectors[:, -1] if wide else vectors[:, -1]
+    return v / v.norm().clamp_min(torch.finfo(v.dtype).tiny)
 
 
 def gram_upper(a: Tensor, squarings: int = 10) -> Tensor:
