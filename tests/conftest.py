@@ -1,6 +1,9 @@
 """Float64 everywhere, and blocks whose Jacobian is as strong as wanted."""
 
+import hashlib
+import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -119,3 +122,18 @@ def spectral_radius():
         return float(torch.linalg.eigvals(jacobian).abs().max())
 
     return measure
+
+
+@pytest.fixture
+def made_up_entry():
+    """A ledger entry with some facts replaced; `settings` are added to those of the real entry that it starts from."""
+    results = Path(__file__).parents[1] / "data" / "results"
+    real = json.loads((results / "digits-laptop-seed0-6b68a54f.json").read_text())
+
+    def build(settings=None, **facts):
+        chosen = real["settings"] | (settings or {})
+        chosen["seed"] = facts.setdefault("seed", chosen["seed"])
+        entry = real | facts | dict(settings=chosen)
+        return entry | dict(checkpoint_sha256=hashlib.sha256(json.dumps(entry).encode()).hexdigest())
+
+    return build

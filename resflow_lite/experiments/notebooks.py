@@ -1,6 +1,7 @@
 """Notebooks as experiments: check the parameters, execute through papermill, keep the result as a web page."""
 
 import ast
+import copy
 import difflib
 from dataclasses import fields
 from pathlib import Path
@@ -8,9 +9,9 @@ from pathlib import Path
 from ..errors import ResflowError, SettingsError
 from .settings import Experiment
 
-__all__ = ["CellFailed", "run_notebook"]
+__all__ = ["CellFailed", "refresh_notebook", "run_notebook"]
 
-# papermill, nbclient and nbconvert are imported where they are used: a machine that only trains has no Jupyter.
+# papermill, nbformat, nbclient and nbconvert are imported where they are used: a machine that only trains has no Jupyter.
 
 
 class CellFailed(ResflowError):
@@ -57,6 +58,23 @@ def run_notebook(path: Path, run_dir: Path, parameters: dict) -> Path:
     _execute(path, executed, {**parameters, **told})
     _write_page(executed, title=path.stem, images=path.parent)
     return executed
+
+
+def refresh_notebook(path: Path) -> None:
+    """Execute a notebook as it stands and store the outputs in it. Raises CellFailed, and leaves the file alone then."""
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+
+    notebook = nbformat.read(path, as_version=4)
+    metadata = copy.deepcopy(notebook.metadata)  # the client adds this machine's Python version
+    place = {"metadata": {"path": str(path.parent)}}
+    try:
+        NotebookClient(notebook, kernel_name="python3", record_timing=False, resources=place).execute()
+    except CellExecutionError as error:
+        raise CellFailed(f"{error.ename}: {error.evalue} (in {path.name})") from error
+    notebook.metadata = metadata
+    nbformat.write(notebook, path)
 
 
 def _check(notebook: str, known: dict, parameters: dict) -> None:
