@@ -1,12 +1,13 @@
 # Every target sets up .venv by itself: Python 3.11 or newer, make and pip are enough.
 PYTHON ?= python3
+PROFILE ?= laptop
 BIN := .venv/bin
 STAMP := .venv/.installed
 NBVAL := --nbval --nbval-sanitize-with=tests/notebooks/sanitize.cfg --nbval-cell-timeout=600
 # Two workers share two cores: more threads than cores would only wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
 
-.PHONY: help setup run lab explore test test-slow assignments instructor-pack
+.PHONY: help setup run reproduce lab explore test test-slow assignments instructor-pack
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -23,6 +24,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 run: $(STAMP) ## train on digits and build the page of results; parameters: make run PARAMS="-p steps 200"
 	$(BIN)/python -m resflow_lite run $(PARAMS)
+
+reproduce: $(STAMP) ## train the runs of the reproduction, and go on after an interruption: make reproduce PROFILE=smoke PARAMS="toy"
+	$(BIN)/python -m resflow_lite reproduce --profile $(PROFILE) $(PARAMS)
 
 lab: $(STAMP) ## open JupyterLab on the notebooks
 	$(BIN)/python -m resflow_lite lab $(PARAMS)

@@ -18,9 +18,12 @@ from .experiments.evaluation import evaluate
 from .experiments.interruption import Stopped
 from .experiments.ledger import publish
 from .experiments.notebooks import CellFailed, run_notebook
+from .experiments.profiles import PROFILES
+from .experiments.reproduction import RunsFailed, carry_out, carry_out_one, estimate, publish_entries, table
 from .experiments.runs import load_run
 from .experiments.sampling import dequantised, sample_levels
 from .experiments.settings import Experiment
+from .experiments.sweeps import SWEEPS, Planned, planned, sweep_names
 from .experiments.training import fit
 from .home import home
 
@@ -28,14 +31,14 @@ NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one verb. Exit code 1 if a cell of a notebook failed, 2 if a request cannot work, 143 if SIGTERM stopped a
-    training, each with one sentence."""
+    """Run one verb. Exit code 1 if a cell of a notebook or a run of a sweep failed, 2 if a request cannot work, 143 if
+    SIGTERM stopped a training, each with one sentence."""
     options = _parser().parse_args(arguments)
     try:
         options.verb(options)
     except ResflowError as error:
         print(error, file=sys.stderr)
-        return {CellFailed: 1, Stopped: 143}.get(type(error), 2)
+        return {CellFailed: 1, RunsFailed: 1, Stopped: 143}.get(type(error), 2)
     except KeyboardInterrupt:
         return 130
     return 0
@@ -84,6 +87,38 @@ def _sample(options: argparse.Namespace) -> None:
 def _certify(options: argparse.Namespace) -> None:
     if _first():
         print(load_run(options.run_dir, options.weights).flow.certify())
+
+
+def _reproduce(options: argparse.Namespace) -> None:
+    names = options.sweeps or sweep_names()
+    if not names:
+        raise SettingsError(f"there are no sweeps in {SWEEPS}: run this in a checkout, or name a YAML file")
+    runs = [run for name in names for run in planned(name, options.profile)]
+    if options.workers < 1:
+        raise SettingsError(f"--workers {options.workers}: expected 1 or more")
+    if options.index is not None:
+        return _reproduce_one(runs, options)
+    if options.list:
+        for run in runs:
+            print(f"{run.index:4} {'finished' if run.entry else '-':9} {run}")
+    print(estimate(runs, options.workers, measure=not options.list), flush=True)
+    if options.list:
+        return
+    try:
+        carry_out(runs, options.workers)
+    finally:
+        print(table(runs))
+        if options.publish:
+            for path in publish_entries(runs):
+                print(path)
+
+
+def _reproduce_one(runs: list[Planned], options: argparse.Namespace) -> None:
+    if len(options.sweeps) != 1 or not 0 <= options.index < len(runs):
+        raise SettingsError(f"--index {options.index}: expected one sweep, and one of its {len(runs)} runs from 0")
+    print(carry_out_one(runs[options.index]))
+    if options.publish:
+        print(*publish_entries(runs[options.index : options.index + 1]))
 
 
 def _first() -> bool:
@@ -191,6 +226,16 @@ def _parser() -> argparse.ArgumentParser:
 
     certifying = verbs.add_parser("certify", help="proven Lipschitz bounds of every block of a trained model")
     _add_run(certifying, _certify)
+
+    reproducing = verbs.add_parser("reproduce", help="train and evaluate the runs of sweeps that are not finished")
+    sweeps = f"{', '.join(sweep_names())}, or a YAML file (default: all of these)"
+    reproducing.add_argument("sweeps", nargs="*", metavar="SWEEP", help=sweeps)
+    reproducing.add_argument("--profile", choices=PROFILES, default="laptop", help="default: laptop")
+    reproducing.add_argument("--workers", type=int, default=2, help="runs at a time (default: 2)")
+    reproducing.add_argument("--index", type=int, metavar="K", help="only run K, as in a job array of a cluster")
+    reproducing.add_argument("--list", action="store_true", help="only show the runs, and their cost as far as known")
+    reproducing.add_argument("--publish", action="store_true", help="also add the entries to data/results/SWEEP")
+    reproducing.set_defaults(verb=_reproduce)
 
     fetching = verbs.add_parser("fetch", help="download image data, or say which files to put where")
     fetching.add_argument("name", metavar="NAME", help=", ".join(image_names))
