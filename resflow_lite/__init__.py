@@ -9,8 +9,10 @@ from .estimators.logdet import Exact, LogDetEstimate, PowerSeries, log_det
 from .estimators.series import Geometric, Matched, Poisson, Roulette, Truncated, expected_terms, tail_ratio
 from .experiments.bias import BiasReport, bias_report
 from .experiments.evaluation import Evaluation, evaluate
+from .experiments.hybrid import HybridExperiment, run_hybrid
 from .experiments.runs import Run, load_run
 from .experiments.settings import Experiment
+from .experiments.toy import ToyExperiment, run_toy
 from .experiments.training import fit
 from .layers.activations import (
     ELU,
