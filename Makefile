@@ -7,7 +7,7 @@ NBVAL := --nbval --nbval-sanitize-with=tests/notebooks/sanitize.cfg --nbval-cell
 # Two workers share two cores: more threads than cores would only wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
 
-.PHONY: help setup run reproduce lab explore test test-slow assignments instructor-pack
+.PHONY: help setup run reproduce lab explore report test test-slow assignments instructor-pack
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,9 @@ lab: $(STAMP) ## open JupyterLab on the notebooks
 
 explore: $(STAMP) ## open the explorers of chapters 2, 3, 4 and 6 as a page without code
 	$(BIN)/python -m resflow_lite explore $(PARAMS)
+
+report: $(STAMP) ## make the page of results and the table of the README from data/results/
+	$(BIN)/python -m resflow_lite report
 
 test: $(STAMP) ## run the tests, and every notebook against its stored outputs
 	$(PYTEST) -m "not slow" $(NBVAL) tests notebooks

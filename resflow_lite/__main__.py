@@ -17,13 +17,15 @@ from .experiments.distributed import connect
 from .experiments.evaluation import evaluate
 from .experiments.interruption import Stopped
 from .experiments.ledger import publish
-from .experiments.notebooks import CellFailed, run_notebook
+from .experiments.notebooks import CellFailed, refresh_notebook, run_notebook
 from .experiments.profiles import PROFILES
+from .experiments.report import read_ledger
 from .experiments.reproduction import RunsFailed, carry_out, carry_out_one, estimate, publish_entries, table
 from .experiments.runs import load_run
 from .experiments.sampling import dequantised, sample_levels
 from .experiments.settings import Experiment
 from .experiments.sweeps import SWEEPS, Planned, planned, sweep_names
+from .experiments.tables import update_readme
 from .experiments.training import fit
 from .home import home
 
@@ -119,6 +121,20 @@ def _reproduce_one(runs: list[Planned], options: argparse.Namespace) -> None:
     print(carry_out_one(runs[options.index]))
     if options.publish:
         print(*publish_entries(runs[options.index : options.index + 1]))
+
+
+def _results(options: argparse.Namespace) -> None:
+    """The page and the README of the checkout are made afresh from its own ledger; one elsewhere gets a page there."""
+    page, readme = NOTEBOOKS / "reproduction" / "results.ipynb", NOTEBOOKS.parent / "README.md"
+    if not page.is_file():
+        raise SettingsError(f"there is no {page}: run this in a checkout, pip install -e .")
+    if home().resolve() != NOTEBOOKS.parent:
+        run_dir = _new_run_dir("results")
+        run_notebook(page, run_dir, {})
+        return _report(run_dir)
+    readme.write_text(update_readme(readme.read_text(encoding="utf-8"), read_ledger()), encoding="utf-8")
+    refresh_notebook(page)
+    print(readme, page, sep="\n")
 
 
 def _first() -> bool:
@@ -236,6 +252,9 @@ def _parser() -> argparse.ArgumentParser:
     reproducing.add_argument("--list", action="store_true", help="only show the runs, and their cost as far as known")
     reproducing.add_argument("--publish", action="store_true", help="also add the entries to data/results/SWEEP")
     reproducing.set_defaults(verb=_reproduce)
+
+    reporting = verbs.add_parser("report", help="make the page of results and the README's table from data/results/")
+    reporting.set_defaults(verb=_results)
 
     fetching = verbs.add_parser("fetch", help="download image data, or say which files to put where")
     fetching.add_argument("name", metavar="NAME", help=", ".join(image_names))

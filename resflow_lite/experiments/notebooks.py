@@ -11,7 +11,9 @@ from .settings import Experiment
 
 __all__ = ["CellFailed", "refresh_notebook", "run_notebook"]
 
-# papermill, nbformat, nbclient and nbconvert are imported where they are used: a machine that only trains has no Jupyter.
+# papermill, nbformat, nbclient, nbconvert are imported where they are used: a machine that only trains has no Jupyter.
+
+QUIET = ["--IPKernelApp.log_level=CRITICAL"]  # or kernels warn of TCP, and of being ended
 
 
 class CellFailed(ResflowError):
@@ -61,16 +63,16 @@ def run_notebook(path: Path, run_dir: Path, parameters: dict) -> Path:
 
 
 def refresh_notebook(path: Path) -> None:
-    """Execute a notebook as it stands and store the outputs in it. Raises CellFailed, and leaves the file alone then."""
+    """Execute a notebook as it stands and store the outputs in it. Raises CellFailed, and leaves the file then."""
     import nbformat
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
 
     notebook = nbformat.read(path, as_version=4)
     metadata = copy.deepcopy(notebook.metadata)  # the client adds this machine's Python version
-    place = {"metadata": {"path": str(path.parent)}}
+    options = dict(resources={"metadata": {"path": str(path.parent)}}, kernel_name="python3", extra_arguments=QUIET)
     try:
-        NotebookClient(notebook, kernel_name="python3", record_timing=False, resources=place).execute()
+        NotebookClient(notebook, record_timing=False, **options).execute()
     except CellExecutionError as error:
         raise CellFailed(f"{error.ename}: {error.evalue} (in {path.name})") from error
     notebook.metadata = metadata
@@ -101,7 +103,7 @@ def _execute(path: Path, executed: Path, parameters: dict) -> None:
             cwd=path.parent,  # where Jupyter and the tests run it, so that relative paths mean the same
             progress_bar={"desc": path.stem, "disable": None},  # None: only on a terminal
             stdout_file=_AboveTheBar(),
-            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # or kernels warn of TCP, and of being ended
+            extra_arguments=QUIET,
         )
     except papermill.PapermillExecutionError as error:
         raise CellFailed(f"{error.ename}: {error.evalue} (in cell [{error.exec_count}] of {executed})") from error
