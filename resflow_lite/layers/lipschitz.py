@@ -15,8 +15,8 @@ from ..numerics.norms import (
     gram_upper,
     interpolated,
     krylov_vector,
-    leading_vector,
     power_iteration,
+    singular_vector,
     vector_norm,
 )
 
@@ -31,7 +31,7 @@ ROUNDS = 5
 RESTART = 10
 """Improvements of another norm between two restarts."""
 SMALL = 128
-"""Up to this many inputs or outputs a matrix's leading singular vector is computed, not iterated, on a CPU."""
+"""Up to this many inputs or outputs the leading singular vector is computed, not iterated, on a CPU."""
 DENSE = 256
 """Up to this many inputs or outputs the certificate of a convolution uses its whole matrix: exact to 0.1 %."""
 
@@ -124,12 +124,6 @@ class LipschitzLayer(nn.Module):
         """Shape of the vector v for inputs like z."""
         raise NotImplementedError
 
-    def small_matrix(self) -> Tensor | None:
-        """The weight as a matrix, if it is one and small."""
-        matrix = self.weight.detach().flatten(1)
-        fits = matrix.numel() == math.prod(self.weight.shape[:2]) and min(matrix.shape) <= SMALL
-        return matrix if fits and matrix.device.type == "cpu" else None
-
     def orders(self) -> tuple[float, float]:
         return order_value(self.domain), order_value(self.codomain)
 
@@ -170,18 +164,20 @@ class LipschitzLayer(nn.Module):
     def improve_(self) -> Tensor:
         """Look for a larger norm than the kept vector's; by how much it grew, relative.
 
-        Plain power iteration can stay for hundreds of steps on a vector that was leading once. 2-norm: the singular
-        vector itself of a small matrix; else the best vector of the Krylov space of the kept one mixed with a fresh
-        random one. Other orders: power iteration, and now and then eight fresh starts, because they have local optima.
+        Plain power iteration can stay for hundreds of steps on a vector that was leading once. 2-norm: the leading
+        singular vector itself where the map is small; else the best vector of the Krylov space of the kept one mixed
+        with a fresh random one. Other orders: power iteration, and now and then eight fresh starts, because they have
+        local optima.
         """
         self.updates += 1
         orders, shape = self.orders(), tuple(self.right.shape)
-        if orders == (2, 2) and (matrix := self.small_matrix()) is not None:
-            self.right = leading_vector(matrix).view(shape)
-            return matrix.new_zeros(())
         matvec, rmatvec = self.maps(self.weight.detach())
+        image = matvec(self.right)
+        if orders == (2, 2) and min(self.right.numel(), image.numel()) <= SMALL and image.device.type == "cpu":
+            self.right = singular_vector(matvec, rmatvec, self.right, image)
+            return image.new_zeros(())
         if orders == (2, 2):
-            found = [self._leading(matvec, rmatvec)]
+            found = [self._leading(matvec, rmatvec, image)]
         else:
             starts = [self.right, *(self._fresh((8, *shape)) if self.updates % RESTART == 1 else ())]
             found = [power_iteration(matvec, rmatvec, start, orders, ROUNDS) for start in starts]
@@ -191,9 +187,8 @@ class LipschitzLayer(nn.Module):
         self.right = vectors[norms.argmax()]
         return (norms.amax() - norms[0]) / norms.amax().clamp_min(tiny)
 
-    def _leading(self, matvec: Map, rmatvec: Map) -> Tensor:
+    def _leading(self, matvec: Map, rmatvec: Map, image: Tensor) -> Tensor:
         """The Krylov space's best vector, found on the smaller side of the map."""
-        image = matvec(self.right)
         narrows = image.numel() < self.right.numel()
         start = image if narrows else self.right
         fresh = self._fresh(tuple(start.shape))

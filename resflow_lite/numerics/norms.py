@@ -13,7 +13,7 @@ __all__ = [
     "conjugate",
     "power_iteration",
     "krylov_vector",
-    "leading_vector",
+    "singular_vector",
     "gram_upper",
     "interpolated",
 ]
@@ -90,12 +90,19 @@ def krylov_vector(matvec: Map, rmatvec: Map, v: Tensor, steps: int) -> Tensor:
     return (best / best.norm().clamp_min(torch.finfo(best.dtype).tiny)).view(shape)
 
 
-def leading_vector(a: Tensor) -> Tensor:
-    """The unit vector v with |A v|_2 = |A|_2, from the eigenvectors of A A^T or A^T A, the smaller one."""
-    wide = a.shape[0] < a.shape[1]
-    _, vectors = torch.linalg.eigh(a @ a.T if wide else a.T @ a)
-    v = a.T @ vectors[:, -1] if wide else vectors[:, -1]
-    return v / v.norm().clamp_min(torch.finfo(v.dtype).tiny)
+def singular_vector(matvec: Map, rmatvec: Map, v: Tensor, u: Tensor) -> Tensor:
+    """The leading singular vector of A, |v|_2 = 1: an eigenvector of A A^T or A^T A, whichever is smaller.
+
+    matvec, rmatvec: A and A^T on batches (B, ...).  v, u: of the sizes (1, ...) that they take.
+    """
+    narrows = u.numel() < v.numel()
+    start, product = (u, rmatvec) if narrows else (v, matvec)
+    basis = torch.eye(start.numel(), dtype=v.dtype, device=v.device).view(-1, *start.shape[1:])
+    rows = product(basis).flatten(1)
+    _, vectors = torch.linalg.eigh(rows @ rows.T)
+    best = vectors[:, -1] @ rows if narrows else vectors[:, -1]
+    # a map of zeros has no leading vector: keep the one at hand
+    return torch.where(best.norm() > 0, best / best.norm(), v.flatten()).view(v.shape)
 
 
 def gram_upper(a: Tensor, squarings: int = 10) -> Tensor:
