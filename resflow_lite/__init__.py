@@ -1,8 +1,9 @@
 """resflow-lite: Residual Flows for Invertible Generative Modeling (Chen et al. 2019), to read and to run."""
 
+from .checks import CheckReport, check_activation, check_bijection, check_images, check_unbiased
 from .datasets.images import Images, image_names, load_images
 from .datasets.toy import toy_data, toy_names
-from .errors import DataError, InverseError, NotContractiveError, ResflowError, SettingsError
+from .errors import CheckFailed, DataError, InverseError, NotContractiveError, ResflowError, SettingsError
 from .estimators.krylov import Krylov
 from .estimators.linearization import AutogradLinearization, Linearization, linearize
 from .estimators.logdet import Exact, LogDetEstimate, PowerSeries, log_det

@@ -1,13 +1,47 @@
-"""Checks against exact mathematics, for this project's tests and for your own layers, laws and estimators."""
+"""Checks against exact mathematics, for this project's tests and for your own laws, estimators, activations and layers.
+
+Each check returns a CheckReport, which prints as one sentence with the numbers, or raises CheckFailed with the number
+that is wrong. They work in float64 and on the CPU.
+"""
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from .datasets.images import SPLITS, Images, load_images
+from .errors import CheckFailed
 from .estimators.linearization import AutogradLinearization
-from .estimators.logdet import dense_jacobian
+from .estimators.logdet import Estimator, Exact, dense_jacobian, log_det
+from .layers.activations import Activation
 from .layers.bijection import Bijection
+from .layers.residual import ResidualBlock
 
-__all__ = ["z_score", "exact_log_det", "check_bijection"]
+__all__ = [
+    "CheckReport",
+    "check_activation",
+    "check_bijection",
+    "check_images",
+    "check_unbiased",
+    "exact_log_det",
+    "z_score",
+]
+
+Z_LIMIT = 5.0
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """A check that passed. sentence: what was found.  numbers: the same by name."""
+
+    sentence: str
+    numbers: dict[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.sentence
 
 
 def z_score(draws: Tensor, truth: Tensor | float) -> Tensor:
@@ -22,16 +56,182 @@ def exact_log_det(bijection: Bijection, x: Tensor) -> Tensor:
     return torch.linalg.slogdet(dense_jacobian(g))[1].detach()
 
 
-def check_bijection(bijection: Bijection, x: Tensor, tol: float = 1e-9) -> None:
-    """Assert that transform, forward and inverse belong together and that the log-determinant is exact.
+def check_bijection(bijection: Bijection, x: Tensor, tol: float = 1e-9) -> CheckReport:
+    """Transform, forward and inverse belong together, and the log-determinant is that of the exact Jacobian.
 
-    For a bijection with an estimated log-determinant give it the estimator Exact(). x: float64 samples.
+    Residual blocks are taken with the estimator Exact(), on a copy. x: float64 samples, a few: the Jacobian is dense.
     """
-    y, log_det = bijection(x)
-    scale = 1 + x.abs().max()
-    assert (bijection.transform(x) - y).abs().max() <= tol * (1 + y.abs().max()), "forward and transform differ"
-    assert (bijection.inverse(y) - x).abs().max() <= tol * scale, "inverse does not undo forward"
+    bijection = copy.deepcopy(bijection)
+    for block in bijection.modules():
+        if isinstance(block, ResidualBlock):
+            block.train_estimator = block.eval_estimator = Exact()
+    y, value = bijection(x)
+    same = float((bijection.transform(x) - y).detach().abs().max())
+    back = float((bijection.inverse(y) - x).detach().abs().max())
+    if same > tol * float(1 + y.detach().abs().max()):
+        raise CheckFailed(f"forward and transform differ by {same:.2e}")
+    if not back <= tol * float(1 + x.detach().abs().max()):
+        raise CheckFailed(f"inverse does not undo forward: x comes back wrong by {back:.2e}")
+    if value.shape != (len(x),):
+        raise CheckFailed(f"log-determinant of shape {tuple(value.shape)} for {len(x)} samples")
     exact = exact_log_det(bijection, x)
-    assert log_det.shape == (len(x),), f"log-determinant of shape {tuple(log_det.shape)} for {len(x)} samples"
-    error = float((log_det - exact).detach().abs().max())
-    assert error <= tol * (1 + float(exact.abs().max())), f"log-determinant wrong by {error:.2e} nats"
+    error = float((value - exact).detach().abs().max())
+    if not error <= tol * (1 + float(exact.abs().max())):
+        raise CheckFailed(f"log-determinant wrong by {error:.2e} nats")
+    sentence = f"log-determinant right to {error:.0e} nats, inverse to {back:.0e} ({len(x)} samples)"
+    return CheckReport(sentence, dict(log_det_error=error, inverse_error=back))
+
+
+class _Turn(nn.Module):
+    """g(x) = r Q sin(x) on R^4, Q orthogonal with eigenvalues -1, -1 and a pair near them: J = r Q diag(cos x).
+
+    Eigenvalues near -r make all terms of the series count in one direction and fall slowly, so that what is cut off or
+    weighted wrongly shows.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        basis = torch.linalg.qr(torch.randn(4, 4, dtype=torch.float64, generator=generator))[0]
+        core = -torch.eye(4, dtype=torch.float64)
+        core[2:, 2:] = torch.tensor([[math.cos(2.6), -math.sin(2.6)], [math.sin(2.6), math.cos(2.6)]])
+        self.turn = basis @ core @ basis.T
+        self.rate = nn.Parameter(torch.tensor(rate, dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rate * x.sin() @ self.turn.T
+
+
+def check_unbiased(
+    estimator: Estimator,
+    branch: nn.Module | None = None,
+    x: Tensor | None = None,
+    calls: int = 1000,
+    gradient: bool = True,
+    seed: int = 0,
+) -> CheckReport:
+    """The mean of an estimator's values, and of their gradient, against log det(I + J) and its gradient.
+
+    A residual block with this estimator is called `calls` times, as in training, at the points x. Every point's value,
+    their mean, and the derivative of that mean along one random direction in the parameters each give a z-score,
+    (mean - truth) / standard error; the largest may be 5.
+
+    branch, x: g and (B, ...) points, float64; None: a map of R^4 whose Jacobian has the contraction rate 0.65. Small
+    rates cannot tell a truncated series from a complete one; and where the rate's square exceeds the tail ratio of the
+    estimator's law (rf.tail_ratio), the variance is infinite and no z-score means anything.
+    gradient: False for estimators that cannot be differentiated.
+    """
+    if branch is None:
+        branch = _Turn(0.65)
+    if x is None:
+        x = 0.2 * torch.randn(32, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(seed)
+    parameters = [p for p in branch.parameters() if p.requires_grad] if gradient else []
+    direction = [torch.randn(p.shape, dtype=p.dtype, generator=generator) for p in parameters]
+
+    def measured(value: Tensor) -> Tensor:
+        """The values, their mean, and the directional derivative of the mean where it is asked for."""
+        found = [value.detach(), value.detach().mean(0, keepdim=True)]
+        if parameters:
+            slopes = torch.autograd.grad(value.mean(), parameters, materialize_grads=True)
+            found.append(sum((slope * d).sum() for slope, d in zip(slopes, direction)).view(1))
+        return torch.cat(found)
+
+    with torch.set_grad_enabled(gradient):
+        truth = measured(log_det(branch, x, Exact()).value)
+        block = ResidualBlock(branch, estimator)
+        block.measure_contraction_(x)
+        draws = torch.stack([measured(block(x, generator)[1]) for _ in range(calls)])
+    mean = draws.mean(0)
+    # rounding is no bias: an estimator without noise may be off by the last digits
+    error = draws.std(0) / calls**0.5 + 1e-12 * (1 + truth.abs())
+    z = (mean - truth) / error
+    if not bool(z.isfinite().all()):
+        raise CheckFailed("the estimates, or their gradient, are not finite")
+    worst = int(z.abs().argmax())
+    told = f"z = {float(z[worst]):.1f}, the largest of {len(z)}"
+    if float(z[worst].abs()) > Z_LIMIT:
+        what = "its gradient is" if worst > len(x) else "it is"
+        raise CheckFailed(
+            f"biased: {what} off by {float(mean[worst] - truth[worst]):+.3f} +- {float(error[worst]):.3f}, the truth "
+            f"is {float(truth[worst]):.3f} ({told}; noise gives at most {Z_LIMIT:g})"
+        )
+    both = "value and gradient" if gradient else "value"
+    return CheckReport(
+        f"no bias found in {both}: {told}; mean value known to {float(error[len(x)]):.4f} nats, {calls:,} calls at "
+        f"contraction rate {block.contraction:.2f}",
+        dict(z=float(z[worst]), contraction=block.contraction, standard_error=float(error[len(x)])),
+    )
+
+
+def check_activation(activation: Activation, reach: float = 12.0) -> CheckReport:
+    """Both derivatives against autograd, the Lipschitz constants in the 1-, 2- and infinity-norm against the largest
+    slope, and a learned scale s against the form a(z) = F(s z) / s, all at 200,000 points of [-reach, reach]."""
+    activation = copy.deepcopy(activation).double()
+    z = torch.linspace(-reach, reach, 200_000, dtype=torch.float64).requires_grad_()  # an even number: no kink at 0
+    scale = activation.scale()
+    value, *derivatives = activation.derivatives(z, 2, scale)
+    (first,) = torch.autograd.grad(value.sum(), z, create_graph=True, materialize_grads=True)
+    second = torch.zeros_like(z)
+    if first.requires_grad:
+        (second,) = torch.autograd.grad(first.sum(), z, materialize_grads=True)
+    errors = []
+    for name, given, true in zip(("first", "second"), derivatives, (first, second)):
+        given, true = given.detach(), true.detach()
+        error = (given - true).abs()
+        if not float(error.max()) < 1e-9:
+            at = int(error.nan_to_num(math.inf).argmax())
+            raise CheckFailed(
+                f"the {name} derivative at z = {float(z.detach()[at]):.4g} is {float(given[at]):.6g}, autograd says "
+                f"{float(true[at]):.6g}"
+            )
+        errors.append(float(error.max()))
+    z, value, slope = z.detach(), value.detach(), derivatives[0].detach()
+    slopes = torch.stack([slope, slope.flip(0)] if activation.pairs else [slope])  # flip: the grid at -z
+    for p in (1.0, 2.0, math.inf):
+        steepest = torch.linalg.vector_norm(slopes, p, dim=0)
+        largest, constant = float(steepest.max()), activation.constant(p)
+        if not largest <= constant * (1 + 1e-9):
+            raise CheckFailed(
+                f"Lipschitz constant {constant:.6g} in the {p:g}-norm, but the slope at z = "
+                f"{float(z[int(steepest.argmax())]):.4g} is {largest:.6g}"
+            )
+    if scale is not None:
+        s = scale.detach().requires_grad_()
+        weight = torch.randn(z.shape, dtype=z.dtype, generator=torch.Generator().manual_seed(0))
+        (by_autograd,) = torch.autograd.grad((weight * activation.derivatives(z, 0, s)[0]).sum(), s)
+        terms = weight * (z * slope - value) / s.detach()
+        if not float((by_autograd - terms.sum()).abs()) < 1e-9 * float(terms.abs().sum()):
+            raise CheckFailed(
+                f"the derivative in the learned scale is {float(by_autograd):.6g}, the form F(s z) / s asks for "
+                f"{float(terms.sum()):.6g}"
+            )
+    steepest = float(torch.linalg.vector_norm(slopes, 2.0, dim=0).max())
+    return CheckReport(
+        f"both derivatives right to {max(errors):.0e}, slope up to {steepest:.6f} of {activation.constant(2.0):.6f} "
+        f"promised, on [-{reach:g}, {reach:g}]",
+        dict(first_error=errors[0], second_error=errors[1], steepest=steepest),
+    )
+
+
+def check_images(data: str | Callable[[str], Images]) -> CheckReport:
+    """Every split holds uint8 images of one shape, whole-number labels and levels below n_levels; at most 1 % of the
+    test images lie among the training images."""
+    found = {split: load_images(data, split) for split in SPLITS}
+    shapes = {split: tuple(torch.as_tensor(part.images).shape[1:]) for split, part in found.items()}
+    for split, (images, labels, n_levels) in found.items():
+        if images.dtype != torch.uint8 or images.dim() != 4:
+            raise CheckFailed(f"{split}: {images.dtype} images of shape {tuple(images.shape)}, not uint8 (N, C, H, W)")
+        if shapes[split] != shapes["train"]:
+            raise CheckFailed(f"{split}: images {shapes[split]}, but {shapes['train']} in train")
+        if int(images.max()) >= n_levels:
+            raise CheckFailed(f"{split}: a level of {int(images.max())}, but n_levels = {n_levels}")
+        if labels.shape != images.shape[:1] or labels.dtype != torch.int64:
+            raise CheckFailed(f"{split}: labels {labels.dtype} {tuple(labels.shape)} for {len(images)} images")
+    train, test = ({image.numpy().tobytes() for image in found[split].images} for split in ("train", "test"))
+    if (shared := len(train & test)) > 0.01 * len(found["test"].images):
+        raise CheckFailed(f"{shared} of {len(found['test'].images)} test images are training images, too")
+    sizes = {split: len(part.images) for split, part in found.items()}
+    told = ", ".join(f"{n:,} {split}" for split, n in sizes.items())
+    n_levels = found["train"].n_levels
+    return CheckReport(f"images {shapes['train']} of {n_levels} levels: {told}; train and test share {shared}", sizes)

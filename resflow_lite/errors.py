@@ -1,6 +1,6 @@
 """The errors that the package raises on purpose: each names the value, what was expected and what to do."""
 
-__all__ = ["ResflowError", "SettingsError", "DataError", "InverseError", "NotContractiveError"]
+__all__ = ["ResflowError", "SettingsError", "DataError", "InverseError", "NotContractiveError", "CheckFailed"]
 
 
 class ResflowError(Exception):
@@ -21,3 +21,7 @@ class InverseError(ResflowError, ArithmeticError):
 
 class NotContractiveError(ResflowError, ArithmeticError):
     """A residual branch was seen to expand, so that its block need not be invertible."""
+
+
+class CheckFailed(ResflowError, AssertionError):
+    """A part of a flow does not do what its contract promises (checks.py)."""
