@@ -32,8 +32,8 @@ from .tasks import TaskSettings, claim
 
 __all__ = ["ToyExperiment", "run_toy", "train_toy", "load_toy", "point_nats", "STEPS"]
 
-STEPS = {"realnvp": 1500, "glow": 1200, "ffjord": 140, "flow++": 750, "iresnet": 420, "resflow": 450}
-"""Steps of the laptop profile: what each system takes in 15 CPU seconds on one quiet thread."""
+STEPS = {"realnvp": 1270, "glow": 920, "ffjord": 124, "flow++": 660, "iresnet": 400, "resflow": 400}
+"""Steps of the laptop profile: what each system takes in 12 CPU seconds on one quiet thread."""
 
 SMOKE = dict(batch_size=64, parameters=2_000, n_blocks=2, points=400, passes=2, lr=5e-3)
 LAPTOP = dict(batch_size=256, parameters=20_000, n_blocks=8, points=10_000, passes=2, lr=5e-3)
