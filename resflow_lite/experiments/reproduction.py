@@ -19,7 +19,7 @@ from ..home import home
 from .aggregate import compare, group, read_entries
 from .interruption import Signals, Stopped, being_trained
 from .ledger import publish
-from .sweeps import Planned, same_settings, task_named
+from .sweeps import TASKS, Planned, same_settings
 from .training import fit
 
 __all__ = ["RunsFailed", "carry_out", "carry_out_one", "estimate", "publish_entries", "table"]
@@ -75,7 +75,7 @@ def _seconds_per_step(run: Planned, entries: Sequence[dict[str, Any]], measure: 
         with tempfile.TemporaryDirectory() as folder:
             if run.task == "density":  # without its evaluation, which may take longer than the trial
                 return fit(replace(trial, validation=0), folder).history[-1]["seconds"] / TRIAL, "timed"
-            return task_named(run.task).run(trial, Path(folder))["wall_seconds"] / TRIAL, "timed"
+            return TASKS[run.task].run(trial, Path(folder))["wall_seconds"] / TRIAL, "timed"
     finally:
         torch.set_num_threads(threads)
 
@@ -134,7 +134,7 @@ def _told(run: Planned) -> str:
     if entry is None:
         lines = (run.directory / LOG).read_text().splitlines() or ["no word"]
         return f"{run} FAILED: {lines[-1]}"
-    scores = (f"{score} {entry[score]:.4f}" for score in task_named(run.task).scores if entry[score] is not None)
+    scores = (f"{score} {entry[score]:.4f}" for score in TASKS[run.task].scores if entry[score] is not None)
     return f"{run}: {', '.join(scores)}; {entry['wall_seconds']:.0f} s of training"
 
 
@@ -160,7 +160,7 @@ def table(runs: Sequence[Planned]) -> str:
     finished = [(run, run.entry) for run in runs if run.entry]
     lines = []
     for (sweep, dataset), pairs in group(finished, lambda p: (p[0].sweep, p[0].experiment.dataset)).items():
-        for score in task_named(pairs[0][0].task).scores:
+        for score in TASKS[pairs[0][0].task].scores:
             measured = [pair for pair in pairs if pair[1][score] is not None]
             groups = group(measured, lambda pair: pair[0].setting)
             rows = compare({name: [entry for _, entry in found] for name, found in groups.items()}, score)

@@ -24,11 +24,13 @@ from ..errors import SettingsError
 from ..home import home
 from .aggregate import read_entries
 from .evaluation import evaluate
+from .hybrid import HybridExperiment, run_hybrid
 from .profiles import PROFILES
 from .settings import Experiment
+from .toy import ToyExperiment, run_toy
 from .training import fit
 
-__all__ = ["SWEEPS", "Planned", "Task", "planned", "published", "same_settings", "sweep_names", "task_named"]
+__all__ = ["SWEEPS", "TASKS", "Planned", "Task", "planned", "published", "same_settings", "sweep_names"]
 
 SWEEPS = Path(__file__).resolve().parents[2] / "notebooks" / "reproduction" / "sweeps"
 
@@ -49,19 +51,11 @@ def _density(experiment: Experiment, directory: Path) -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
-def task_named(name: str) -> Task:
-    """Raises SettingsError for an unknown name."""
-    if name == "density":
-        return Task(Experiment, _density, ("bits_per_dim",))
-    if name == "toy":
-        from .toy import ToyExperiment, run_toy
-
-        return Task(ToyExperiment, run_toy, ("nats",))
-    if name == "hybrid":
-        from .hybrid import HybridExperiment, run_hybrid
-
-        return Task(HybridExperiment, run_hybrid, ("accuracy", "bits_per_dim"))
-    raise SettingsError(f"task = {name!r}: expected density, toy or hybrid")
+TASKS = {
+    "density": Task(Experiment, _density, ("bits_per_dim",)),
+    "toy": Task(ToyExperiment, run_toy, ("nats",)),
+    "hybrid": Task(HybridExperiment, run_hybrid, ("accuracy", "bits_per_dim")),
+}
 
 
 @dataclass(frozen=True)
@@ -92,7 +86,7 @@ class Planned:
 
     def carry_out(self) -> dict[str, Any]:
         """Train and evaluate here and now; go on where that was interrupted. The ledger entry."""
-        return task_named(self.task).run(self.experiment, self.directory)
+        return TASKS[self.task].run(self.experiment, self.directory)
 
 
 def sweep_names() -> list[str]:
@@ -108,7 +102,9 @@ def planned(source: str | Path, profile: str) -> list[Planned]:
     if profile not in PROFILES:
         raise SettingsError(f"profile = {profile!r}: expected one of {', '.join(PROFILES)}")
     sweep = _read(path)
-    task = task_named(sweep["task"])
+    if sweep["task"] not in TASKS:
+        raise SettingsError(f"{path.name}: task = {sweep['task']!r}: expected one of {', '.join(TASKS)}")
+    task = TASKS[sweep["task"]]
     own = _mapping(f"{path.name}, profiles: {profile}", sweep["profiles"].get(profile))
     seeds = _list(path.name, "seeds", own.pop("seeds", sweep["seeds"]))
     datasets = own.pop("datasets", sweep.get("datasets"))
