@@ -13,8 +13,6 @@ from .style import AMBER, GREEN, GREY, PINK, ROULETTE, SKY, styled
 __all__ = ["bits_against_images", "side_by_side"]
 
 COLOURS = (ROULETTE, AMBER, GREEN, PINK, SKY)
-APART = 1.05
-"""Factor between neighbours that would stand on the same spot."""
 
 
 @styled
@@ -22,7 +20,7 @@ def bits_against_images(
     found: Mapping[tuple[str, str, str], Sequence[Setting]], reported: Mapping[str, Mapping[str, float]]
 ) -> Figure:
     """A panel for each data set: a point for each setting, with two standard errors over seeds, and dashed lines at
-    what others report. Settings that have seen as many images stand beside each other, the best at the left.
+    what others report.
 
     found: (sweep, data set, score) -> settings, of which those with bits/dim are drawn.  reported: as REPORTED.
     """
@@ -35,9 +33,9 @@ def bits_against_images(
     figure, axes = plt.subplots(1, max(1, len(panels)), figsize=size, squeeze=False)
     for ax, (dataset, sweeps) in zip(axes.flat, panels.items()):
         for sweep, settings in sweeps.items():
-            images = [s.mean("images_seen") * APART ** (i - len(settings) // 2) for i, s in enumerate(settings)]
-            means, errors = [s.comparison.mean for s in settings], [_bar(s) for s in settings]
-            ax.errorbar(images, means, errors, fmt="o", color=colours[sweep], alpha=0.8, capsize=3, label=sweep)
+            points = [(s.mean("images_seen"), s.comparison.mean, _bar(s)) for s in settings]
+            look = dict(fmt="o", markerfacecolor="none", capsize=3, linewidth=1.4)
+            ax.errorbar(*zip(*points), color=colours[sweep], label=sweep, **look)
         lines = sorted((bits[dataset], model) for model, bits in reported.items() if dataset in bits)
         for i, (bits, _) in enumerate(lines):
             label = f"reported: {lines[0][0]:.2f} to {lines[-1][0]:.2f}" if i == 0 else None
