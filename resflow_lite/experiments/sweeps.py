@@ -167,11 +167,17 @@ def _list(where: str, name: str, found: Any) -> list[Any]:
 
 def same_settings(entry: dict[str, Any], run: Planned, besides: tuple[str, ...] = ()) -> bool:
     """Whether an entry is of a run's settings, those named `besides` left out. A setting that an older entry does not
-    have yet counts as equal."""
-    mine = json.loads(json.dumps(run.experiment.as_dict()))
-    there = entry["settings"]
-    same = all(there.get(name, value) == value for name, value in mine.items() if name not in besides)
-    return same and entry.get("task", "density") == run.task
+    have yet stands for its usual value."""
+    if entry.get("task", "density") != run.task:
+        return False
+    mine, there = _plain(run.experiment), entry["settings"]
+    usual = _plain(type(run.experiment)(dataset=mine["dataset"], profile=mine["profile"]))
+    return all(there.get(name, usual[name]) == mine[name] for name in mine if name not in besides)
+
+
+def _plain(experiment: Any) -> dict[str, Any]:
+    """As it stands in a ledger entry."""
+    return json.loads(json.dumps(experiment.as_dict()))
 
 
 def published(runs: list[Planned]) -> dict[int, dict[str, Any]]:

@@ -18,7 +18,7 @@ from resflow_lite.experiments.interruption import being_trained
 from resflow_lite.experiments.ledger import validate_entry
 from resflow_lite.experiments.profiles import PROFILES
 from resflow_lite.experiments.runs import read_lines
-from resflow_lite.experiments.sweeps import planned, published, sweep_names
+from resflow_lite.experiments.sweeps import planned, published, same_settings, sweep_names
 
 SMALL = dict(steps=3, batch_size=32, blocks=[1], width=8, n_dense=0, warm_up=2, validation=0, evaluations=1)
 SETTINGS = dict(lipswish={}, elu=dict(train_estimator="truncated"))
@@ -186,6 +186,22 @@ def wait_for(condition, seconds=120):
         time.sleep(0.02)
 
 
-def test_published_entries_are_found_by_their_settings():
-    runs = planned("ablation", "smoke")
-    assert published(runs) == {}
+def test_an_entry_without_a_setting_stands_for_the_usual_value(sweep):
+    """Entries of the ledger that are older than a setting are not taken for runs that change it."""
+    changed = dict(bf16=dict(precision="bf16"), usual={})
+    bf16, usual = planned(sweep(settings=changed, seeds=[0]), "smoke")
+    settings = json.loads(json.dumps(usual.experiment.as_dict()))
+    del settings["precision"]
+    entry = dict(settings=settings, seed=0)
+    assert same_settings(entry, usual) and not same_settings(entry, bf16)
+    assert not same_settings(entry | dict(task="toy"), usual)
+    other = dict(settings=settings | dict(seed=1), seed=1)
+    assert not same_settings(other, usual) and same_settings(other, usual, besides=("seed",))
+
+
+def test_published_entries_are_those_of_the_sweep():
+    assert published(planned("ablation", "smoke")) == {}
+    runs = planned("ablation", "laptop")
+    for index, entry in published(runs).items():
+        assert entry["settings"]["train_estimator"] == runs[index].experiment.train_estimator
+        assert entry["seed"] == runs[index].experiment.seed
