@@ -7,7 +7,7 @@ import pytest
 
 from resflow_lite.__main__ import main
 from resflow_lite.errors import SettingsError
-from resflow_lite.experiments.notebooks import CellFailed, run_notebook
+from resflow_lite.experiments.notebooks import CellFailed, refresh_notebook, run_notebook
 
 
 @pytest.fixture
@@ -101,3 +101,22 @@ def test_the_command_line_passes_parameters_on_and_tells_where_the_results_are(w
         "invertible: proven, Lip(g) <= 0.9400 in every block; largest reconstruction error 2.0e-07",
         "test bits/dim 2.1034 +- 0.0056 (digits, 297 test images)",
     ]
+
+
+def test_a_refreshed_notebook_holds_its_outputs_and_nothing_else_is_new(write_notebook):
+    path = write_notebook()
+    before = nbformat.read(path, 4)
+    refresh_notebook(path)
+    after = nbformat.read(path, 4)
+    assert after.metadata == before.metadata and after.cells[-1].outputs[0].text == "lr is 0.001\n"
+    for cell in (*before.cells, *after.cells):
+        cell.pop("outputs"), cell.pop("execution_count")
+    assert after.cells == before.cells
+
+
+def test_a_notebook_that_fails_is_not_refreshed(write_notebook):
+    path = write_notebook("raise ValueError('too hot')")
+    before = path.read_text()
+    with pytest.raises(CellFailed, match="ValueError: too hot"):
+        refresh_notebook(path)
+    assert path.read_text() == before
