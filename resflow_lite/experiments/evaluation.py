@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..datasets.images import load_images
 from ..estimators.logdet import Estimator
+from ..layers.continuous import ContinuousFlow
 from ..layers.residual import ResidualBlock
 from ..models.dequantize import uniform_dequantize
 from ..models.flow import Flow
@@ -30,7 +31,8 @@ class Evaluation:
     data_error: the part that comes from the choice of the images.
     noise_error: the part that comes from dequantisation noise and estimator draws; more passes shrink it.
     last_step: mean and standard error of the weights of the last step, for when validation chose others.
-    lipschitz_bound: the certificate's largest bound of Lip(g); below 1, every block is proven invertible.
+    lipschitz_bound: the certificate's largest bound of Lip(g); below 1, every block is proven invertible. None for a
+    flow without residual blocks.
     reconstruction_error: largest |decode(encode(x)) - x| over the first 64 images, pixels in [0, 1].
     """
 
@@ -46,7 +48,7 @@ class Evaluation:
     data_error: float
     noise_error: float
     last_step: tuple[float, float]
-    lipschitz_bound: float
+    lipschitz_bound: float | None
     reconstruction_error: float
 
     def __str__(self) -> str:
@@ -86,7 +88,7 @@ def evaluate(
         last = score(load_run(run.directory, "last", run.experiment).flow.to(world.device))
         last_bars = error_bars(last)
     x = uniform_dequantize(images[:64].to(world.device), data.n_levels, torch.Generator().manual_seed(seed))
-    block = next(m for m in flow.modules() if isinstance(m, ResidualBlock))
+    residual = any(isinstance(m, ResidualBlock) for m in flow.modules())
     result = Evaluation(
         dataset=run.experiment.dataset_name,
         split=split,
@@ -94,13 +96,13 @@ def evaluate(
         passes=len(bits),
         weights=run.weights,
         step=run.step,
-        estimator=repr(per_image(estimator or block.eval_estimator)),
+        estimator=described(flow, estimator),
         bits_per_dim=float(bits.mean()),
         standard_error=bars.total,
         data_error=bars.data,
         noise_error=bars.noise,
         last_step=(float(last.mean()), last_bars.total),
-        lipschitz_bound=flow.certify().worst[1],
+        lipschitz_bound=flow.certify().worst[1] if residual else None,
         reconstruction_error=_reconstruction_error(flow, x),
     )
     if world.rank == 0:
@@ -108,6 +110,16 @@ def evaluate(
         write_entry(run, result)
     world.wait()
     return result
+
+
+def described(flow: Flow, estimator: Estimator | None) -> str:
+    """How the log-determinants of a flow are evaluated, in words."""
+    for layer in flow.modules():
+        if isinstance(layer, ResidualBlock):
+            return repr(per_image(estimator or layer.eval_estimator))
+        if isinstance(layer, ContinuousFlow):
+            return f"{layer.divergence} divergence, tolerance {layer.tol:g}"
+    return "exact"
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from typing import Any
 from ..datasets.images import image_names, load_images
 from ..errors import DataError
 from ..home import home
+from ..layers.residual import ResidualBlock
 from .checkpoints import facts_of
 from .runs import BEST, CHECKPOINT, EVENTS, LAST, SETTINGS, Run, read_lines
 
@@ -70,8 +71,8 @@ TOY = {
     "cpu_seconds": NUMBER,
 }
 
-# accuracy: a fraction.  label_nats: mean -log p(y | x).  calibration_error: expected, ten bins.  shifted_auroc: of log p
-# between test images and altered ones.  bits_per_dim: None where log p(x) was not trained (lambda = 0).
+# accuracy: a fraction.  label_nats: mean -log p(y | x).  calibration_error: expected, ten bins.  bits_per_dim: None
+# where log p(x) was not trained (lambda = 0).  shifted_auroc: of log p(x) between test images and altered ones.
 HYBRID = {
     "task": (str,),
     "preprocessing": (str,),
@@ -135,7 +136,7 @@ def write_entry(run: Run, result: Any) -> Path:
         selection_rule=SELECTION[run.weights],
         seed=experiment.seed,
         estimator=dict(
-            training=repr(experiment.model(run.flow.event_shape).train_estimator),
+            training=_training(run),
             evaluation=result.estimator,
             passes=result.passes,
         ),
@@ -155,6 +156,13 @@ def write_entry(run: Run, result: Any) -> Path:
         checkpoint_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
     )
     return save_entry(entry, directory)
+
+
+def _training(run: Run) -> str:
+    """The estimator of the training steps, by its own words; that of the evaluation where layers have one for all."""
+    blocks = (m for m in run.flow.modules() if isinstance(m, ResidualBlock))
+    block = next(blocks, None)
+    return "as in the evaluation" if block is None else repr(block.train_estimator)
 
 
 def provenance() -> dict[str, Any]:

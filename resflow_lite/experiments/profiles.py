@@ -8,7 +8,7 @@ from ..errors import SettingsError
 from ..models.image import ImageModel
 from ..models.presets import presets, recipes
 
-__all__ = ["PROFILES", "profile_values", "base_model"]
+__all__ = ["BUDGET", "PROFILES", "base_model", "profile_values"]
 
 PROFILES = ("smoke", "laptop", "paper")
 
@@ -16,11 +16,14 @@ PROFILES = ("smoke", "laptop", "paper")
 LIKE = {"fashion_mnist": "mnist", "svhn": "cifar10", "imagenet32_official": "imagenet32"}
 
 COMMON = dict(batch_size=128, accumulation=1, lr=4e-3, warm_up=50, cool_down=0.3, ema=0.99)
-COMMON |= dict(train_estimator="roulette", memory="store", flip=False, validation=0)
+COMMON |= dict(train_estimator="roulette", memory="store", norms="spectral", flip=False, validation=0)
+
+# about the number of parameters of the profile's own model; the paper's is that of MNIST
+BUDGET = dict(smoke=80_000, laptop=80_000, paper=16_600_000)
 
 SMOKE = COMMON | dict(steps=10, blocks=(1, 1), width=16, n_dense=1, dense_width=16, validation=100, evaluations=2)
 
-DIGITS = COMMON | dict(steps=600, blocks=(4, 4), width=64, n_dense=2, dense_width=64, evaluations=5)
+DIGITS = COMMON | dict(steps=600, lr=3e-2, blocks=(4, 4), width=64, n_dense=2, dense_width=64, evaluations=5)
 
 # for 28 x 28 and 32 x 32 images: most blocks at a half and a quarter of the size, where they are cheap
 LAPTOP = COMMON | dict(steps=1800, batch_size=32, lr=1e-2, blocks=(1, 4, 4), width=48, n_dense=2, dense_width=64)
@@ -29,6 +32,10 @@ LAPTOP |= dict(validation=200, evaluations=2)
 
 def profile_values(dataset: str | Callable, profile: str) -> dict[str, Any]:
     """Every setting that depends on the profile. Raises SettingsError where the paper has no model of the data."""
+    return _training(dataset, profile) | dict(activation=base_model(dataset).activation)
+
+
+def _training(dataset: str | Callable, profile: str) -> dict[str, Any]:
     if profile == "smoke":
         return SMOKE
     if profile == "laptop":
@@ -53,6 +60,7 @@ def profile_values(dataset: str | Callable, profile: str) -> dict[str, Any]:
         dense_width=model.dense_width,
         train_estimator=model.train_estimator,
         memory="recompute",
+        norms="spectral",
         validation=1000,
         evaluations=3,
     )

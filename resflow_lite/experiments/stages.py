@@ -62,18 +62,20 @@ def start(experiment: Experiment, data: ImageSource, directory: Path, world: Wor
 def record(experiment: Experiment, state: TrainingState, x: Tensor, directory: Path, world: World) -> dict:
     """A line about the steps since the last one, written to the record; the averaged weights if they are the best."""
     state.flow.measure_contraction_(x[:MEASURED])
-    rates = {n: m.contraction for n, m in state.flow.named_modules() if isinstance(m, ResidualBlock)}
-    worst = max(rates, key=rates.get)
-    if not rates[worst] < 1:
-        raise ResflowError(
-            f"{worst} no longer contracts at step {state.step} (measured rate {rates[worst]:.3f}), so that its series "
-            f"diverges: lower lr ({experiment.lr}), in a new folder"
-        )
     row = dict(step=state.step, bits_per_dim=sum(state.losses) / len(state.losses), seconds=state.seconds)
-    row |= dict(lr=state.optimizer.param_groups[0]["lr"], contraction=rates[worst])
+    row["lr"] = state.optimizer.param_groups[0]["lr"]
+    rates = {n: m.contraction for n, m in state.flow.named_modules() if isinstance(m, ResidualBlock)}
+    if rates:
+        worst = max(rates, key=rates.get)
+        row["contraction"] = rates[worst]
+        if not rates[worst] < 1:
+            raise ResflowError(
+                f"{worst} no longer contracts at step {state.step} (measured rate {rates[worst]:.3f}), so that its "
+                f"series diverges: lower lr ({experiment.lr}), in a new folder"
+            )
     if experiment.validation:
         row["validation"] = _validate(experiment, state, directory, world)
-    if state.step == experiment.steps:
+    if rates and state.step == experiment.steps:
         row["note"] = state.flow.variance_report().summary
     state.losses = []
     if world.rank == 0:

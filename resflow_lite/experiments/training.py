@@ -62,9 +62,8 @@ def _claim(directory: Path, experiment: Experiment, world: World) -> None:
     path, settings = directory / SETTINGS, json.loads(json.dumps(experiment.as_dict()))
     if path.exists():
         there = json.loads(path.read_text())
-        different = [
-            f"{name} = {there[name]!r}" for name in settings if there.get(name, settings[name]) != settings[name]
-        ]
+        # a name that is missing is a setting that came later
+        different = [f"{n} = {there[n]!r}" for n in settings if there.get(n, settings[n]) != settings[n]]
         if different:
             raise SettingsError(f"{directory} holds a run with {', '.join(different)}: choose another folder")
     world.wait()

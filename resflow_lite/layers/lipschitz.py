@@ -20,7 +20,15 @@ from ..numerics.norms import (
     vector_norm,
 )
 
-__all__ = ["LearnedOrder", "LipschitzLayer", "LipschitzLinear", "LipschitzConv2d", "channels_last", "update_norms_"]
+__all__ = [
+    "LearnedOrder",
+    "LipschitzConv2d",
+    "LipschitzLayer",
+    "LipschitzLinear",
+    "Order",
+    "channels_last",
+    "update_norms_",
+]
 
 KRYLOV = 10
 """Products with A and with A^T in one improvement of a 2-norm."""

@@ -14,7 +14,7 @@ from ..layers.lipschitz import LipschitzConv2d
 from ..layers.residual import EVALUATE, TRAIN, ResidualBlock
 from ..layers.shape import FactorOut, Flatten, NoiseChannels, Squeeze, squeezed
 from .flow import Flow
-from .toy import dense_branch
+from .toy import NORMS, closed_chain, dense_branch
 
 __all__ = ["ImageModel", "image_flow"]
 
@@ -29,6 +29,7 @@ class ImageModel:
     squeeze_first: a Squeeze before the first scale too.  factor_out: after each Squeeze between scales half of the
     channels leave for the base density (FactorOut).  padding: channels of uniform noise beside the image's own; then
     log_prob is a lower bound of log p(x), and bits/dim an upper one (NoiseChannels).
+    norms: "spectral", the 2-norm everywhere, or "learned", an order of its own wherever two layers of a branch meet.
 
     Raises SettingsError for a shape that cannot be squeezed so often, and for wrong numbers.
     """
@@ -48,6 +49,7 @@ class ImageModel:
     eval_estimator: Estimator = EVALUATE
     gradient: str = "neumann"
     memory: str = "recompute"
+    norms: str = "spectral"
 
     def __post_init__(self) -> None:
         if not self.blocks or not all(isinstance(n, int) and n >= 1 for n in self.blocks):
@@ -60,6 +62,8 @@ class ImageModel:
                 f"shape={self.shape}: expected (channels, height, width) with height and width divisible by {factor}, "
                 f"one halving per scale after the first of blocks={self.blocks}, and one for squeeze_first"
             )
+        if self.norms not in NORMS:
+            raise SettingsError(f"norms={self.norms!r}: expected one of {', '.join(NORMS)}")
         for name, least in (("width", 1), ("n_dense", 0), ("dense_width", 1), ("padding", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
@@ -67,15 +71,21 @@ class ImageModel:
 
 
 def conv_branch(
-    channels: int, width: int, activation: str | type[Activation], coeff: float, preactivation: bool
+    channels: int,
+    width: int,
+    activation: str | type[Activation],
+    coeff: float,
+    preactivation: bool,
+    norms: str = "spectral",
 ) -> LipschitzBranch:
     """channels -3x3-> width -1x1-> width -3x3-> channels, an activation between layers and one before if asked."""
     wider = 1 + make_activation(activation).pairs
     steps = []
-    for i, (n_in, n_out, kernel) in enumerate(((channels, width, 3), (width, width, 1), (width, channels, 3))):
+    sizes = ((channels, width, 3), (width, width, 1), (width, channels, 3))
+    for i, ((n_in, n_out, kernel), orders) in enumerate(zip(sizes, closed_chain(len(sizes), norms))):
         active = i > 0 or preactivation
         steps += [make_activation(activation)] if active else []
-        steps.append(LipschitzConv2d(n_in * wider if active else n_in, n_out, kernel, coeff))
+        steps.append(LipschitzConv2d(n_in * wider if active else n_in, n_out, kernel, coeff, *orders))
     return LipschitzBranch(steps)
 
 
@@ -105,7 +115,7 @@ def _scales(
     """The layers from one scale to the end and the shape that leaves them. preactivation: of the very first branch."""
     layers = []
     for i in range(blocks[0]):
-        branch = conv_branch(shape[0], model.width, model.activation, model.coeff, preactivation or i > 0)
+        branch = conv_branch(shape[0], model.width, model.activation, model.coeff, preactivation or i > 0, model.norms)
         layers += [_block(model, branch), ActNorm(shape[0])]
     if len(blocks) == 1:
         dense, shape = _dense_end(model, shape)
@@ -130,7 +140,7 @@ def _dense_end(model: ImageModel, shape: tuple[int, int, int]) -> tuple[list[Bij
     layers: list[Bijection] = [Flatten(shape)]
     for _ in range(model.n_dense):
         widths = (d, model.dense_width, model.dense_width, d)
-        branch = dense_branch(widths, model.activation, model.coeff, preactivation=True)
+        branch = dense_branch(widths, model.activation, model.coeff, True, model.norms)
         layers += [_block(model, branch), ActNorm(d)]
     return layers, (d,)
 

@@ -31,6 +31,12 @@ WRONG = [
     ({"accumulation": 3}, "accumulation = 3: expected a divisor of batch_size = 128"),
     ({"precision": "half"}, "precision = 'half'.*bf16"),
     ({"profile": "paper"}, "the paper has no model of digits"),
+    ({"activation": "cosine"}, "activation = 'cosine'.*lipswish"),
+    ({"norms": "infinite"}, "norms = 'infinite'.*learned"),
+    ({"system": "nice"}, "system = 'nice'.*realnvp"),
+    ({"system": "glow", "width": 32}, "width = 32: expected None, because system = 'glow' has its own"),
+    ({"parameters": 1000}, "parameters = 1000: expected None without a system"),
+    ({"system": "glow", "parameters": 0}, "parameters = 0"),
 ]
 
 
@@ -96,6 +102,39 @@ def test_the_evaluation_says_what_it_is_uncertain_by(smoke_run):
     assert evaluation.n_test == 297 and evaluation.passes == 2
     assert 0 < evaluation.noise_error < evaluation.standard_error < 0.1
     assert str(evaluation).startswith("test bits/dim 2.") and "297 test images" in str(evaluation)
+
+
+VARIANTS = [
+    {"activation": "elu", "train_estimator": "truncated"},
+    {"norms": "learned"},
+    {"train_estimator": "control_variate"},
+    {"train_estimator": "matched"},
+    {"system": "glow"},
+    {"system": "ffjord"},
+]
+
+
+@pytest.mark.parametrize("settings", VARIANTS, ids=str)
+def test_every_variant_trains_is_scored_and_can_be_read_again(settings, tmp_path):
+    run = rf.fit(rf.Experiment(profile="smoke", steps=2, batch_size=16, validation=0, **settings), tmp_path)
+    result = rf.evaluate(run, passes=2, n_images=10)
+    entry = json.loads((tmp_path / "ledger.json").read_text())
+    validate_entry(entry)
+    assert all(entry["settings"][name] == value for name, value in settings.items())
+    assert (result.lipschitz_bound is None) == ("system" in settings)
+    again = rf.load_run(tmp_path)
+    assert again.experiment == run.experiment
+    for name, tensor in run.flow.state_dict().items():
+        assert torch.equal(tensor.nan_to_num(), again.flow.state_dict()[name].nan_to_num())
+
+
+def test_learned_norms_move_and_close_their_chain(tmp_path):
+    run = rf.fit(rf.Experiment(profile="smoke", steps=5, norms="learned", validation=0), tmp_path)
+    orders = [m for m in run.flow.modules() if isinstance(m, rf.LearnedOrder)]
+    assert len(orders) == 3 * 3 and any(abs(float(order().detach()) - 2) > 1e-4 for order in orders)
+    for block in (m for m in run.flow.modules() if isinstance(m, rf.ResidualBlock)):
+        layers = [step for step in block.branch.steps if hasattr(step, "coeff")]
+        assert all(a.codomain is b.domain for a, b in zip(layers, [*layers[1:], layers[0]]))
 
 
 def test_training_is_repeatable_from_its_seed(smoke_run, tmp_path):
