@@ -14,27 +14,14 @@ count towards the peak. Work space inside a convolution routine that bypasses th
 from itertools import product
 
 import torch
-from torch.profiler import ProfilerActivity, profile
 
 import resflow_lite as rf
 from resflow_lite.experiments.settings import home
+from resflow_lite.experiments.step_costs import step_bytes
 from resflow_lite.layers.memory import GRADIENTS, MEMORY
 
 SHAPE, BLOCKS, WIDTH, BATCH, TERMS = (1, 28, 28), (4, 4, 4), 128, 64, 4
 BASE = ("plain", "neumann", "backward_in_forward")
-
-
-class Plain(torch.nn.Module):
-    """The same function as a LipschitzBranch without its fast path: every product by autograd."""
-
-    def __init__(self, branch):
-        super().__init__()
-        self.steps = branch.steps
-
-    def forward(self, x):
-        for step in self.steps:
-            x = step(x)
-        return x
 
 
 def model(path, gradient, memory, x):
@@ -47,25 +34,13 @@ def model(path, gradient, memory, x):
     flow.initialize_(x)
     for block in flow.modules():
         if isinstance(block, rf.ResidualBlock) and path == "plain":
-            block.branch = Plain(block.branch)
+            block.branch = torch.nn.Sequential(*block.branch.steps)  # every product by autograd
     return flow
-
-
-def changes(run):
-    """(result, bytes of every allocation, +, and release, -, while `run` ran, in order)."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        result = run()
-    events = [e for e in recorded.profiler.kineto_results.events() if e.name() == "[memory]"]
-    return result, torch.tensor([e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())])
 
 
 def measure(path, gradient, memory, x):
     """(bytes kept after the forward pass, bytes at the peak of forward and backward)."""
-    flow = model(path, gradient, memory, x)
-    loss, forward = changes(lambda: -flow.log_prob(x, torch.Generator().manual_seed(0)).mean())
-    _, backward = changes(loss.backward)
-    live = torch.cat([forward, backward]).cumsum(0)
-    return int(forward.sum()), int(live.max())
+    return step_bytes(model(path, gradient, memory, x), x)
 
 
 def main():
