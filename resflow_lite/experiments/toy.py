@@ -165,7 +165,7 @@ def load_toy(path: Path | str) -> tuple[Flow, ToyExperiment]:
     experiment = ToyExperiment.from_parameters(facts_of(Path(path))["experiment"])
     flow = experiment.build()
     flow.load_state_dict(load_file(path))
-    return flow.eval(), experiment
+    return flow.float().eval(), experiment
 
 
 def _run_facts(experiment: ToyExperiment, directory: Path) -> dict[str, Any]:

@@ -2,20 +2,29 @@
 
 from collections.abc import Callable, Mapping
 from io import BytesIO
+from pathlib import Path
 
 import ipywidgets as widgets
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from matplotlib.figure import Figure
+from torch import Tensor
 
+from ..datasets.toy import toy_data
 from ..estimators.series import Geometric, Matched, Poisson, Roulette
-from . import contractions, norms, series
+from ..experiments.toy import load_toy
+from ..layers.elementwise import ActNorm
+from ..models.flow import Flow
+from ..models.opponents import systems
+from . import contractions, norms, series, toys
 from .simulation import spectral_radius
 
-__all__ = ["cobweb", "truncation", "truncated_against_roulette", "unit_balls"]
+__all__ = ["cobweb", "truncation", "truncated_against_roulette", "unit_balls", "grid_through_depth"]
 
 Controls = Mapping[str, widgets.ValueWidget]
 LABEL = {"description_width": "90px"}
+MODELS = Path(__file__).resolve().parents[2] / "data" / "models"
 
 
 def explorer(draw: Callable[..., Figure], controls: Controls) -> widgets.VBox:
@@ -126,6 +135,40 @@ def unit_balls() -> widgets.VBox:
         turn=_slider("then turn (°)", 0, 0, 180, 5),
     )
     return explorer(draw, controls)
+
+
+def deep_flows() -> dict[str, Flow]:
+    """The small flows of the pinwheel that data/models keeps, by the system's label."""
+    names = ("resflow", "realnvp")
+    return {systems[name].label: load_toy(MODELS / f"pinwheel-{name}.safetensors")[0] for name in names}
+
+
+@torch.no_grad()
+def grid_through(flow: Flow, points: Tensor, limit: float = 4.0) -> list[tuple[str, Tensor, Tensor]]:
+    """Stages for toys.pushed_grid: a grid on [-limit, limit]^2 and points, after 0, 1, ... blocks and their ActNorm."""
+    ticks, along = torch.linspace(-limit, limit, 17), torch.linspace(-limit, limit, 161)
+    level = torch.stack(torch.meshgrid(ticks, along, indexing="ij")[::-1], -1)
+    lines = torch.cat([level, level.flip(2)])  # (lines, points of a line, 2)
+    x, stages = torch.cat([lines.view(-1, 2), points]).to(next(flow.parameters()).dtype), []
+    for layer in flow.bijection.layers:
+        x = layer.transform(x)
+        if isinstance(layer, ActNorm):
+            depth = len(stages)
+            label = f"after {depth} block{'s' if depth > 1 else ''}" if depth else "the data"
+            stages.append((label, x[: -len(points)].view(lines.shape), x[-len(points) :]))
+    return stages
+
+
+def grid_through_depth() -> widgets.VBox:
+    """Chapter 7: a grid of the plane, and data, after some of the blocks of a trained flow."""
+    points = toy_data("pinwheel", 600, torch.Generator().manual_seed(0))
+    flows = {label: grid_through(flow, points) for label, flow in deep_flows().items()}
+    depths = min(map(len, flows.values())) - 1
+
+    def draw(flow: str, depth: int) -> Figure:
+        return toys.pushed_grid(flows[flow], (0, depth))
+
+    return explorer(draw, dict(flow=_choice("flow", list(flows)), depth=_slider("depth", 1, 0, depths)))
 
 
 def _slider(label: str, value: float, low: float, high: float, step: float = 1) -> widgets.ValueWidget:

@@ -88,7 +88,7 @@ def explorers_page(browser, tmp_path_factory):
         page = browser.new_page(viewport={"width": 1100, "height": 900})
         page.set_default_timeout(1000 * PATIENCE)
         page.goto(address)
-        page.wait_for_function("document.querySelectorAll('img.widget-image').length == 4")
+        page.wait_for_function("document.querySelectorAll('img.widget-image').length == 5")
         yield page
         page.close()
 
@@ -119,13 +119,20 @@ def test_voila_shows_the_page_without_code(explorers_page):
         "Chapter 3: the bias of a truncated series",
         "Chapter 4: truncated against roulette",
         "Chapter 6: norms and unit balls",
+        "Chapter 7: a grid through the depth of a flow",
     ]
     assert "import" not in explorers_page.locator("body").inner_text()
 
 
 @pytest.mark.parametrize(
     ("chapter", "label", "key"),
-    [(0, "strength ×", "ArrowRight"), (1, "terms", "ArrowLeft"), (2, "r", "ArrowRight"), (3, "stretch", "ArrowRight")],
+    [
+        (0, "strength ×", "ArrowRight"),
+        (1, "terms", "ArrowLeft"),
+        (2, "r", "ArrowRight"),
+        (3, "stretch", "ArrowRight"),
+        (4, "depth", "ArrowRight"),
+    ],
 )
 def test_the_keyboard_moves_each_explorer(explorers_page, chapter, label, key):
     explorer = explorers_page.locator(".widget-vbox:has(img.widget-image)").nth(chapter)
