@@ -30,14 +30,14 @@ UNITS = dict(bits_per_dim="bits/dim", nats="nats", accuracy="accuracy")
 BEGIN, END = "<!-- results: begin; `make report` writes this from data/results/ -->", "<!-- results: end -->"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Table:
     """A table that Jupyter, GitHub and `print` show alike: Markdown."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         lines = [self.header, ["---"] * len(self.header), *self.rows]
         return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -119,9 +119,9 @@ def _mean_and_error(setting: Setting) -> str:
 def readme(entries: Sequence[Entry]) -> Table:
     """For each system: the paper's numbers, what was run at full scale here, and the laptop's numbers."""
     laptop = {
-        dataset: {s.entries[0]["system"]: s for s in reversed(settings)}
+        dataset: {s.system: s for s in reversed(settings)}
         for (_, dataset, score), settings in scaled_down(entries, "laptop").items()
-        if score == "bits_per_dim" and any(s.entries[0]["system"] for s in settings)
+        if score == "bits_per_dim" and any(s.system for s in settings)
     }
     rows = []
     for name, system in systems.items():
