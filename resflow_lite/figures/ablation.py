@@ -58,16 +58,15 @@ def claimed_and_true(histories: Mapping[str, Sequence[tuple[float, float, float]
 
     histories: title -> rows of (epoch, claimed bits/dim, true bits/dim). A title that holds "roulette" is blue.
     """
-    figure, axes = plt.subplots(1, len(histories), figsize=(4.4 * len(histories), 3.5), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(histories), figsize=(4.6 * len(histories), 3.5), sharey=True, squeeze=False)
     for ax, (title, rows) in zip(axes[0], histories.items()):
         epochs, claimed, true = np.asarray(rows, dtype=float).T
         color = ROULETTE if "roulette" in title else TRUNCATED
         ax.fill_between(epochs, claimed, true, color=color, alpha=0.15, linewidth=0)
         ax.plot(epochs, claimed, color=color)
         ax.plot(epochs, true, color=EXACT, linestyle="--")
-        ax.annotate(f"gap at the end {claimed[-1] - true[-1]:+.3f}", (0.97, 0.9), xycoords="axes fraction", ha="right")
-        ax.set(title=title, xlabel="epochs")
+        ax.set(title=f"{title}: {claimed[-1] - true[-1]:+.3f} at the end", xlabel="epochs")
         lines = [Line2D([], [], color=color), Line2D([], [], color=EXACT, linestyle="--")]
-        ax.legend(lines, ["what the objective claims", "the truth"], loc="upper right", bbox_to_anchor=(1, 0.88))
+        ax.legend(lines, ["what the objective claims", "the truth"], loc="lower left")
     axes[0, 0].set_ylabel("bits/dim")
     return figure
