@@ -98,7 +98,7 @@ def inception(n_levels: int, download: bool = False) -> FeatureNetwork:
     weights = str(path) if path.exists() else None
     try:
         network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=weights)
-    except OSError as error:  # no network, or a damaged file
+    except Exception as error:  # no network, a damaged file: each has errors of its own
         raise DataError(f"Inception's weights could not be read: {error}") from error
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = network.eval().to(device)
