@@ -134,7 +134,9 @@ def readme(entries: Sequence[Entry]) -> Table:
 
 
 def _full_scale(model: str, entries: Sequence[Entry]) -> str:
-    """What was run of a model's targets."""
+    """What was run of a model's targets; "-" for a model that this package has no full-scale recipe of."""
+    if all(target.model != model for target in TARGETS):
+        return "-"
     words = []
     for target in TARGETS:
         if target.model == model and (runs := target.runs(entries)):
