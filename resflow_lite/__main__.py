@@ -266,7 +266,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     opening.set_defaults(verb=_lab)
 
-    exploring = verbs.add_parser("explore", help="open the explorers of chapters 2, 3, 4, 6 and 7 as a page without code")
+    explorers = "open the explorers of chapters 2, 3, 4, 6 and 7 as a page without code"
+    exploring = verbs.add_parser("explore", help=explorers)
     exploring.add_argument(
         "voila", nargs="*", metavar="-- OPTION", help="options of Voila, as in explore -- --no-browser"
     )

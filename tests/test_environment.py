@@ -19,7 +19,8 @@ CONSTRAINTS = [
 ]
 # In the list of packages that Google publishes for Colab (googlecolab/backend-info), but for JupyterLab: Colab is the
 # page on which notebooks open there.
-COLAB_HAS = set("torch numpy scipy pyyaml matplotlib scikit-learn tqdm ipykernel ipywidgets nbconvert jupyterlab".split())
+COLAB_HAS = {"torch", "numpy", "scipy", "pyyaml", "matplotlib", "scikit-learn", "tqdm"}
+COLAB_HAS |= {"ipykernel", "ipywidgets", "nbconvert", "jupyterlab"}
 
 
 def names(requirements):

@@ -13,7 +13,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from ..datasets.images import load_images
-from ..errors import DataError
+from ..errors import DataError, SettingsError
+from ..layers.activations import ACTIVATIONS
 from ..models.flow import Flow
 from .settings import ESTIMATORS, Experiment
 
@@ -69,8 +70,8 @@ def save_flow(path: Path, flow: Flow, experiment: Experiment, **facts: Any) -> N
 
 
 def load_flow(path: Path, experiment: Experiment | None = None) -> tuple[Flow, Experiment]:
-    """The flow in evaluation mode and the experiment that made it. experiment: needed if its data set or its estimator
-    is an object of one's own, of which the file knows the name only.
+    """The flow in evaluation mode and the experiment that made it. experiment: needed if its data set, estimator or
+    activation is an object of one's own, of which the file knows the name only.
 
     Raises DataError for a missing or damaged file, or one whose weights do not fit the model that it names."""
     tensors, facts = _read(path)
@@ -141,6 +142,8 @@ def _build(facts: dict[str, Any], experiment: Experiment | None) -> tuple[Flow, 
         if settings["train_estimator"] not in ESTIMATORS:
             # the repr of an object: take the profile's, which it may well be; no weight depends on it
             del settings["train_estimator"]
+        if settings.get("activation") not in (None, *ACTIVATIONS):
+            raise SettingsError(f"activation {settings['activation']}: pass the experiment that has this class")
         experiment = Experiment.from_parameters(settings)
     shape = facts.get("shape") or load_images(experiment.dataset).images.shape[1:]
     return experiment.build(tuple(shape)), experiment

@@ -11,7 +11,7 @@ from ..datasets.images import Images, image_names
 from ..estimators.logdet import Estimator, PowerSeries
 from ..estimators.series import Geometric, Matched, Poisson, Roulette, Truncated
 from ..home import home
-from ..layers.activations import ACTIVATIONS
+from ..layers.activations import ACTIVATIONS, Activation
 from ..layers.memory import MEMORY
 from ..models.flow import Flow
 from ..models.image import ImageModel, image_flow
@@ -73,7 +73,7 @@ class Experiment(TaskSettings):
     n_dense: int | None = None
     dense_width: int | None = None
     train_estimator: str | Estimator | None = None
-    activation: str | None = None
+    activation: str | type[Activation] | None = None
     norms: str | None = None
     memory: str | None = None
     system: str | None = None
@@ -123,7 +123,9 @@ class Experiment(TaskSettings):
     def _check_model(self) -> None:
         self._expect_whole(1, "width", "dense_width")
         self._expect_whole(0, "n_dense")
-        self._expect("activation", self.activation in ACTIVATIONS, f"one of {', '.join(ACTIVATIONS)}")
+        own = isinstance(self.activation, type) and issubclass(self.activation, Activation)
+        known = own or self.activation in ACTIVATIONS
+        self._expect("activation", known, f"one of {', '.join(ACTIVATIONS)}, or an Activation class")
         self._expect("norms", self.norms in NORMS, f"one of {', '.join(NORMS)}")
         self._expect("memory", self.memory in MEMORY, f"one of {', '.join(MEMORY)}")
         known = isinstance(self.train_estimator, str) and self.train_estimator in ESTIMATORS

@@ -172,6 +172,22 @@ def test_an_estimator_and_a_law_of_your_own_train_a_model(tmp_path):
     assert "TwoOrNone()" in entry["settings"]["train_estimator"]
 
 
+def test_an_activation_of_your_own_trains_a_model(tmp_path):
+    class Arctan(rf.Activation):
+        lipschitz = 1.0
+
+        def derivatives(self, z, order, scale=None):
+            slope = 1 / (1 + z * z)
+            return (z.atan(), slope, -2 * z * slope * slope)[: order + 1]
+
+    experiment = rf.Experiment(profile="smoke", steps=3, validation=0, activation=Arctan)
+    run = rf.fit(experiment, tmp_path)
+    assert sum(isinstance(m, Arctan) for m in run.flow.modules()) == 2 + 3 + 3
+    assert rf.load_run(tmp_path, experiment=experiment).experiment == experiment
+    with pytest.raises(rf.DataError, match="pass the experiment that has this class"):
+        rf.load_run(tmp_path)
+
+
 def test_training_lowers_the_loss(tmp_path):
     run = rf.fit(rf.Experiment(profile="smoke", steps=60), tmp_path)
     assert run.history[-1]["bits_per_dim"] < run.history[0]["bits_per_dim"] - 0.05
