@@ -16,7 +16,7 @@ from ..datasets.images import image_names, load_images
 from ..errors import DataError
 from ..home import home
 from ..layers.residual import ResidualBlock
-from .checkpoints import facts_of
+from .checkpoints import facts_of, write_whole
 from .runs import BEST, CHECKPOINT, EVENTS, LAST, SETTINGS, Run, read_lines
 
 __all__ = ["SCHEMA", "SCHEMAS", "provenance", "publish", "save_entry", "validate_entry", "write_entry"]
@@ -176,7 +176,7 @@ def save_entry(entry: dict[str, Any], directory: Path) -> Path:
     """Write a run's ledger.json. Raises DataError for an entry that cannot be right."""
     validate_entry(entry)
     path = directory / "ledger.json"
-    path.write_text(json.dumps(entry, indent=1))
+    write_whole(path, json.dumps(entry, indent=1).encode())
     return path
 
 
