@@ -260,6 +260,12 @@ def _parser() -> argparse.ArgumentParser:
     fetching.add_argument("name", metavar="NAME", help=", ".join(image_names))
     fetching.set_defaults(verb=_fetch)
 
+    _add_interactive(verbs)
+    return parser
+
+
+def _add_interactive(verbs) -> None:
+    """The verbs that start another program, with its own options after --."""
     opening = verbs.add_parser("lab", help="open JupyterLab on the notebooks")
     opening.add_argument(
         "jupyter", nargs="*", metavar="-- OPTION", help="options of JupyterLab, as in lab -- --no-browser"
@@ -276,7 +282,6 @@ def _parser() -> argparse.ArgumentParser:
     testing = verbs.add_parser("test", help="run the tests, and every notebook against its stored outputs")
     testing.add_argument("pytest", nargs="*", metavar="-- OPTION", help="options of pytest, as in test -- -x")
     testing.set_defaults(verb=_test)
-    return parser
 
 
 def _add_run(verb: argparse.ArgumentParser, function) -> None:

@@ -1,35 +1,21 @@
 """The ablation notebook through papermill: sixteen tiny runs of its sweep, and its own two trainings."""
 
 import json
-from pathlib import Path
 
 import nbformat
 import pytest
 
-from resflow_lite.__main__ import main
 from resflow_lite.experiments.ledger import validate_entry
 
-NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "reproduction" / "ablation.ipynb"
+NOTEBOOK = "ablation.ipynb"
 
 
 WRONG = [("profile", "smkoe"), ("terms", "-1"), ("steps", "0"), ("profle", "smoke")]
 
 
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    """Executes the notebook with parameters and a home of its own; the exit code."""
-    monkeypatch.setenv("RESFLOW_HOME", str(tmp_path))
-
-    def execute(*parameters):
-        words = [word for name, value in parameters for word in ("-p", name, value)]
-        return main(["run", "--notebook", str(NOTEBOOK), "--run-dir", str(tmp_path / "page"), *words])
-
-    return execute
-
-
-def test_the_smoke_profile_trains_what_the_ledger_lacks(run, tmp_path):
+def test_the_smoke_profile_trains_what_the_ledger_lacks(run_page, tmp_path):
     finished = tmp_path / "runs" / "ablation-smoke" / "elu-roulette-seed1" / "ledger.json"
-    assert run(("profile", "smoke"), ("steps", "5")) == 0
+    assert run_page(NOTEBOOK, ("profile", "smoke"), ("steps", "5")) == 0
     entries = [json.loads(path.read_text()) for path in (tmp_path / "runs" / "ablation-smoke").rglob("ledger.json")]
     assert len(entries) == 16 and finished.exists()
     for entry in entries:
@@ -42,8 +28,8 @@ def test_the_smoke_profile_trains_what_the_ledger_lacks(run, tmp_path):
 
 
 @pytest.mark.parametrize(("name", "value"), WRONG)
-def test_wrong_parameters_are_refused_before_anything_trains(run, tmp_path, capsys, name, value):
-    assert run((name, value)) in (1, 2)
+def test_wrong_parameters_are_refused_before_anything_trains(run_page, tmp_path, capsys, name, value):
+    assert run_page(NOTEBOOK, (name, value)) in (1, 2)
     told = capsys.readouterr().err
     assert "profle" in told or ("SettingsError" in told and (value in told or name in told))
     assert not (tmp_path / "runs").exists()

@@ -1,37 +1,21 @@
 """The density notebook through papermill, attached to a run that another process is writing."""
 
-import os
-import signal
 from pathlib import Path
 
 import nbformat
 import pytest
-import torch
 
 import resflow_lite as rf
-import resflow_lite.experiments.training as training
 from resflow_lite.__main__ import main
-from resflow_lite.experiments.interruption import Stopped, sole_writer
+from resflow_lite.experiments.interruption import sole_writer
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "reproduction" / "density.ipynb"
 
 
 @pytest.fixture
-def interrupted(tmp_path, monkeypatch):
+def interrupted(stopped_run):
     """A folder with a run of 40 steps that was stopped after a few."""
-    torch.set_default_dtype(torch.float32)
-    original = training.update_norms_
-    count = iter(range(100))
-
-    def update(flow):
-        original(flow)
-        if next(count) == 5:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(training, "update_norms_", update)
-    with pytest.raises(Stopped):
-        rf.fit(rf.Experiment(profile="smoke", steps=40), tmp_path)
-    return tmp_path
+    return stopped_run(steps=40)
 
 
 def test_it_attaches_to_a_run_in_progress(interrupted):

@@ -1,31 +1,17 @@
 """The notebook of hybrid models through papermill: the nine tiny runs of its sweep, which a second time are there."""
 
 import json
-from pathlib import Path
 
 import nbformat
 import pytest
 
-from resflow_lite.__main__ import main
 from resflow_lite.experiments.ledger import validate_entry
 
-NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "reproduction" / "hybrid.ipynb"
+NOTEBOOK = "hybrid.ipynb"
 
 
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    """Executes the notebook with parameters and a home of its own; the exit code."""
-    monkeypatch.setenv("RESFLOW_HOME", str(tmp_path))
-
-    def execute(*parameters):
-        words = [word for name, value in parameters for word in ("-p", name, value)]
-        return main(["run", "--notebook", str(NOTEBOOK), "--run-dir", str(tmp_path / "page"), *words])
-
-    return execute
-
-
-def test_the_smoke_profile_trains_what_is_missing_and_goes_on(run, tmp_path):
-    assert run(("profile", "smoke")) == 0
+def test_the_smoke_profile_trains_what_is_missing_and_goes_on(run_page, tmp_path):
+    assert run_page(NOTEBOOK, ("profile", "smoke")) == 0
     folder = tmp_path / "runs" / "hybrid-smoke"
     written = {path: path.stat().st_mtime_ns for path in folder.rglob("ledger.json")}
     entries = [json.loads(path.read_text()) for path in written]
@@ -41,13 +27,13 @@ def test_the_smoke_profile_trains_what_is_missing_and_goes_on(run, tmp_path):
 
     lost = folder / "coupling-1-seed0" / "ledger.json"
     lost.unlink()
-    assert run(("profile", "smoke")) == 0
+    assert run_page(NOTEBOOK, ("profile", "smoke")) == 0
     assert {path for path, time in written.items() if path.stat().st_mtime_ns > time} == {lost}
 
 
 @pytest.mark.parametrize(("name", "value"), [("profile", "smkoe"), ("profle", "smoke"), ("profile", "[1]")])
-def test_wrong_parameters_are_refused_before_anything_trains(run, tmp_path, capsys, name, value):
-    assert run((name, value)) in (1, 2)
+def test_wrong_parameters_are_refused_before_anything_trains(run_page, tmp_path, capsys, name, value):
+    assert run_page(NOTEBOOK, (name, value)) in (1, 2)
     told = capsys.readouterr().err
     assert "profle" in told or ("profile = " in told and value in told)
     assert not (tmp_path / "runs").exists()

@@ -1,18 +1,13 @@
 """The pages on memory, samples and extensions through papermill: smoke runs, runs that are there, wrong parameters."""
 
 import json
-import os
-import signal
 from pathlib import Path
 
 import nbformat
 import pytest
-import torch
 
 import resflow_lite as rf
-import resflow_lite.experiments.training as training
 from resflow_lite.__main__ import main
-from resflow_lite.experiments.interruption import Stopped
 
 FOLDER = Path(__file__).parents[2] / "notebooks" / "reproduction"
 
@@ -28,20 +23,9 @@ def told(run_dir):
 
 
 @pytest.fixture
-def interrupted(tmp_path, monkeypatch):
+def interrupted(stopped_run):
     """A folder with a run of the smoke profile that was stopped after a few steps."""
-    torch.set_default_dtype(torch.float32)
-    original, count = training.update_norms_, iter(range(100))
-
-    def update(flow):
-        original(flow)
-        if next(count) == 5:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(training, "update_norms_", update)
-    with pytest.raises(Stopped):
-        rf.fit(rf.Experiment(profile="smoke"), tmp_path)
-    return tmp_path
+    return stopped_run()
 
 
 def test_memory_and_time_writes_its_measurements(tmp_path):

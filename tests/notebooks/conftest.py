@@ -1,0 +1,48 @@
+"""What the tests of notebooks share: a page executed with parameters, and a run that was stopped."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+import resflow_lite as rf
+from resflow_lite.__main__ import main
+from resflow_lite.experiments import training
+from resflow_lite.experiments.interruption import Stopped
+
+PAGES = Path(__file__).parents[2] / "notebooks" / "reproduction"
+
+
+@pytest.fixture
+def run_page(tmp_path, monkeypatch):
+    """Executes a reproduction page with parameters and a home of its own; the exit code."""
+    monkeypatch.setenv("RESFLOW_HOME", str(tmp_path))
+
+    def execute(name, *parameters):
+        words = [word for parameter, value in parameters for word in ("-p", parameter, value)]
+        return main(["run", "--notebook", str(PAGES / name), "--run-dir", str(tmp_path / "page"), *words])
+
+    return execute
+
+
+@pytest.fixture
+def stopped_run(tmp_path, monkeypatch):
+    """Trains a smoke experiment into tmp_path and stops it by SIGTERM after a few steps; the folder."""
+
+    def stop(**settings):
+        torch.set_default_dtype(torch.float32)
+        original, count = training.update_norms_, iter(range(100))
+
+        def update(flow):
+            original(flow)
+            if next(count) == 5:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        with monkeypatch.context() as patch, pytest.raises(Stopped):
+            patch.setattr(training, "update_norms_", update)
+            rf.fit(rf.Experiment(profile="smoke", **settings), tmp_path)
+        return tmp_path
+
+    return stop
