@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from ..datasets.images import load_images
 from ..errors import ResflowError
 from ..home import home
 from .aggregate import compare, group, read_entries
@@ -85,9 +86,12 @@ def carry_out(runs: Sequence[Planned], workers: int) -> None:
     says otherwise) and a log file in its folder.
 
     A run that fails does not stop the others. Interrupted in any way, the same call goes on.
-    Raises RunsFailed, at the end, naming the runs that failed; Stopped where SIGTERM came.
+    Raises DataError before anything trains where a data set is not there and cannot be downloaded; RunsFailed, at the
+    end, naming the runs that failed; Stopped where SIGTERM came.
     """
     waiting = [run for run in runs if run.entry is None]
+    for dataset in {run.experiment.dataset for run in waiting if run.task != "toy"}:
+        load_images(dataset)
     running: dict[int, tuple[Planned, subprocess.Popen]] = {}
     total, failed = len(waiting), []
     with Signals() as signals:

@@ -150,6 +150,13 @@ def test_a_run_that_fails_does_not_stop_the_others_and_is_named(sweep, capsys):
     assert tame.entry and not wild.entry
 
 
+def test_data_that_nobody_can_download_is_missed_before_anything_trains(sweep, tmp_path):
+    runs = planned(sweep(datasets=["digits", "imagenet64"]), "smoke")
+    with pytest.raises(rf.DataError, match="imagenet64"):
+        reproduction.carry_out(runs, 1)
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_an_interrupted_sweep_goes_on_and_gives_the_same(sweep, tmp_path, same_weights, number, monkeypatch):
     path = sweep(settings=dict(short={}, long=dict(steps=200)), seeds=[0])
