@@ -1,5 +1,7 @@
 """The runs of sweeps, several at a time: what they will cost, which are finished, what came out."""
 
+import contextlib
+import io
 import os
 import signal
 import subprocess
@@ -27,7 +29,7 @@ __all__ = ["RunsFailed", "carry_out", "carry_out_one", "estimate", "publish_entr
 
 FOLLOW = "RESFLOW_FOLLOW"
 """Set for runs that `carry_out` has started: they end when their standard input does, that is, with their parent."""
-TRIAL = 5
+TRIAL = 6
 """Steps that are timed where the ledger knows nothing of a setting."""
 LOG = "log.txt"
 
@@ -73,9 +75,11 @@ def _seconds_per_step(run: Planned, entries: Sequence[dict[str, Any]], measure: 
     trial, threads = replace(run.experiment, steps=TRIAL), torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
             if run.task == "density":  # without its evaluation, which may take longer than the trial
-                return fit(replace(trial, validation=0), folder).history[-1]["seconds"] / TRIAL, "timed"
+                history = fit(replace(trial, validation=0), folder).history  # the first steps are slower
+                first, last = history[0], history[-1]
+                return (last["seconds"] - first["seconds"]) / (last["step"] - first["step"]), "timed"
             return TASKS[run.task].run(trial, Path(folder))["wall_seconds"] / TRIAL, "timed"
     finally:
         torch.set_num_threads(threads)

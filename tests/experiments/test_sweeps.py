@@ -102,7 +102,7 @@ def test_the_cost_is_told_before_anything_starts_and_the_table_after(sweep, tmp_
     )
     assert main(["reproduce", str(path), "--profile", "smoke", "--publish"]) == 0
     assert "2 runs,   0 finished, about" in said_before[0] and "(timed)" in said_before[0]
-    assert "hours of one worker" in said_before[0]
+    assert "hours of one worker" in said_before[0] and "bits/dim  " not in said_before[0]  # no word of the trial itself
     told = capsys.readouterr().out
     runs = planned(path, "smoke")
     bits = [run.entry["bits_per_dim"] for run in runs]
