@@ -1,6 +1,7 @@
 """Settings of an experiment that are checked before anything runs."""
 
 import difflib
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import fields
@@ -29,6 +30,10 @@ class TaskSettings:
     def as_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON; a data set of one's own appears as its name."""
         return {f.name: getattr(self, f.name) for f in fields(self)} | {"dataset": self.dataset_name}
+
+    def as_json(self) -> dict[str, Any]:
+        """as_dict() as a JSON file gives it back: with lists in place of tuples."""
+        return json.loads(json.dumps(self.as_dict()))
 
     @property
     def dataset_name(self) -> str:

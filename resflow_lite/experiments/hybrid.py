@@ -1,6 +1,5 @@
 """Hybrid models: one network for p(x) and p(y | x), from settings to a ledger entry."""
 
-import hashlib
 import json
 import math
 import time
@@ -26,7 +25,7 @@ from .checkpoints import copy_parameters_, save_flow, write_whole
 from .distributed import World, connect
 from .hybrid_scores import score_hybrid, summary
 from .interruption import sole_writer
-from .ledger import provenance, validate_entry
+from .ledger import save_entry, training_facts
 from .precision import tensor_float
 from .profiles import PROFILES
 from .runs import LAST, RECORD
@@ -146,8 +145,7 @@ def run_hybrid(experiment: HybridExperiment, run_dir: Path | str) -> dict[str, A
             save_flow(directory / LAST, flow, experiment, step=experiment.steps, hardware=world.describe())
             entry = _entry(experiment, flow.eval(), directory, world) | dict(wall_seconds=seconds, cpu_seconds=cpu)
             entry["device_hours"] = seconds / 3600
-            validate_entry(entry)
-            write_whole(directory / "ledger.json", json.dumps(entry, indent=1).encode())
+            save_entry(entry, directory)
     return entry
 
 
@@ -201,27 +199,18 @@ def _entry(experiment: HybridExperiment, flow: HybridFlow, directory: Path, worl
     x = _batch(test, torch.arange(64), torch.Generator().manual_seed(1)).to(world.device)
     with torch.no_grad():
         error = float((flow.decode(flow.bijection.transform(x)) - x).abs().max())
-    entry = provenance() | dict(
+    entry = training_facts(experiment, directory / LAST, world.describe()) | dict(
         task="hybrid",
-        settings=json.loads(json.dumps(experiment.as_dict())),
         data_sha256=test.sha256(),
         split="test",
         preprocessing="uniform dequantisation",
         n_test=len(test.images),
         parameters=sum(p.numel() for p in flow.parameters()),
-        steps=experiment.steps,
-        images_seen=experiment.steps * experiment.batch_size,
-        stop_rule="fixed number of steps",
         selection_rule="last step, averaged weights",
-        seed=experiment.seed,
         estimator=dict(training="exact", evaluation="exact", passes=1),
         ema=experiment.ema,
         lipschitz_bound=flow.certify().worst[1] if blocks else None,
         reconstruction_error=error,
-        hardware=world.describe(),
-        precision="fp32",
-        failures=[],
-        checkpoint_sha256=hashlib.sha256((directory / LAST).read_bytes()).hexdigest(),
         **summary(found, test.labels),
     )
     if blocks:

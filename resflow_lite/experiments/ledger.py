@@ -16,10 +16,11 @@ from ..datasets.images import image_names, load_images
 from ..errors import DataError
 from ..home import home
 from ..layers.residual import ResidualBlock
+from .checked import TaskSettings
 from .checkpoints import facts_of, write_whole
 from .runs import BEST, CHECKPOINT, EVENTS, LAST, SETTINGS, Run, read_lines
 
-__all__ = ["SCHEMA", "SCHEMAS", "provenance", "publish", "save_entry", "validate_entry", "write_entry"]
+__all__ = ["SCHEMAS", "provenance", "publish", "save_entry", "training_facts", "validate_entry", "write_entry"]
 
 NUMBER, PERHAPS = (float,), (float, type(None))
 
@@ -88,7 +89,6 @@ HYBRID = {
 }
 
 SCHEMAS = {"density": COMMON | DENSITY, "toy": COMMON | TOY, "hybrid": COMMON | HYBRID}
-SCHEMA = SCHEMAS["density"]
 SIGNED = ("bits_per_dim", "nats", "estimated_nats", "objective")
 
 SELECTION = {
@@ -135,11 +135,7 @@ def write_entry(run: Run, result: Any) -> Path:
         stop_rule="fixed number of steps",
         selection_rule=SELECTION[run.weights],
         seed=experiment.seed,
-        estimator=dict(
-            training=_training(run),
-            evaluation=result.estimator,
-            passes=result.passes,
-        ),
+        estimator=dict(training=_training(run), evaluation=result.estimator, passes=result.passes),
         ema=experiment.ema,
         bits_per_dim=result.bits_per_dim,
         standard_error=result.standard_error,
@@ -170,6 +166,21 @@ def provenance() -> dict[str, Any]:
     commit, dirty = _commit()
     versions = dict(python=platform.python_version(), torch=version("torch"), numpy=version("numpy"))
     return dict(commit=commit, dirty=dirty, command=_command(sys.argv), versions=versions)
+
+
+def training_facts(experiment: TaskSettings, weights: Path, hardware: dict[str, Any]) -> dict[str, Any]:
+    """What an entry says of a training that runs all its steps in fp32. weights: the file that it wrote."""
+    return provenance() | dict(
+        settings=experiment.as_json(),
+        steps=experiment.steps,
+        images_seen=experiment.steps * experiment.batch_size,
+        stop_rule="fixed number of steps",
+        seed=experiment.seed,
+        hardware=hardware,
+        precision="fp32",
+        failures=[],
+        checkpoint_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
+    )
 
 
 def save_entry(entry: dict[str, Any], directory: Path) -> Path:

@@ -55,7 +55,7 @@ class Entry:
         told = self.facts["settings"]
         if self.task != "density" or told["dataset"] not in image_names:
             return told
-        return _plain(Experiment(dataset=told["dataset"], profile=told["profile"])) | told
+        return Experiment(dataset=told["dataset"], profile=told["profile"]).as_json() | told
 
 
 def read_ledger(folder: Path | str | None = None) -> list[Entry]:
@@ -117,7 +117,7 @@ class Target:
 
     def runs(self, entries: Iterable[Entry]) -> list[dict[str, Any]]:
         """The finished runs by this protocol: every setting is the target's, those in NO_MATTER aside."""
-        expected = _plain(self.experiment)
+        expected = self.experiment.as_json()
         matter = [name for name in expected if name not in NO_MATTER]
         finished = [e for e in entries if e.task == "density" and e.facts["selection_rule"] != SELECTION["unfinished"]]
         return [e.facts for e in finished if all(e.settings[name] == expected[name] for name in matter)]
@@ -213,7 +213,3 @@ def _name(entry: Entry, siblings: Iterable[Entry]) -> str:
 def _title(entry: Entry) -> str:
     name = entry.label or entry.settings.get("system") or ""
     return systems[name].label if name in systems else name
-
-
-def _plain(experiment: Experiment) -> dict[str, Any]:
-    return json.loads(json.dumps(experiment.as_dict()))

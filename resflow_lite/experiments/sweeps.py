@@ -36,7 +36,7 @@ SWEEPS = Path(__file__).resolve().parents[2] / "notebooks" / "reproduction" / "s
 
 
 class Task(NamedTuple):
-    """settings: a frozen dataclass with from_parameters and as_dict.  run: (settings, folder) -> ledger entry, which it
+    """settings: a kind of TaskSettings.  run: (settings, folder) -> ledger entry, which it
     writes to the folder's ledger.json; called again it goes on, or returns that entry.  scores: fields of the entry."""
 
     settings: Any
@@ -170,14 +170,9 @@ def same_settings(entry: dict[str, Any], run: Planned, besides: tuple[str, ...] 
     have yet stands for its usual value."""
     if entry.get("task", "density") != run.task:
         return False
-    mine, there = _plain(run.experiment), entry["settings"]
-    usual = _plain(type(run.experiment)(dataset=mine["dataset"], profile=mine["profile"]))
+    mine, there = run.experiment.as_json(), entry["settings"]
+    usual = type(run.experiment)(dataset=mine["dataset"], profile=mine["profile"]).as_json()
     return all(there.get(name, usual[name]) == mine[name] for name in mine if name not in besides)
-
-
-def _plain(experiment: Any) -> dict[str, Any]:
-    """As it stands in a ledger entry."""
-    return json.loads(json.dumps(experiment.as_dict()))
 
 
 def published(runs: list[Planned]) -> dict[int, dict[str, Any]]:

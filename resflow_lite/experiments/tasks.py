@@ -17,7 +17,7 @@ def claim(directory: Path, settings: TaskSettings) -> dict[str, Any] | None:
 
     Raises SettingsError where the folder holds a run of other settings.
     """
-    path, mine = directory / SETTINGS, json.loads(json.dumps(settings.as_dict()))
+    path, mine = directory / SETTINGS, settings.as_json()
     if path.exists():
         there = json.loads(path.read_text())
         different = [f"{name} = {there.get(name)!r}" for name in mine if there.get(name) != mine[name]]

@@ -1,7 +1,6 @@
 """Six systems on densities of the plane in one protocol: equal parameters and equal training time."""
 
 import hashlib
-import json
 import math
 import time
 from collections.abc import Callable
@@ -22,10 +21,10 @@ from ..layers.residual import ResidualBlock
 from ..models.flow import Flow
 from ..models.opponents import systems, toy_system
 from .checked import TaskSettings
-from .checkpoints import facts_of, save_flow, write_whole
+from .checkpoints import facts_of, save_flow
 from .distributed import World
 from .interruption import sole_writer
-from .ledger import provenance, validate_entry
+from .ledger import save_entry, training_facts
 from .profiles import PROFILES
 from .runs import LAST
 from .scoring import error_bars, estimating_with, per_image
@@ -153,10 +152,10 @@ def run_toy(experiment: ToyExperiment, run_dir: Path | str) -> dict[str, Any]:
             flow, history = train_toy(experiment)
             seconds = dict(cpu_seconds=history[-1][0], wall_seconds=time.perf_counter() - started)
             save_flow(directory / LAST, flow, experiment)
-            entry = provenance() | seconds | _run_facts(experiment, directory) | _scores(experiment, flow)
+            entry = training_facts(experiment, directory / LAST, World(0, 1, torch.device("cpu")).describe())
+            entry |= seconds | _scores(experiment, flow)
             entry["device_hours"] = entry["wall_seconds"] / 3600
-            validate_entry(entry)
-            write_whole(directory / "ledger.json", json.dumps(entry, indent=1).encode())
+            save_entry(entry, directory)
     return entry
 
 
@@ -168,29 +167,15 @@ def load_toy(path: Path | str) -> tuple[Flow, ToyExperiment]:
     return flow.float().eval(), experiment
 
 
-def _run_facts(experiment: ToyExperiment, directory: Path) -> dict[str, Any]:
-    return dict(
-        task="toy",
-        settings=json.loads(json.dumps(experiment.as_dict())),
-        split="fresh points",
-        steps=experiment.steps,
-        images_seen=experiment.steps * experiment.batch_size,
-        stop_rule="fixed number of steps",
-        selection_rule="last step",
-        seed=experiment.seed,
-        hardware=World(0, 1, torch.device("cpu")).describe(),
-        precision="fp32",
-        failures=[],
-        checkpoint_sha256=hashlib.sha256((directory / LAST).read_bytes()).hexdigest(),
-    )
-
-
 @torch.no_grad()
 def _scores(experiment: ToyExperiment, flow: Flow) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(TEST_SEED)
     x = toy_data(experiment.dataset, experiment.points, generator)
     nats = point_nats(flow, x, Exact())
     scores = dict(
+        task="toy",
+        split="fresh points",
+        selection_rule="last step",
         data_sha256=hashlib.sha256(x.numpy().tobytes()).hexdigest(),
         n_test=len(x),
         parameters=sum(p.numel() for p in flow.parameters()),

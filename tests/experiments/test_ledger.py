@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import resflow_lite as rf
-from resflow_lite.experiments.ledger import SCHEMA, _command, publish, validate_entry
+from resflow_lite.experiments.ledger import SCHEMAS, _command, publish, validate_entry
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def evaluated(tmp_path_factory):
 def test_the_entry_says_what_was_done(evaluated):
     run, result, entry = evaluated
     validate_entry(entry)
-    assert set(entry) == set(SCHEMA)
+    assert set(entry) == set(SCHEMAS["density"])
     for name in ("bits_per_dim", "standard_error", "data_error", "noise_error", "lipschitz_bound"):
         assert entry[name] == getattr(result, name)
     assert entry["steps"] == 4 and entry["images_seen"] == 4 * 32 and entry["n_test"] == 297
