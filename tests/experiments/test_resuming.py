@@ -73,38 +73,43 @@ def test_sigusr1_writes_a_checkpoint_and_training_goes_on(small, after_step, mon
     assert saved == sorted({*range(2, 41, 2), 23})
 
 
-def kill_now_and_then(command, directory, kills, steps):
-    """Train in a process that is killed at random moments, until it gets through. The number of kills that hit."""
-    moments, hits = random.Random(kills), 0
-    record = directory / "training.jsonl"
+def killed_now_and_then(command, directory, kills, line, **settings):
+    """Train in processes that are killed, each at a random moment within `line` seconds after a new line of the record,
+    until one gets through. What every kill left: (step of the checkpoint or 0, step of the last line)."""
+    moments, left = random.Random(settings["seed"]), []
+    record, checkpoint = directory / "training.jsonl", directory / "checkpoint.safetensors"
     while True:
-        process = command("fit", "--run-dir", directory, steps=steps, validation=20)
+        process = command("fit", "--run-dir", directory, **settings)
         lines = len(read_lines(record))
-        if hits < kills:
+        if len(left) < kills:
             while process.poll() is None and len(read_lines(record)) <= lines:
-                time.sleep(0.005)
-            time.sleep(moments.uniform(0, 0.3))
+                time.sleep(0.002)
+            time.sleep(moments.uniform(0, line))
             process.kill()
-        process.communicate()
+        told, _ = process.communicate()
         if process.returncode == 0:
-            return hits
-        assert process.returncode == -signal.SIGKILL
-        hits += 1
+            return left
+        assert process.returncode == -signal.SIGKILL, told
+        saved = load_average(checkpoint)[2] if checkpoint.exists() else 0
+        left.append((saved, read_lines(record)[-1]["step"]))
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
-def test_killed_at_random_moments_nothing_is_lost(command, same_weights, tmp_path, kills):
-    steps = 40 + 20 * kills
-    assert command("fit", "--run-dir", tmp_path / "whole", steps=steps, validation=20).wait() == 0
-    hits = kill_now_and_then(command, tmp_path / "killed", kills, steps)
-    assert hits == kills
-    for file in ("model.safetensors", "best.safetensors"):
-        assert same_weights(tmp_path / "whole" / file, tmp_path / "killed" / file)
-    rows = [without_times(read_lines(tmp_path / name / "training.jsonl")) for name in ("whole", "killed")]
-    assert rows[0] == rows[1]
-    # each resumption starts from the checkpoint of the last line or the one before it: never earlier than the last one
-    resumed = [line["step"] for line in read_lines(tmp_path / "killed" / "events.jsonl")]
-    assert resumed == sorted(resumed) and all(step % (steps // 20) == 0 for step in resumed)
+@pytest.mark.parametrize(("runs", "kills"), [(1, 2), pytest.param(5, 4, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_nothing_is_lost(command, same_weights, tmp_path, runs, kills):
+    for seed in range(runs):
+        settings, whole, killed = dict(seed=seed, steps=120, validation=20), tmp_path / f"{seed}", tmp_path / f"{seed}k"
+        assert command("fit", "--run-dir", whole, **settings).wait() == 0
+        history = read_lines(whole / "training.jsonl")
+        assert len(history) == 20
+        left = killed_now_and_then(command, killed, kills, history[-1]["seconds"] / 20, **settings)
+        assert len(left) == kills
+        for file in ("model.safetensors", "best.safetensors"):
+            assert same_weights(whole / file, killed / file)
+        assert without_times(read_lines(killed / "training.jsonl")) == without_times(history)
+        # each went on from the checkpoint that lay there, and that is at most one line old
+        resumed = [line["step"] for line in read_lines(killed / "events.jsonl")]
+        assert resumed == [saved for saved, _ in left if saved] and resumed
+        assert all(0 <= last - saved <= 120 // 20 for saved, last in left)
 
 
 def spoil(monkeypatch, step, how):
