@@ -203,13 +203,18 @@ def _report(run_dir: Path) -> None:
     metrics = run_dir / "metrics.json"
     if metrics.exists():
         score = json.loads(metrics.read_text())
-        bound = score["lipschitz_bound"]
-        proven = f"proven, Lip(g) <= {bound:.4f} in every block" if bound < 1 else f"NOT proven, Lip(g) <= {bound:.4f}"
-        print(f"invertible: {proven}; largest reconstruction error {score['reconstruction_error']:.1e}")
+        proof, error = _proof(score["lipschitz_bound"]), score["reconstruction_error"]
+        print(f"invertible{proof}; largest reconstruction error {error:.1e}")
         print(
             f"{score['split']} bits/dim {score['bits_per_dim']:.4f} +- {score['standard_error']:.4f}"
             f" ({score['dataset']}, {score['n_test']} {score['split']} images)"
         )
+
+
+def _proof(bound: float | None) -> str:
+    if bound is None:
+        return " by construction"
+    return f": {'proven' if bound < 1 else 'NOT proven'}, Lip(g) <= {bound:.4f} in every block"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -78,6 +78,27 @@ def test_a_cut_or_altered_file_placed_by_hand_is_refused_and_kept(miniature, tmp
     assert path.read_bytes() == altered and not (folder / "test.npy").exists()
 
 
+@pytest.mark.parametrize("name", IMAGE_SETS)
+def test_every_file_of_every_set_is_missed_and_checked(name, miniature, server, tmp_path):
+    """Not there, cut, and with one bit changed: the refusal names the file, what was expected and where to get it."""
+    small = miniature(name)
+    for part, published in (("train", small.image_set.train), ("test", small.image_set.test)):
+        for i, file in enumerate(published.forms[0].files):
+            whole = small.files[file.name]
+            altered = whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:]
+            for kind, content in (("missing", None), ("cut", whole[: len(whole) // 3]), ("altered", altered)):
+                if kind == "altered" and file.sha256 is None:
+                    continue  # nothing tells
+                root = tmp_path / f"{part}{i}{kind}"
+                path = small.put(root) / file.name
+                path.unlink() if content is None else path.write_bytes(content)
+                with pytest.raises(rf.DataError) as refusal:
+                    rf.load_images(name, part, root)
+                expected = "" if file.sha256 is None else f"{file.size:,} bytes, SHA-256 {file.sha256}"
+                assert all(word in str(refusal.value) for word in (file.name, expected, file.url)), (kind, file.name)
+                assert not (path.parent / f"{part}.npy").exists()
+
+
 @pytest.mark.parametrize("name", BY_HAND)
 def test_what_must_be_placed_by_hand_is_named_with_size_checksum_and_source(name, tmp_path):
     with pytest.raises(rf.DataError) as refusal:

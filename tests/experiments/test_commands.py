@@ -1,13 +1,17 @@
 """Training without a notebook: fit, evaluate, sample, certify."""
 
 import json
+import re
+import shlex
+import subprocess
+from pathlib import Path
 
 import matplotlib.image
 import pytest
 import torch
 
 import resflow_lite as rf
-from resflow_lite.__main__ import main
+from resflow_lite.__main__ import _parameters, _parser, main
 
 FIT = ["fit", "-p", "profile", "smoke", "-p", "steps", "3", "-p", "validation", "20", "-p", "width", "8"]
 
@@ -69,6 +73,46 @@ def test_sample_writes_a_picture(folder, capsys):
 def test_certify_prints_the_proof(folder, capsys):
     assert main(["certify", str(folder)]) == 0
     assert capsys.readouterr().out.count("proven") == 3
+
+
+def test_a_flow_without_residual_blocks_is_scored_too(tmp_path, capsys):
+    words = [*FIT[:-3], "-p", "system", "glow", "--run-dir", str(tmp_path)]
+    assert main(words) == 0 and main(["evaluate", str(tmp_path), "--images", "10", "--passes", "1"]) == 0
+    told = capsys.readouterr().out
+    assert "invertible by construction" in told and "(digits, 10 test images)" in told
+
+
+def commands_of_the_readme():
+    """Every shell command under "Training at scale", its continued lines joined, without comments."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    section = readme[readme.index("## Training at scale") : readme.index("## Results")]
+    for block in re.findall(r"```bash\n(.*?)```", section, flags=re.DOTALL):
+        assert subprocess.run(["bash", "-n"], input=block, text=True).returncode == 0, block
+        for line in block.replace("\\\n", " ").splitlines():
+            yield shlex.split(line, comments=True)
+
+
+def test_the_commands_of_the_readme_are_understood():
+    """Verbs, options and settings are ours, those of torchrun are PyTorch's."""
+    from torch.distributed.run import get_args_parser
+
+    verbs = []
+    for words in commands_of_the_readme():
+        if "torchrun" in words:
+            launch = get_args_parser().parse_args(words[words.index("torchrun") + 1 :])
+            assert launch.module and launch.training_script == "resflow_lite"
+        if "resflow_lite" in words:
+            own = [word.replace("$SLURM_ARRAY_TASK_ID", "0") for word in words[words.index("resflow_lite") + 1 :]]
+            options = _parser().parse_args(own)
+            verbs.append(own[0])
+            if own[0] == "fit":
+                rf.Experiment.from_parameters(_parameters(options))
+        if words[:1] == ["papermill"]:
+            given = {name: value for flag, name, value in zip(words, words[1:], words[2:]) if flag == "-p"}
+            assert given.pop("run_dir") and rf.Experiment.from_parameters(given)
+            verbs.append("papermill")
+    assert {"fetch", "fit", "evaluate", "sample", "certify", "papermill", "reproduce"} == set(verbs)
+    assert verbs.count("fit") == 4  # one GPU, eight, several machines, SLURM
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "sample", "certify"])

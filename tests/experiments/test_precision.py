@@ -5,6 +5,7 @@ import torch
 
 import resflow_lite as rf
 import resflow_lite.experiments.precision as precision
+from resflow_lite.estimators.linearization import per_sample_dot
 from resflow_lite.experiments.precision import branches_in, check_precision, tensor_float
 
 CPU = torch.device("cpu")
@@ -32,6 +33,21 @@ def test_the_branches_alone_are_in_bfloat16(small, memory):
     low, rounded = loss_and_gradient(flow, x, low=True)
     assert 1e-7 < float((low - whole).abs().mean()) < 2e-3
     assert 1e-3 < float((rounded - gradient).norm() / gradient.norm()) < 5e-2
+
+
+@pytest.mark.parametrize("memory", ["store", "recompute", "backward_in_forward"])
+def test_log_determinants_add_up_in_float32(small, memory):
+    """bfloat16 knows no number between 256 and 258: a sum of ones would stand still there."""
+    ones = torch.ones(1, 1000, dtype=torch.bfloat16)
+    assert per_sample_dot(ones, ones) == 1000
+    flow = small(memory=memory).build((1, 8, 8))
+    x = torch.rand(16, 1, 8, 8)
+    flow.initialize_(x)
+    block = next(m for m in flow.modules() if isinstance(m, rf.ResidualBlock))
+    with branches_in("bf16", CPU):
+        y, log_det = block(x, torch.Generator().manual_seed(0))
+    assert y.dtype == log_det.dtype == torch.float32
+    assert (y != y.bfloat16()).any() and (log_det != log_det.bfloat16()).any()
 
 
 def test_norms_are_taken_in_float32_under_autocast(small):
