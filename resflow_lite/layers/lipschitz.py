@@ -245,14 +245,8 @@ class LipschitzLayer(nn.Module):
             return float(self._rows(applied, p)) * margin
         spectral = float(gram_upper(self.blocks(applied)))
         sizes = (self.right.numel(), self.product(self.weight, self.right).numel())
-        return margin * interpolated(
-            p,
-            q,
-            spectral,
-            lambda order: float(self._columns(applied, order)),
-            lambda order: float(self._rows(applied, order)),
-            sizes,
-        )
+        columns, rows = partial(self._columns, applied), partial(self._rows, applied)
+        return margin * interpolated(p, q, spectral, columns, rows, sizes)
 
     def forward(self, z: Tensor) -> Tensor:
         return self.product(self.normalized_weight(z), channels_last(z), self.bias)
@@ -363,22 +357,13 @@ class LipschitzConv2d(LipschitzLayer):
         return self.frequencies(weight)
 
     def frequencies(self, weight: Tensor) -> Tensor:
-        """The Fourier transform of the kernel at every frequency of a torus of n + (k - 1)/2 pixels a side.
+        """The Fourier transform of the kernel at every frequency of a torus of n + (k - 1)/2 pixels a side, or of k.
 
         There the image and its zero padding fit without meeting: the zero-padded convolution is a part of the circular
         one, so that its norm is at most the circular one's, the largest over frequencies.
         """
-        height, width = (size + self.padding for size in self.right.shape[2:])
-        spectrum = torch.fft.rfft2(self._on_torus(weight, height, width))
-        return spectrum.permute(2, 3, 0, 1)
-
-    def _on_torus(self, weight: Tensor, height: int, width: int) -> Tensor:
-        """The kernel's taps on the torus; taps that meet on a small one add up."""
-        out = weight.new_zeros(*weight.shape[:2], height, width)
-        for y in range(weight.shape[2]):
-            for x in range(weight.shape[3]):
-                out[:, :, y % height, x % width] += weight[:, :, y, x]
-        return out
+        torus = [max(n + self.padding, k) for n, k in zip(self.right.shape[2:], weight.shape[2:])]
+        return torch.fft.rfft2(weight, torus).permute(2, 3, 0, 1)
 
     def vector_shape(self, z: Tensor) -> tuple[int, ...]:
         return (1, self.weight.shape[1], *(z.shape[2:] if self.padding else (1, 1)))

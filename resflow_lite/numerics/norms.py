@@ -19,6 +19,8 @@ __all__ = [
 ]
 
 Map = Callable[[Tensor], Tensor]
+Closed = Callable[[float], Tensor]
+"""A norm in closed form, by its other order."""
 
 
 def vector_norm(x: Tensor, p: float | Tensor) -> Tensor:
@@ -123,7 +125,7 @@ def gram_upper(a: Tensor, squarings: int = 10) -> Tensor:
     return (log_norm.amax() / 2).exp() * (1 + 1e-10)
 
 
-def interpolated(p: float, q: float, spectral: float, columns: Map, rows: Map, sizes: tuple[int, int]) -> float:
+def interpolated(p: float, q: float, spectral: float, columns: Closed, rows: Closed, sizes: tuple[int, int]) -> float:
     """An upper bound of |A|_(p->q) from |A|_(2->2) and the closed forms |A|_(1->q') and |A|_(p'->inf).
 
     Riesz-Thorin: log |A| is convex in (1/p, 1/q). The ray from (1/2, 1/2) through (1/p, 1/q) ends where a closed form
@@ -141,7 +143,7 @@ def interpolated(p: float, q: float, spectral: float, columns: Map, rows: Map, s
         end_x, end_y = 0.5 + x / share, 0.5 + y / share
         # a vertex (1, 0) of both closed forms is reached up to rounding: snap to it
         order = _order(end_y if x >= -y else end_x)
-        end = math.inf if order < 1 else columns(order) if x >= -y else rows(order)
+        end = math.inf if order < 1 else float(columns(order) if x >= -y else rows(order))
         bound = min(bound, spectral ** (1 - share) * end**share)
     return bound
 
