@@ -15,17 +15,7 @@ from .experiments.runs import Run, load_run
 from .experiments.settings import Experiment
 from .experiments.toy import ToyExperiment, run_toy
 from .experiments.training import fit
-from .layers.activations import (
-    ELU,
-    Activation,
-    CLipSwish,
-    LipSwish,
-    ReLU,
-    Sine,
-    Softplus,
-    Tanh,
-    compile_activations_,
-)
+from .layers.activations import ELU, Activation, CLipSwish, LipSwish, ReLU, Sine, Softplus, Tanh, compile_activations_
 from .layers.bijection import Bijection
 from .layers.branch import LipschitzBranch
 from .layers.chain import Chain

@@ -12,15 +12,7 @@ from ..layers.lipschitz import update_norms_
 from ..layers.residual import ResidualBlock
 from ..models.flow import Flow
 from .batches import ImageSource
-from .checkpoints import (
-    TrainingState,
-    copy_parameters_,
-    facts_of,
-    load_flow,
-    load_state_,
-    save_flow,
-    write_whole,
-)
+from .checkpoints import TrainingState, copy_parameters_, facts_of, load_flow, load_state_, save_flow, write_whole
 from .distributed import World
 from .precision import tensor_float
 from .runs import BEST, CHECKPOINT, LAST, RECORD, note, read_lines
