@@ -149,7 +149,7 @@ def _fetch(options: argparse.Namespace) -> None:
 def _lab(options: argparse.Namespace) -> None:
     if not NOTEBOOKS.is_dir():
         raise SettingsError(f"there are no notebooks in {NOTEBOOKS.parent}: run this in a checkout, pip install -e .")
-    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", str(NOTEBOOKS), *options.jupyter])
+    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", str(NOTEBOOKS), *options.more])
 
 
 def _explore(options: argparse.Namespace) -> None:
@@ -158,7 +158,7 @@ def _explore(options: argparse.Namespace) -> None:
         raise SettingsError(f"there is no {page}: run this in a checkout, pip install -e .[dev]")
     if find_spec("voila") is None:
         raise SettingsError("Voila, which shows the page, is not installed: pip install -c constraints.txt -e .[dev]")
-    os.execv(sys.executable, [sys.executable, "-m", "voila", str(page), *options.voila])
+    os.execv(sys.executable, [sys.executable, "-m", "voila", str(page), *options.more])
 
 
 def _test(options: argparse.Namespace) -> None:
@@ -170,7 +170,7 @@ def _test(options: argparse.Namespace) -> None:
     nbval = ["--nbval", "--nbval-sanitize-with=tests/notebooks/sanitize.cfg", "--nbval-cell-timeout=600"]
     chosen = ["-n", "2", "--dist", "loadscope", "-m", "not slow", *nbval, "tests", "notebooks"]
     os.chdir(root)
-    os.execv(sys.executable, [sys.executable, "-m", "pytest", *chosen, *options.pytest])
+    os.execv(sys.executable, [sys.executable, "-m", "pytest", *chosen, *options.more])
 
 
 def _parameters(options: argparse.Namespace) -> dict:
@@ -265,28 +265,22 @@ def _parser() -> argparse.ArgumentParser:
     fetching.add_argument("name", metavar="NAME", help=", ".join(image_names))
     fetching.set_defaults(verb=_fetch)
 
-    _add_interactive(verbs)
+    _add_programs(verbs)
     return parser
 
 
-def _add_interactive(verbs) -> None:
+def _add_programs(verbs) -> None:
     """The verbs that start another program, with its own options after --."""
-    opening = verbs.add_parser("lab", help="open JupyterLab on the notebooks")
-    opening.add_argument(
-        "jupyter", nargs="*", metavar="-- OPTION", help="options of JupyterLab, as in lab -- --no-browser"
-    )
-    opening.set_defaults(verb=_lab)
-
     explorers = "open the explorers of chapters 2, 3, 4, 6 and 7 as a page without code"
-    exploring = verbs.add_parser("explore", help=explorers)
-    exploring.add_argument(
-        "voila", nargs="*", metavar="-- OPTION", help="options of Voila, as in explore -- --no-browser"
-    )
-    exploring.set_defaults(verb=_explore)
-
-    testing = verbs.add_parser("test", help="run the tests, and every notebook against its stored outputs")
-    testing.add_argument("pytest", nargs="*", metavar="-- OPTION", help="options of pytest, as in test -- -x")
-    testing.set_defaults(verb=_test)
+    for name, function, told, program, option in (
+        ("lab", _lab, "open JupyterLab on the notebooks", "JupyterLab", "--no-browser"),
+        ("explore", _explore, explorers, "Voila", "--no-browser"),
+        ("test", _test, "run the tests, and every notebook against its stored outputs", "pytest", "-x"),
+    ):
+        verb = verbs.add_parser(name, help=told)
+        example = f"options of {program}, as in {name} -- {option}"
+        verb.add_argument("more", nargs="*", metavar="-- OPTION", help=example)
+        verb.set_defaults(verb=function)
 
 
 def _add_run(verb: argparse.ArgumentParser, function) -> None:
