@@ -87,6 +87,9 @@ def curvature_against_slope(
         ax.text(0.5, 0.03, notes[name], transform=ax.transAxes, fontsize=9, ha="center")
         band.plot(*path, color=COLOURS[name])
         band.scatter(*places, s=45 * counts, color=COLOURS[name], alpha=0.45, linewidth=0)
+        at_the_edge = path[1][np.abs(path[0] - 0.9) < 0.005]
+        if at_the_edge.size:  # ReLU jumps over the band
+            band.text(0.903, max(at_the_edge) + 0.015, name, color=COLOURS[name], va="bottom", fontweight="bold")
     for ax in (*panels.values(), band):
         ax.axvspan(0.9, 1.0, color=AMBER, alpha=0.25, linewidth=0, zorder=0)
     _finish(band, title="all of them, in the band", xlim=(0.88, 1.015), ylim=(-0.62, 1.15), xticks=(0.9, 0.95, 1))

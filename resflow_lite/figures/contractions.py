@@ -12,7 +12,7 @@ from .style import AMBER, EXACT, GREEN, GREY, ROULETTE, TRUNCATED, styled
 __all__ = ["preimages", "cobweb", "cobwebs"]
 
 Map = Callable[[np.ndarray], np.ndarray]
-SPAN = 5.0  # the picture shows [-SPAN, SPAN]
+SPAN = 5.0  # the picture shows [-SPAN, SPAN] where nothing else is said
 
 
 def preimages(g: Map, y: float, span: float = SPAN) -> np.ndarray:
@@ -48,42 +48,42 @@ def cobweb(g: Map, y: float = 0.5, start: float = -2.0, steps: int = 12, title: 
 
 
 @styled
-def cobwebs(cases: Mapping[str, tuple[Map, float, float]], steps: int = 12) -> Figure:
-    """The same for several cases, one in each column. cases: title -> (g, y, start)."""
+def cobwebs(cases: Mapping[str, tuple[Map, float, float]], steps: int = 12, span: float = SPAN) -> Figure:
+    """The same for several cases on [-span, span], one in each column. cases: title -> (g, y, start)."""
     figure, axes = plt.subplots(2, len(cases), figsize=(3.5 * len(cases), 7.2), squeeze=False)
     for (top, bottom), (title, (g, y, start)) in zip(axes.T, cases.items()):
-        _draw_cobweb(top, g, y, start, steps)
-        _draw_preimages(bottom, g, y)
+        _draw_cobweb(top, g, y, start, steps, span)
+        _draw_preimages(bottom, g, y, span)
         top.set_title(f"{title}\n{top.get_title(loc='left')}")
     return figure
 
 
-def _draw_cobweb(ax: Axes, g: Map, y: float, start: float, steps: int) -> None:
-    x = np.linspace(-SPAN, SPAN, 401)
+def _draw_cobweb(ax: Axes, g: Map, y: float, start: float, steps: int, span: float = SPAN) -> None:
+    x = np.linspace(-span, span, 401)
     ax.plot(x, x, color=GREY, linewidth=1)
     ax.plot(x, y - g(x), color=ROULETTE)
     found = _iterates(g, y, start, steps)
     # to the curve, to the diagonal, to the curve, ...
     across, up = np.repeat(found, 2)[:-1], np.append(start, np.repeat(found[1:], 2))
-    up[0] = -SPAN  # from the start on the horizontal axis
+    up[0] = -span  # from the start on the horizontal axis
     ax.plot(across, up, color=AMBER, linewidth=1.4)
-    ax.plot(start, -SPAN, "o", color=AMBER, markersize=8, clip_on=False, zorder=3)
-    roots = preimages(g, y)
+    ax.plot(start, -span, "o", color=AMBER, markersize=8, clip_on=False, zorder=3)
+    roots = preimages(g, y, span)
     ax.plot(roots, roots, "o", color=EXACT, markersize=6)
     residual = abs(found[-1] + float(g(found[-1])) - y)
     lost = residual > max(1.0, abs(found[0] + float(g(np.array(start))) - y))
     verdict = "diverges" if lost else f"{len(found) - 1} steps: |f(x) − y| = {residual:.1e}"
-    ax.set(xlim=(-SPAN, SPAN), ylim=(-SPAN, SPAN), aspect="equal", xlabel="x", ylabel="y − g(x)")
+    ax.set(xlim=(-span, span), ylim=(-span, span), aspect="equal", xlabel="x", ylabel="y − g(x)")
     ax.set_title(verdict, color=TRUNCATED if lost else EXACT)
 
 
-def _draw_preimages(ax: Axes, g: Map, y: float) -> None:
-    x = np.linspace(-SPAN, SPAN, 401)
-    roots = preimages(g, y)
+def _draw_preimages(ax: Axes, g: Map, y: float, span: float = SPAN) -> None:
+    x = np.linspace(-span, span, 401)
+    roots = preimages(g, y, span)
     one = len(roots) == 1
     ax.plot(x, x + g(x), color=GREEN if one else TRUNCATED)
     ax.axhline(y, color=EXACT, linestyle="--", linewidth=1.2)
-    ax.vlines(roots, -SPAN, y, color=EXACT, linewidth=1, linestyle=":")
+    ax.vlines(roots, -span, y, color=EXACT, linewidth=1, linestyle=":")
     ax.plot(roots, np.full(len(roots), y), "o", color=EXACT, markersize=6)
-    ax.set(xlim=(-SPAN, SPAN), ylim=(-SPAN, SPAN), aspect="equal", xlabel="x", ylabel="f(x) = x + g(x)")
+    ax.set(xlim=(-span, span), ylim=(-span, span), aspect="equal", xlabel="x", ylabel="f(x) = x + g(x)")
     ax.set_title(f"f(x) = {y:g} has {len(roots)} solution{'' if one else 's'}".replace("-", "−"))

@@ -111,7 +111,7 @@ def _one_run(ax: Axes, race: Race) -> None:
     ax.axhline(race.truth, color=EXACT, linestyle="--", linewidth=1.5)
     half = 2 * max(abs(race.bias), reach[race.counts >= 100].max())
     ax.set(xlim=(10, race.counts[-1]), ylim=(race.truth - half, race.truth + half))
-    ax.set(xlabel="draws", ylabel="nats per dim.", title="one run: running mean ± 2 standard errors")
+    ax.set(xlabel="draws", ylabel="nats per dim.", title="one run: mean ± 2 standard errors")
     _decades(ax.xaxis)
 
 
@@ -137,7 +137,7 @@ def _single_draws(ax: Axes, race: Race) -> None:
             ax.text(x, 0.12, words, transform=ax.transAxes, ha=side, fontsize=10)
     ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.set(xlim=(left, right), xlabel="one estimate, nats per dimension", ylabel="draws")
-    ax.set_title(f"its {len(draws):,} draws: largest weight {race.largest_weight:,.0f}")
+    ax.set_title(f"{len(draws):,} draws, largest weight {race.largest_weight:,.0f}")
 
 
 def _decades(axis: Axis) -> None:

@@ -46,6 +46,7 @@ def test_curvature_is_drawn_against_slope_with_jumps_left_open_and_piles_as_larg
     assert large == 2 * small
     assert len([line for line in band.lines if len(line.get_xdata()) == 4]) == 6
     assert band.get_xlim()[0] < 0.9 < 1 < band.get_xlim()[1] < 1.1
+    assert texts(band) == list(NAMES) and {text.get_position()[1] for text in band.texts} == {0.915}
 
 
 def test_near_one_prints_the_power_that_it_fits():

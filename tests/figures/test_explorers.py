@@ -45,7 +45,8 @@ def test_cobwebs_tells_convergence_from_divergence_and_one_solution_from_three()
         "b": (lambda x: 3 * x, 2.0, 0.6),
         "c": (lambda x: -1.5 * np.tanh(x), 0.0, 0.3),
     }
-    axes = contractions.cobwebs(cases).axes
+    axes = contractions.cobwebs(cases, span=2.5).axes
+    assert all(ax.get_xlim() == ax.get_ylim() == (-2.5, 2.5) for ax in axes)
     assert [title(ax).splitlines()[0] for ax in axes[:3]] == ["a", "b", "c"]
     assert ["diverges" in title(ax) for ax in axes[:3]] == [False, True, False]
     assert [title(ax)[-11:].strip() for ax in axes[3:]] == ["1 solution", "1 solution", "3 solutions"]
