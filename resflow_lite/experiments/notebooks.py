@@ -3,8 +3,11 @@
 import ast
 import copy
 import difflib
+import sys
 from dataclasses import fields
 from pathlib import Path
+
+from tqdm.contrib import DummyTqdmFile
 
 from ..errors import ResflowError, SettingsError
 from .settings import Experiment
@@ -18,23 +21,6 @@ QUIET = ["--IPKernelApp.log_level=CRITICAL"]  # or kernels warn of TCP, and of b
 
 class CellFailed(ResflowError):
     """A cell of an executed notebook failed; the notebook is kept as far as it got."""
-
-
-class _AboveTheBar:
-    """A stream that prints whole lines above papermill's progress bar: a bar drawn into a half line would hide it."""
-
-    def __init__(self):
-        self.half_line = ""
-
-    def write(self, text: str) -> None:
-        from tqdm import tqdm
-
-        *lines, self.half_line = (self.half_line + text).split("\n")
-        for line in lines:
-            tqdm.write(line)
-
-    def flush(self) -> None:
-        """Part of what papermill calls; there is nothing to do."""
 
 
 def run_notebook(path: Path, run_dir: Path, parameters: dict) -> Path:
@@ -102,7 +88,7 @@ def _execute(path: Path, executed: Path, parameters: dict) -> None:
             parameters,
             cwd=path.parent,  # where Jupyter and the tests run it, so that relative paths mean the same
             progress_bar={"desc": path.stem, "disable": None},  # None: only on a terminal
-            stdout_file=_AboveTheBar(),
+            stdout_file=DummyTqdmFile(sys.stdout),  # whole lines above the bar, which would hide a half line
             extra_arguments=QUIET,
         )
     except papermill.PapermillExecutionError as error:
