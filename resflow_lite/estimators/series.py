@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from scipy.special import gammainc
 from torch import Tensor
 
 from ..errors import SettingsError
@@ -77,16 +78,8 @@ class Poisson:
         return torch.poisson(torch.full((n,), self.rate, dtype=torch.float64), generator=generator).long()
 
     def survival(self, k: int) -> float:
-        """The upper tail summed from its own first term: no cancellation, relative error near 1e-15 for every k."""
-        if k <= 0:
-            return 1.0
-        term = math.exp(k * math.log(self.rate) - self.rate - math.lgamma(k + 1))
-        total, j = 0.0, k
-        while term > 1e-17 * total:
-            total += term
-            j += 1
-            term *= self.rate / j
-        return min(total, 1.0)
+        # the incomplete gamma function is this tail, without the cancellation of 1 - (a sum)
+        return float(gammainc(k, self.rate)) if k > 0 else 1.0
 
 
 @dataclass(frozen=True)
