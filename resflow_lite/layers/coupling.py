@@ -96,17 +96,12 @@ class Coupling(Bijection):
         still, moved = self._split(y)
         return self._join(still, self.move_back(moved, self._ask(still, moved, context)))
 
-    def _halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        if self.checkerboard:
-            if x.dim() != 4 or x.shape[3] % 2:
-                raise SettingsError(f"a checkerboard needs images of even width, got {tuple(x.shape)}")
-            return split_checkerboard(x)
-        if x.shape[1] < 2:
-            raise SettingsError(f"axis 1 of {tuple(x.shape)} has no two halves: set checkerboard=True for images")
-        return x.tensor_split(2, 1)
-
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        first, second = self._halves(x)
+        if self.checkerboard and (x.dim() != 4 or x.shape[3] % 2):
+            raise SettingsError(f"a checkerboard needs images of even width, got {tuple(x.shape)}")
+        if not self.checkerboard and x.shape[1] < 2:
+            raise SettingsError(f"axis 1 of {tuple(x.shape)} has no two halves: set checkerboard=True for images")
+        first, second = split_checkerboard(x) if self.checkerboard else x.tensor_split(2, 1)
         return (second, first) if self.swap else (first, second)
 
     def _join(self, still: Tensor, moved: Tensor) -> Tensor:
@@ -149,14 +144,8 @@ class MixtureCoupling(Coupling):
     Source: Ho et al. 2019, sec. 3.2 (Flow++).
     """
 
-    def __init__(self, net: nn.Module, swap: bool = False, checkerboard: bool = False, n_components: int = 8) -> None:
-        super().__init__(net, swap, checkerboard)
-        self.n_components, self.n_parameters = n_components, self.parameters_of(n_components)
-
-    @staticmethod
-    def parameters_of(n_components: int) -> int:
-        """Weight, centre and scale of every component, s and t."""
-        return 3 * n_components + 2
+    n_components = 8
+    n_parameters = 3 * n_components + 2  # weight, centre and scale of every component, s and t
 
     def _unpack(self, parameters: Tensor) -> tuple[Tensor, ...]:
         """log pi, m, log s_k, each (B, C, n_components, ...); s and t, each (B, C, ...)."""

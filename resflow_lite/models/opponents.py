@@ -6,6 +6,7 @@ ActNorm after each block, no factor-out.
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -31,8 +32,7 @@ __all__ = ["System", "systems", "toy_system", "image_system", "with_budget", "co
 
 Shape = tuple[int, int, int]
 IRESNET = PowerSeries(Truncated(5), probe="gaussian")
-N_COMPONENTS = 8
-"""Logistic densities in a mixture coupling."""
+WIDEST = 2**16
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,6 @@ class CouplingStyle:
     mix: bool
     squeeze_first: bool = False
 
-    @property
-    def outputs(self) -> int:
-        """Numbers that the net gives for each entry that moves."""
-        return MixtureCoupling.parameters_of(N_COMPONENTS) if self.coupling is MixtureCoupling else 2
-
 
 REAL_NVP = CouplingStyle(AffineCoupling, mix=False)
 GLOW = CouplingStyle(AffineCoupling, mix=True, squeeze_first=True)
@@ -72,7 +67,8 @@ def _toy_coupling(style: CouplingStyle, n_blocks: int, width: int) -> Flow:
     layers: list[Bijection] = [ActNorm(2)]
     for i in range(n_blocks):
         layers += [InvertibleLinear(2)] if style.mix else []
-        layers += [style.coupling(dense_net(1, width, style.outputs), swap=not style.mix and i % 2 == 1), ActNorm(2)]
+        net = dense_net(1, width, style.coupling.n_parameters)
+        layers += [style.coupling(net, swap=not style.mix and i % 2 == 1), ActNorm(2)]
     return Flow(Chain(layers), (2,), (2,))
 
 
@@ -85,7 +81,7 @@ def coupling_scale(style: CouplingStyle, channels: int, n_blocks: int, width: in
         swap = (board or not style.mix) and i % 2 == 1
         # an odd channel stays in the first half
         moving = channels if board else (channels + swap) // 2
-        net = conv_net(channels if board else channels - moving, width, style.outputs * moving)
+        net = conv_net(channels if board else channels - moving, width, style.coupling.n_parameters * moving)
         layers += [InvertibleLinear(channels)] if style.mix else []
         layers += [style.coupling(net, swap, board), ActNorm(channels)]
     return layers
@@ -180,20 +176,15 @@ def _known(name: str) -> System:
     return systems[name]
 
 
-def with_budget(build: Callable[[int], nn.Module], parameters: int, tolerance: float = 0.05) -> nn.Module:
+def with_budget(build: Callable[[int], nn.Module], parameters: int) -> nn.Module:
     """build(width) with the width whose number of parameters is closest to a budget, by bisection.
 
-    build: a model that grows with its width.  Raises SettingsError where the closest misses by more than `tolerance`,
-    a fraction of the budget.
+    build: a model that grows with its width.  Raises SettingsError where the closest misses by more than 5 %.
     """
-    low, high = 1, 2
-    while _count(build, high) < parameters:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if _count(build, middle) < parameters else (low, middle)
-    count, width = min(((_count(build, w), w) for w in (low, high)), key=lambda pair: abs(pair[0] - parameters))
-    if abs(count - parameters) > tolerance * parameters:
+    narrower = bisect_left(range(1, WIDEST), parameters, key=partial(_count, build))
+    near = ((_count(build, width), width) for width in (max(1, narrower), narrower + 1))
+    count, width = min(near, key=lambda pair: abs(pair[0] - parameters))
+    if abs(count - parameters) > 0.05 * parameters:
         raise SettingsError(
             f"parameters={parameters!r}: the closest model has {count} (width {width}). Ask for that many, or for more"
         )

@@ -75,6 +75,7 @@ _mnist = ImageModel(
 )
 _cifar10 = replace(_mnist, shape=(3, 32, 32), alpha=0.05)
 _imagenet32 = replace(_cifar10, blocks=(32, 32, 32))  # README: --nblocks 32-32-32
+_truncated = PowerSeries(Truncated(5), probe="gaussian")
 
 presets = _Named(
     {
@@ -101,10 +102,8 @@ presets = _Named(
         # i-ResNets as the Residual Flow changed in two things only: ELU and a truncated series, of 5 terms as in the
         # script dens_est_cifar.sh of github.com/jhjacobsen/invertible-resnet. (That script also has coeff 0.9,
         # factor-out, no dense blocks, no logit.) Evaluation stays unbiased: a truncated one would report too few bits.
-        "iresnet/mnist": replace(_mnist, activation="elu", train_estimator=PowerSeries(Truncated(5), probe="gaussian")),
-        "iresnet/cifar10": replace(
-            _cifar10, activation="elu", train_estimator=PowerSeries(Truncated(5), probe="gaussian")
-        ),
+        "iresnet/mnist": replace(_mnist, activation="elu", train_estimator=_truncated),
+        "iresnet/cifar10": replace(_cifar10, activation="elu", train_estimator=_truncated),
         # Ours: what trains in minutes on two cores (the laptop profile); alpha and coeff as for MNIST.
         "laptop/digits": ImageModel((1, 8, 8), blocks=(4, 4), width=64, n_dense=2, dense_width=64),
     }
