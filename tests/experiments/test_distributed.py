@@ -1,6 +1,7 @@
 """The same training, in however many parts."""
 
 import json
+import time
 
 import pytest
 import torch
@@ -8,7 +9,9 @@ from safetensors.torch import load_file
 
 import resflow_lite as rf
 import resflow_lite.experiments.training as training
+from resflow_lite.experiments.checkpoints import load_average
 from resflow_lite.experiments.distributed import PartSeries, part_of_batch
+from resflow_lite.experiments.runs import read_lines
 
 
 def distance(one, other):
@@ -82,6 +85,24 @@ def test_two_processes_equal_one(command, tmp_path):
     told, _ = process.communicate()
     assert process.returncode == 0 and told.count("test bits/dim") == 1, told
     assert abs(json.loads((two.directory / "metrics.json").read_text())["bits_per_dim"] - alone.bits_per_dim) < 1e-6
+
+
+def test_a_job_that_a_queue_stops_goes_on_with_another_number_of_processes(command, small, tmp_path):
+    """SIGTERM to torchrun, which hands it on: both processes stop after the same step, with a checkpoint. One process
+    goes on from there, and ends where one that nobody stopped ends, to rounding."""
+    experiment, stopped = small(steps=60, blocks=(1, 1)), tmp_path / "stopped"
+    process = command("fit", "--run-dir", stopped, processes=2, steps=60)
+    while not (stopped / "checkpoint.safetensors").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.terminate()
+    told, _ = process.communicate()
+    (event,) = read_lines(stopped / "events.jsonl")
+    assert process.returncode != 0 and event["event"].startswith("SIGTERM"), told
+    assert event["step"] == load_average(stopped / "checkpoint.safetensors")[2] < 60
+    whole, resumed = rf.fit(experiment, tmp_path / "whole"), rf.fit(experiment, stopped)
+    assert [line["event"] for line in read_lines(stopped / "events.jsonl")[1:]] == ["resumed"]
+    assert distance(whole.directory / "model.safetensors", resumed.directory / "model.safetensors") < 1e-4
 
 
 def test_an_estimator_of_ones_own_trains_in_one_part(small, tmp_path):
