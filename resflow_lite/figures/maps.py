@@ -161,7 +161,7 @@ def boxes_of_mass(cells: Mapping[str, Any], areas: Mapping[str, Any], mass: Any,
     figure.colorbar(filled, ax=ax, label="density", shrink=0.9, extend="max", ticks=[0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5])
     left = 0.0
     for _, label, letter, colour, width, height in sorted(slots):
-        slot = max(width, 0.37)  # room for the text over a narrow box
+        slot = max(width, 0.43)  # room for the text over a narrow box
         boxes.bar(left + slot / 2, height, width, color=colour, alpha=0.9 if letter == "x" else 0.45)
         told = f"{label} in {letter}\n{width:.3f} × {height:.3f}\n= {width * height:.3f}"
         boxes.text(left + slot / 2, height, told, ha="center", va="bottom", fontsize=10)

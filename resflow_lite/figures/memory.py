@@ -23,19 +23,29 @@ __all__ = [
 
 COLOURS = {"store": AMBER, "backward_in_forward": PINK, "recompute": GREEN}
 STYLES = {"series": ("--", "none"), "neumann": ("-", None)}
+GRADIENTS = {"series": GREY, "neumann": ROULETTE}
 
 
 @styled
-def mountains(steps: Mapping[str, tuple[Sequence[int], int]]) -> Figure:
-    """Live bytes after each operation of a training step. steps: label -> (bytes, operations in the forward pass)."""
+def mountains(steps: Mapping[tuple[str, int], tuple[Sequence[int], int]]) -> Figure:
+    """Live bytes after each operation of a training step.
+
+    steps: (gradient, number of terms) -> (bytes, operations in the forward pass).
+    """
     figure, ax = plt.subplots(figsize=(8, 3.4))
-    for (label, (history, forward)), colour in zip(steps.items(), (GREY, AMBER, TRUNCATED, GREEN)):
-        kilobytes = np.asarray(history) / 1e3
+    for (way, n), (history, forward) in steps.items():
+        kilobytes, colour = np.asarray(history) / 1e3, GRADIENTS[way]
         ax.fill_between(range(len(kilobytes)), kilobytes, color=colour, alpha=0.15, linewidth=0)
-        ax.plot(kilobytes, color=colour, label=label)
+        ax.plot(kilobytes, color=colour)
         ax.plot(forward - 1, kilobytes[forward - 1], "o", color=colour, markersize=7)
+        top = int(kilobytes.argmax())
+        ax.annotate(f"{n} terms", (top, kilobytes[top]), (0, 3), textcoords="offset points", color=colour)
+    for way in dict.fromkeys(way for way, _ in steps):
+        ax.plot([], [], color=GRADIENTS[way], label="Neumann gradient" if way == "neumann" else "backpropagated series")
     ax.plot([], [], "o", color=EXACT, markersize=7, label="end of the forward pass")
-    ax.set(xlabel="operation of the training step", ylabel="live tensors, KB", ylim=(0, None), xlim=(0, None))
+    ax.set(xlabel="operation of the training step", ylabel="live tensors, KB", xlim=(0, None))
+    ax.margins(y=0.12)
+    ax.set_ylim(0, None)
     ax.legend(loc="upper right")
     return figure
 
@@ -71,7 +81,7 @@ def draws_of_two(series: Any, neumann: Any, exact: float) -> Figure:
     axes[0].set(xlabel="backpropagated series", ylabel="Neumann", xlim=(low, high), ylim=(low, high), aspect="equal")
     axes[0].set_title("the same draws: close, not equal")
     bins = np.linspace(low, high, 60)
-    for values, colour, label in ((series, AMBER, "series"), (neumann, GREEN, "Neumann")):
+    for values, colour, label in ((series, GRADIENTS["series"], "series"), (neumann, GRADIENTS["neumann"], "Neumann")):
         axes[1].hist(values, bins, histtype="stepfilled", color=colour, alpha=0.3)
         axes[1].hist(values, bins, histtype="step", color=colour, linewidth=1.5)
         axes[1].plot(

@@ -17,11 +17,17 @@ def texts(ax):
 
 
 def test_a_mountain_is_live_bytes_with_a_dot_at_the_end_of_the_forward_pass():
-    (ax,) = memory.mountains({"2 terms": ([1000, 3000, 2000], 2), "4 terms": ([5000, 9000, 0, 0], 1)}).axes
+    steps = {("series", 2): ([1000, 3000, 2000], 2), ("neumann", 4): ([5000, 9000, 0, 0], 1)}
+    (ax,) = memory.mountains(steps).axes
     lines = [line.get_ydata() for line in ax.lines]
     assert list(lines[0]) == [1, 3, 2] and list(lines[2]) == [5, 9, 0, 0]
     assert lines[1] == [3] and list(ax.lines[1].get_xdata()) == [1] and lines[3] == [5]
-    assert [text.get_text() for text in ax.get_legend().texts][:2] == ["2 terms", "4 terms"]
+    assert [(text.get_text(), text.xy) for text in ax.texts] == [
+        ("2 terms", (1, 3)),
+        ("4 terms", (1, 9)),
+    ]
+    assert len({to_hex(text.get_color()) for text in ax.texts}) == 2
+    assert [text.get_text() for text in ax.get_legend().texts][:2] == ["backpropagated series", "Neumann gradient"]
 
 
 def test_truncation_errors_have_a_guide_of_slope_rho():
