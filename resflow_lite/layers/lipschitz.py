@@ -88,8 +88,9 @@ class LipschitzLayer(nn.Module):
     maximum its own change does not matter (envelope theorem), in the weight as in the orders.
     Source: paper, on induced mixed norms; Gouk et al. 2018; Behrmann et al. 2019, sec. 2.1.
 
-    Subclasses give the linear map of any weight: `product(weight, z)` and `transpose(weight, u)`, the gradient of
-    <u, W z> in W, `outer(weight, u, z)`, and its matrices in a basis where it is block-diagonal, `blocks(weight)`.
+    Subclasses give the linear map of any weight: `product(weight, z, bias)` and `transpose(weight, u)`, the gradient of
+    <u, W z> in W, `outer(weight, u, z)`; matrices (..., out, in), float64 or complex128, whose largest 2-norm is at
+    least the map's, `blocks(weight)`; and the shape of v for inputs like z, `vector_shape(z)`.
     """
 
     right: Tensor
@@ -111,26 +112,9 @@ class LipschitzLayer(nn.Module):
         self.register_buffer("right", torch.empty(0))
         self.updates = 0
 
-    def product(self, weight: Tensor, z: Tensor, bias: Tensor | None = None) -> Tensor:
-        raise NotImplementedError
-
-    def transpose(self, weight: Tensor, u: Tensor) -> Tensor:
-        raise NotImplementedError
-
     def maps(self, weight: Tensor) -> tuple[Map, Map]:
         """z -> W z and u -> W^T u, for many products with the same weight."""
         return partial(self.product, weight), partial(self.transpose, weight)
-
-    def outer(self, weight: Tensor, u: Tensor, z: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def blocks(self, weight: Tensor) -> Tensor:
-        """Matrices (..., out, in) whose largest 2-norm is at least that of the map, float64 or complex128."""
-        raise NotImplementedError
-
-    def vector_shape(self, z: Tensor) -> tuple[int, ...]:
-        """Shape of the vector v for inputs like z."""
-        raise NotImplementedError
 
     def orders(self) -> tuple[float, float]:
         return order_value(self.domain), order_value(self.codomain)

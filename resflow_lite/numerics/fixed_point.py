@@ -80,14 +80,9 @@ def banach(
 
 @torch.no_grad()
 def anderson(
-    T: Callable[[Tensor], Tensor],
-    x: Tensor,
-    tol: float,
-    max_iter: int = 1000,
-    lipschitz: float | None = None,
-    memory: int = 5,
+    T: Callable[[Tensor], Tensor], x: Tensor, tol: float, max_iter: int = 1000, lipschitz: float | None = None
 ) -> Solution:
-    """Anderson acceleration: the combination of the last iterates whose residuals cancel best.
+    """Anderson acceleration: the combination of the last five iterates whose residuals cancel best.
 
     With residuals F_i = T(x_i) - x_i, choose weights a with sum a_i = 1 that minimise |sum a_i F_i|, and go on from
     sum a_i T(x_i). A sample whose residual is not finite, or above ten times its best, takes Banach's step from its
@@ -103,7 +98,7 @@ def anderson(
         if bool((seen.residual <= tol).all()):
             break
         lost = ~((image - x).square().mean(1).sqrt() <= 10 * seen.residual)
-        images, residuals = [*images[-memory + 1 :], image], [*residuals[-memory + 1 :], image - x]
+        images, residuals = [*images[-4:], image], [*residuals[-4:], image - x]
         mixed = _mix(torch.stack(images, 1), torch.stack(residuals, 1))
         x = torch.where(lost[:, None], seen.image, mixed)
     return seen.solution(shape, iteration, tol, lipschitz)
