@@ -36,8 +36,8 @@ SWEEPS = Path(__file__).resolve().parents[2] / "notebooks" / "reproduction" / "s
 
 
 class Task(NamedTuple):
-    """settings: a kind of TaskSettings.  run: (settings, folder) -> ledger entry, which it
-    writes to the folder's ledger.json; called again it goes on, or returns that entry.  scores: fields of the entry."""
+    """settings: a kind of TaskSettings.  run: (settings, folder) -> ledger entry, which it writes to the folder's
+    ledger.json; called again it goes on, or returns that entry.  scores: fields of the entry."""
 
     settings: Any
     run: Callable[[Any, Path], dict[str, Any]]
