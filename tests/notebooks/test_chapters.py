@@ -1,0 +1,125 @@
+"""What every chapter of the first part owes its reader: length, figures, asserts, exercises, an opening bet, links."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+CHAPTERS = sorted(NOTEBOOKS.glob("0[1-6]_*.ipynb"))
+START = NOTEBOOKS / "00_start_here.ipynb"
+# the claim that a chapter opens with and refutes, and where it says what came out
+MISCONCEPTIONS = {
+    "01": ("maximise $\\log \\mathcal N(f(x))$", "## 6 · The verdict"),
+    "02": ("invertible exactly when $\\mathrm{Lip}(g) < 1$", "**not necessary**"),
+    "03": ("off by some constant", "no constant"),
+    "04": ("unbiased with small error bars means right", 'unbiased with small error bars" does not mean right'),
+    "05": ("Less memory means approximate gradients", "**The answer to (a): the last digit,**"),
+    "06": ("Smooth is enough", "Smooth is not enough"),
+}
+# functions of resflow_lite.figures that stand for an explorer's picture without its controls
+STATIC = {
+    "cobweb": "contractions.cobwebs",
+    "truncation": "series.truncation_bias",
+    "truncated_against_roulette": "series.truncated_against_roulette",
+    "unit_balls": "norms.unit_balls",
+}
+
+
+@pytest.fixture(params=CHAPTERS, ids=lambda path: path.stem)
+def chapter(request):
+    return request.param, nbformat.read(request.param, as_version=4).cells
+
+
+def text(cells, kind="markdown"):
+    return "\n\n".join(cell.source for cell in cells if cell.cell_type == kind)
+
+
+def pictures(cell):
+    return sum("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
+
+
+def test_a_chapter_has_the_length_of_a_chapter(chapter):
+    path, cells = chapter
+    assert 30 <= len(cells) <= 50
+    assert 1500 <= len(text(cells).split()) <= 2500
+    assert path.stat().st_size <= 700_000
+
+
+def test_a_chapter_is_committed_as_it_ran_with_figures_and_asserts(chapter):
+    _, cells = chapter
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert not any(output.output_type == "error" for cell in code for output in cell.outputs)
+    assert sum(map(pictures, code)) >= 6
+    assert len(re.findall(r"^\s*assert ", text(cells, "code"), re.MULTILINE)) >= 10
+    assert sum("parameters" in cell.metadata.get("tags", []) for cell in cells) == 1
+
+
+def test_every_figure_is_drawn_in_the_cell_that_asks_for_it(chapter):
+    _, cells = chapter
+    for cell in cells:
+        if cell.cell_type == "code":
+            assert pictures(cell) == cell.source.count("plt.show()"), cell.source
+
+
+def test_a_chapter_has_three_to_five_exercises_whose_solutions_are_folded_and_follow_the_stub(chapter):
+    _, cells = chapter
+    stubs = [i for i, cell in enumerate(cells) if cell.cell_type == "code" and "exercises.check_" in cell.source]
+    assert 3 <= len(stubs) <= 5
+    for i in stubs:
+        assert re.search(r"^    \.\.\.$|: \.\.\.$", cells[i].source, re.MULTILINE)
+        assert "not yet: " in cells[i].outputs[0].text
+        assert cells[i + 1].source.startswith("<details><summary>Solution</summary>")
+    assert re.findall(r"\*\*Exercise (\d)\.\*\*", text(cells)) == [str(n) for n in range(1, len(stubs) + 1)]
+
+
+def test_a_chapter_opens_with_its_misconception_and_comes_back_to_it(chapter):
+    path, cells = chapter
+    claim, verdict = MISCONCEPTIONS[path.name[:2]]
+    opening, *rest = [cell for cell in cells if cell.cell_type == "markdown"][1:]
+    assert opening.source.startswith("> ### Predict before you run") and claim in opening.source
+    assert verdict in text(rest)
+    assert text(rest).count("> **Predict") >= 2
+
+
+def test_an_explorer_has_a_static_figure_before_it(chapter):
+    _, cells = chapter
+    for i, cell in enumerate(cells):
+        for name in re.findall(r"^explorers\.(\w+)\(", cell.source if cell.cell_type == "code" else "", re.MULTILINE):
+            before = [c for c in cells[:i] if c.cell_type == "code" and f"{STATIC[name]}(" in c.source]
+            assert before and pictures(before[-1])
+            assert "nbval-ignore-output" in cell.metadata.tags
+
+
+def test_a_chapter_ends_with_what_to_take_home_and_links_to_both_neighbours(chapter):
+    path, cells = chapter
+    last = cells[-1].source
+    assert "## What to take home" in last
+    order = [START, *CHAPTERS, *sorted(NOTEBOOKS.glob("07_*.ipynb"))]
+    place = order.index(path)
+    ending = last.split("## What to take home")[1]
+    for neighbour in (order[place - 1], order[place + 1]):
+        assert f"({neighbour.name})" in ending
+
+
+@pytest.mark.parametrize("path", [START, *CHAPTERS], ids=lambda path: path.stem)
+def test_links_lead_to_files(path):
+    targets = re.findall(r"\]\(([^)#]+)\)", text(nbformat.read(path, as_version=4).cells))
+    local = [target for target in targets if not target.startswith("http")]
+    assert local and [target for target in local if not (NOTEBOOKS / target).exists()] == []
+
+
+def test_the_first_page_lists_every_chapter_and_its_index_names_terms_that_the_chapter_uses():
+    page = text(nbformat.read(START, as_version=4).cells)
+    assert all(f"({path.name})" in page for path in CHAPTERS)
+    assert all(f"## {part}\n" in page for part in ("Self-test", "Notation", "Index"))
+    rows = [row.split("|") for row in page.split("## Index")[1].splitlines() if row.startswith("| ")][1:]
+    entries = [(term.strip(), where) for row in rows for term, where in ((row[1], row[2]), (row[4], row[5]))]
+    assert len(entries) > 30
+    sources = {p.name[1]: text(nbformat.read(p, as_version=4).cells).lower() for p in NOTEBOOKS.glob("0[1-9]_*.ipynb")}
+    for term, where in entries:
+        words = [part.strip().lower() for part in term.split(",")]
+        for number in re.findall(r"\d", where):
+            assert any(word.split()[-1].removesuffix("s") in sources[number] for word in words), (term, number)
