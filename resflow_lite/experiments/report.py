@@ -24,6 +24,7 @@ from .ledger import SELECTION, validate_entry
 from .profiles import PROFILES
 from .reported import REPORTED
 from .settings import Experiment
+from .sweeps import TASKS
 
 __all__ = ["Entry", "Setting", "Target", "TARGETS", "TOLERANCE", "outcome", "read_ledger", "scaled_down"]
 
@@ -32,8 +33,6 @@ TOLERANCE = 0.01
 
 NO_MATTER = ("seed", "precision", "memory", "accumulation", "evaluations")
 """Settings that change the cost or the noise of a result, not what is being estimated."""
-
-SCORES = {"density": ("bits_per_dim",), "toy": ("nats",), "hybrid": ("accuracy", "bits_per_dim")}
 
 
 @dataclass(frozen=True)
@@ -179,7 +178,7 @@ def scaled_down(entries: Iterable[Entry], profile: str) -> dict[tuple[str, str, 
     entries = [entry for entry in entries if entry.facts not in full_scale]
     found = {}
     for (sweep, task, dataset), members in group(entries, lambda e: (e.sweep, e.task, e.settings["dataset"])).items():
-        for score in SCORES[task]:
+        for score in TASKS[task].scores:
             scored = [entry for entry in members if entry.facts[score] is not None]
             if scored:
                 found[sweep, dataset, score] = _best_first(scored, score)
