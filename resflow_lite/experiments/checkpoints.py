@@ -88,15 +88,16 @@ def facts_of(path: Path) -> dict[str, Any]:
     return _read(path)[1]
 
 
-def save_state(path: Path, state: TrainingState, experiment: Experiment) -> None:
-    """Write everything that training needs to go on, atomically."""
+def save_state(path: Path, state: TrainingState, experiment: Experiment, hardware: dict[str, Any]) -> None:
+    """Write everything that training needs to go on, atomically; and on what it ran, for the record."""
     tensors = {f"flow.{name}": t for name, t in state.flow.state_dict().items()}
     tensors |= {f"averaged.{i}": t for i, t in enumerate(state.averaged)}
     for i, moments in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{i}.{name}": t for name, t in moments.items()}
     tensors["generator"] = state.generator.get_state()
     facts = {name: getattr(state, name) for name in PLAIN}
-    _write(path, tensors, facts | dict(experiment=experiment.as_dict(), shape=state.flow.event_shape))
+    facts |= dict(experiment=experiment.as_dict(), shape=state.flow.event_shape, hardware=hardware)
+    _write(path, tensors, facts)
 
 
 def load_state_(path: Path, state: TrainingState) -> None:

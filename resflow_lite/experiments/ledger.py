@@ -19,6 +19,7 @@ from ..layers.residual import ResidualBlock
 from .checked import TaskSettings
 from .checkpoints import facts_of, write_whole
 from .runs import BEST, CHECKPOINT, EVENTS, LAST, SETTINGS, Run, read_lines
+from .settings import ESTIMATORS
 
 __all__ = ["SCHEMAS", "provenance", "publish", "save_entry", "training_facts", "validate_entry", "write_entry"]
 
@@ -155,10 +156,13 @@ def write_entry(run: Run, result: Any) -> Path:
 
 
 def _training(run: Run) -> str:
-    """The estimator of the training steps, by its own words; that of the evaluation where layers have one for all."""
-    blocks = (m for m in run.flow.modules() if isinstance(m, ResidualBlock))
-    block = next(blocks, None)
-    return "as in the evaluation" if block is None else repr(block.train_estimator)
+    """The estimator of the training steps, by its own words; that of the evaluation where layers have one for all. One
+    of a user's own stands in the settings: a run that was read from its folder does not have it."""
+    block = next((m for m in run.flow.modules() if isinstance(m, ResidualBlock)), None)
+    named = json.loads((run.directory / SETTINGS).read_text()).get("train_estimator")
+    if block is None:
+        return "as in the evaluation"
+    return repr(block.train_estimator) if named is None or named in ESTIMATORS else named
 
 
 def provenance() -> dict[str, Any]:

@@ -90,7 +90,7 @@ def _train(experiment: Experiment, directory: Path, world: World) -> None:
                     if world.rank == 0 and (state.step // every % 2 == 0 or state.step == experiment.steps):
                         bar.write(f"step {state.step:5}  {row['bits_per_dim']:.3f} bits/dim  {row['seconds']:.0f} s")
                 if save and world.rank == 0:
-                    save_state(directory / CHECKPOINT, state, experiment)
+                    save_state(directory / CHECKPOINT, state, experiment, world.describe())
                 if stop:
                     raise Stopped(
                         f"SIGTERM: stopped after step {state.step}, with a checkpoint; fit goes on from there"

@@ -169,7 +169,7 @@ def test_an_estimator_and_a_law_of_your_own_train_a_model(tmp_path):
     run = rf.fit(rf.Experiment(profile="smoke", steps=3, train_estimator=estimator), tmp_path)
     rf.evaluate(run.directory)
     entry = json.loads((tmp_path / "ledger.json").read_text())
-    assert "TwoOrNone()" in entry["settings"]["train_estimator"]
+    assert "TwoOrNone()" in entry["settings"]["train_estimator"] == entry["estimator"]["training"]
 
 
 def test_an_activation_of_your_own_trains_a_model(tmp_path):

@@ -144,6 +144,7 @@ def test_a_run_that_goes_astray_stops_with_its_last_good_checkpoint(small, monke
     result = rf.evaluate(run)
     entry = json.loads((tmp_path / "ledger.json").read_text())
     assert math.isfinite(result.bits_per_dim) and entry["steps"] == 12 and sentence in entry["failures"][0]
+    assert entry["hardware"]["processes"] == 1 and entry["device_hours"] == entry["wall_seconds"] / 3600 > 0
 
 
 def test_a_block_that_no_longer_contracts_stops_the_run(small, monkeypatch, tmp_path):
