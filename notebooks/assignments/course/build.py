@@ -80,7 +80,9 @@ def build_pack(folder: Path, term: str) -> None:
         target = folder / "source" / name / f"{name}.ipynb"
         target.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(source, target)
-        target.with_name("rubric.md").write_text(rubric(source))
+        target.with_name("rubric.md").unlink(missing_ok=True)  # where packs had it: nbgrader releases all below source/
+        (folder / "rubrics").mkdir(exist_ok=True)
+        (folder / "rubrics" / f"{name}.md").write_text(rubric(source))
     shutil.copytree(COURSE, folder / "course", dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(COURSE / "nbgrader_config.py", folder)
     shutil.copy(SOURCES / "guide.md", folder)
