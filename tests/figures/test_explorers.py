@@ -1,5 +1,7 @@
 """The explorers' figures show the right numbers, and every control changes the picture."""
 
+from pathlib import Path
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -7,10 +9,14 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
 from matplotlib.colors import to_hex
 
 import resflow_lite as rf
+from resflow_lite.experiments.checkpoints import load_flow
 from resflow_lite.figures import contractions, explorers, norms, series, style
+
+ROOT = Path(__file__).parents[2]
 
 
 def title(ax):
@@ -168,7 +174,17 @@ def test_a_control_that_does_nothing_is_greyed_out(controls_of):
     assert picture.value != before
 
 
-def test_the_race_takes_the_blocks_of_a_flow(controls_of):
+def test_the_race_takes_the_blocks_of_a_checkpoint(controls_of):
+    flow, _ = load_flow(ROOT / "data" / "models" / "digits.safetensors")
+    blocks = series.block_jacobians(flow.double(), torch.rand(1, 1, 8, 8))
+    controls, picture = controls_of(explorers.truncated_against_roulette(blocks))
+    assert list(controls["block"].options) == list(blocks) and len(blocks) == 10
+    before = picture.value
+    controls["block"].value = list(blocks)[3]
+    assert picture.value != before
+
+
+def test_the_race_takes_matrices_for_blocks(controls_of):
     source = {"one": np.diag([-0.8, -0.7, -0.6]), "two": np.diag([0.3, 0.2, 0.1])}
     controls, picture = controls_of(explorers.truncated_against_roulette(source))
     assert set(controls) >= {"block", "probe noise", "law"} and "r" not in controls
