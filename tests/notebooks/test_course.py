@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import re
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -280,6 +281,23 @@ def test_gradescope_gets_its_four_files_and_its_results(course, tmp_path):
     scores = {test["name"]: test["score"] for test in results["tests"]}
     assert scores.pop("q08-survival") == 0 and sum(scores.values()) == 64
     assert "q10-proof" in results["output"]
+
+
+def test_nbgrader_makes_the_same_hand_out_from_the_pack(course, tmp_path):
+    course.main(["handout", "--term", TERM, "--out", str(tmp_path)])
+    course.main(["pack", "--term", TERM, "--out", str(tmp_path)])
+    pack = tmp_path / TERM / "instructor-pack"
+    command = [sys.executable, "-m", "nbgrader", "generate_assignment", "estimators", "--create"]
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(command, cwd=pack, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    released = [path.name for path in (pack / "release" / "estimators").iterdir()]
+    assert released == ["estimators.ipynb"]  # nbgrader releases whatever lies beside the source
+    assert "Model answer" in (pack / "rubrics" / "estimators.md").read_text()
+    made = nbformat.read(pack / "release" / "estimators" / "estimators.ipynb", 4)
+    ours = nbformat.read(tmp_path / TERM / "handout" / "estimators.ipynb", 4)
+    assert [cell.source for cell in made.cells] == [cell.source for cell in ours.cells]
+    assert [kind(cell).get("grade_id") for cell in made.cells] == [kind(cell).get("grade_id") for cell in ours.cells]
 
 
 @pytest.mark.slow
