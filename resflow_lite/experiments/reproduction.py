@@ -177,11 +177,15 @@ def table(runs: Sequence[Planned]) -> str:
 
 
 def publish_entries(runs: Sequence[Planned]) -> list[Path]:
-    """Put the entries of finished runs that are not there yet into data/results/SWEEP."""
+    """Put the entries of finished runs into data/results/SWEEP, but for equal results of the same settings."""
     written = []
     for run in runs:
         folder = home() / "data" / "results" / run.sweep
-        there = {entry["checkpoint_sha256"] for entry in read_entries(folder)}
-        if run.entry and run.entry["checkpoint_sha256"] not in there:
+        if run.entry and not any(_same_result(entry, run) for entry in read_entries(folder)):
             written.append(publish(run.directory, folder, run.setting))
     return written
+
+
+def _same_result(entry: dict[str, Any], run: Planned) -> bool:
+    scores = TASKS[run.task].scores
+    return same_settings(entry, run) and all(entry[score] == run.entry[score] for score in scores)

@@ -113,6 +113,14 @@ def test_the_cost_is_told_before_anything_starts_and_the_table_after(sweep, tmp_
     for run in runs:
         validate_entry(run.entry)
         assert f"reproduce small.yaml --profile smoke --index {run.index}" in run.entry["command"]
+    # a run that is repeated has the same score, and is not counted twice; another score is
+    again = runs[0].directory / "ledger.json"
+    again.write_text(json.dumps(runs[0].entry | dict(checkpoint_sha256="0" * 64)))
+    assert reproduction.publish_entries(runs) == []
+    before = again.read_text()
+    again.write_text(json.dumps(runs[0].entry | dict(bits_per_dim=bits[0] + 1e-3)))
+    assert len(reproduction.publish_entries(runs)) == 1
+    again.write_text(before)
     # now the ledger knows what it costs
     assert "2 finished, about" in reproduction.estimate(runs, 2) and "(ledger)" in reproduction.estimate(runs, 2)
     longer = planned(sweep(profiles=dict(smoke=SMALL | dict(steps=3000)), seeds=[5]), "smoke")
