@@ -108,7 +108,8 @@ def _step(
 ) -> tuple[bool, bool]:
     """One step of the optimiser on the whole batch x; whether a checkpoint, and whether the end, was asked for."""
     step, parameters = state.step + 1, list(state.flow.parameters())
-    state.optimizer.param_groups[0]["lr"] = experiment.lr * _schedule(experiment, step)
+    for group in state.optimizer.param_groups:
+        group["lr"] = group["peak"] * _schedule(experiment, step)
     state.optimizer.zero_grad()
     loss = _gradient_(experiment, state, x, n_levels, world)
     asked = loss.new_tensor(signals.read())

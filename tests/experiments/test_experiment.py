@@ -137,6 +137,19 @@ def test_learned_norms_move_and_close_their_chain(tmp_path):
         assert all(a.codomain is b.domain for a, b in zip(layers, [*layers[1:], layers[0]]))
 
 
+def test_learned_orders_take_small_steps_whatever_the_weights_take(tmp_path):
+    """After one step of Adam every parameter has moved by about its learning rate."""
+    experiment = rf.Experiment(profile="smoke", steps=2, warm_up=0, cool_down=0, lr=0.5, norms="learned", validation=0)
+    start = 1.1 + 3.9 * torch.sigmoid(rf.LearnedOrder().logit.detach() + torch.tensor([-2.1e-3, 2.1e-3]))
+    run = rf.fit(experiment, tmp_path)
+    orders = [float(m().detach()) for m in run.flow.modules() if isinstance(m, rf.LearnedOrder)]
+    assert start[0] < min(orders) < max(orders) < start[1]
+    ours = rf.Experiment(profile="smoke", steps=2, warm_up=0, cool_down=0, lr=1e-4, norms="learned", validation=0)
+    slow = rf.fit(ours, tmp_path / "slow")
+    orders = [float(m().detach()) for m in slow.flow.modules() if isinstance(m, rf.LearnedOrder)]
+    assert max(abs(order - 2) for order in orders) < 3e-4  # a rate below the orders' own holds for them too
+
+
 def test_training_is_repeatable_from_its_seed(smoke_run, tmp_path):
     run, _ = smoke_run
     again = rf.fit(run.experiment, tmp_path)
