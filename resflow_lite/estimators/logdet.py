@@ -106,7 +106,8 @@ class PowerSeries:
                 if k == 0:
                     value = value + w
                 else:
-                    value = value + _on(weight, v) * ((-1) ** (k + 1) / k) * per_sample_dot(w, v)
+                    dot = per_sample_dot(w, v)
+                    value = value + _on(weight, dot) * ((-1) ** (k + 1) / k) * dot
         return LogDetEstimate(value / self.n_probes, g.output, len(draw.weights), self._products(draw))
 
     @torch.no_grad()
@@ -126,9 +127,9 @@ class PowerSeries:
                 if k == 0:
                     value = value + w
                     continue
-                weight = _on(weight, v)
-                u = u + (-1) ** (k - 1) * _per_sample(weight, v) * previous
-                value = value + weight * ((-1) ** (k + 1) / k) * per_sample_dot(w, v)
+                u = u + (-1) ** (k - 1) * _per_sample(_on(weight, v), v) * previous
+                dot = per_sample_dot(w, v)  # in float32 at least, whatever v is in
+                value = value + _on(weight, dot) * ((-1) ** (k + 1) / k) * dot
                 previous = w
             estimates.append(value)
             pulled.append(u / self.n_probes)

@@ -20,13 +20,13 @@ from ..layers.residual import ResidualBlock
 from ..models.dequantize import uniform_dequantize
 from ..models.hybrid import HybridFlow, hybrid_flow, hybrid_kinds
 from ..models.opponents import with_budget
+from ..numerics.tensor_float import tensor_float
 from .checked import TaskSettings
 from .checkpoints import copy_parameters_, save_flow, write_whole
 from .distributed import World, connect
 from .hybrid_scores import score_hybrid, summary
 from .interruption import sole_writer
 from .ledger import save_entry, training_facts
-from .precision import tensor_float
 from .profiles import PROFILES
 from .runs import LAST, RECORD
 from .tasks import claim

@@ -1,13 +1,12 @@
 """In what precision a training step computes."""
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 
 import torch
 
 from ..errors import SettingsError
 
-__all__ = ["check_precision", "branches_in", "tensor_float"]
+__all__ = ["check_precision", "branches_in"]
 
 
 def check_precision(precision: str, device: torch.device) -> None:
@@ -21,15 +20,3 @@ def check_precision(precision: str, device: torch.device) -> None:
 def branches_in(precision: str, device: torch.device) -> AbstractContextManager:
     """The residual branches and their products in bfloat16, if asked; log-determinants and norms stay in float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
-
-
-@contextmanager
-def tensor_float(allowed: bool) -> Iterator[None]:
-    """Whether CUDA may round the factors of float32 products to TF32's ten bits. PyTorch allows it in convolutions."""
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, cudnn.allow_tf32
-    matmul.allow_tf32 = cudnn.allow_tf32 = allowed
-    try:
-        yield
-    finally:
-        matmul.allow_tf32, cudnn.allow_tf32 = before

@@ -12,8 +12,8 @@ from ..estimators.series import Roulette
 from ..layers.residual import ResidualBlock
 from ..models.dequantize import uniform_dequantize
 from ..models.flow import Flow, bits_per_dim
+from ..numerics.tensor_float import tensor_float
 from .distributed import World
-from .precision import tensor_float
 
 __all__ = ["ErrorBars", "error_bars", "image_bits", "estimating_with", "per_image"]
 

@@ -11,10 +11,10 @@ from ..errors import ResflowError
 from ..layers.lipschitz import LearnedOrder, update_norms_
 from ..layers.residual import ResidualBlock
 from ..models.flow import Flow
+from ..numerics.tensor_float import tensor_float
 from .batches import ImageSource
 from .checkpoints import TrainingState, copy_parameters_, facts_of, load_flow, load_state_, save_flow, write_whole
 from .distributed import World
-from .precision import tensor_float
 from .runs import BEST, CHECKPOINT, LAST, RECORD, note, read_lines
 from .scoring import image_bits
 from .settings import Experiment

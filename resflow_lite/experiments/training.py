@@ -13,11 +13,12 @@ from tqdm.auto import tqdm
 from ..errors import ResflowError, SettingsError
 from ..layers.lipschitz import update_norms_
 from ..models.flow import bits_per_dim
+from ..numerics.tensor_float import tensor_float
 from .batches import ImageSource
 from .checkpoints import TrainingState, save_state, write_whole
 from .distributed import World, connect, part_of_batch
 from .interruption import Signals, Stopped, sole_writer
-from .precision import branches_in, check_precision, tensor_float
+from .precision import branches_in, check_precision
 from .runs import CHECKPOINT, LAST, SETTINGS, Run, load_run, note
 from .settings import Experiment
 from .stages import finish, record, start

@@ -19,6 +19,7 @@ from ..numerics.norms import (
     singular_vector,
     vector_norm,
 )
+from ..numerics.tensor_float import tensor_float
 
 __all__ = [
     "LearnedOrder",
@@ -198,7 +199,9 @@ class LipschitzLayer(nn.Module):
         p, q = (order() if isinstance(order, LearnedOrder) else order for order in (self.domain, self.codomain))
         if self.closed_form():
             return self._columns(self.weight, q) if p == 1 else self._rows(self.weight, p)
-        return vector_norm(self.product(self.weight, self.right), q) / vector_norm(self.right, p)
+        with tensor_float(False):  # ten bits would let the norm pass its bound by a thousandth
+            image = self.product(self.weight, self.right)
+        return vector_norm(image, q) / vector_norm(self.right, p)
 
     def normalized_weight(self, z: Tensor) -> Tensor:
         """The weight as applied to inputs of the size of z."""

@@ -1,12 +1,15 @@
 """bfloat16 where it is harmless, and nowhere else."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 import resflow_lite as rf
 import resflow_lite.experiments.precision as precision
 from resflow_lite.estimators.linearization import per_sample_dot
-from resflow_lite.experiments.precision import branches_in, check_precision, tensor_float
+from resflow_lite.experiments.precision import branches_in, check_precision
+from resflow_lite.numerics.tensor_float import tensor_float
 
 CPU = torch.device("cpu")
 
@@ -97,3 +100,35 @@ def test_the_settings_of_the_tensor_cores_are_given_back(allowed):
         assert matmul.allow_tf32 == cudnn.allow_tf32 == allowed
         raise ValueError
     assert (matmul.allow_tf32, cudnn.allow_tf32) == before
+
+
+def test_a_norm_is_taken_without_rounding_also_where_products_are_rounded(monkeypatch):
+    layer, seen = rf.LipschitzLinear(3, 3), []
+    layer(torch.ones(1, 3))  # a layer learns the size of its input from the first one
+    product = type(layer).product
+    monkeypatch.setattr(
+        type(layer),
+        "product",
+        lambda *args: seen.append(torch.backends.cuda.matmul.allow_tf32) or product(*args),
+    )
+    with tensor_float(True):
+        layer.sigma()
+        assert torch.backends.cuda.matmul.allow_tf32
+    assert seen == [False]
+
+
+def test_weights_of_single_samples_are_not_rounded_with_the_branch():
+    """bfloat16 has eight bits: 1/0.7 = 1.4286 would become 1.4297."""
+    estimator = rf.PowerSeries(rf.Roulette(rf.Geometric(0.3), n_exact=1, per_sample=True))
+    generator = torch.Generator().manual_seed(0)
+    x = torch.ones(400, 2)
+    draw = estimator.draw(x, generator)
+
+    def g(x):
+        return 0.5 * x  # exact in bfloat16, as all its powers are
+
+    exact, _ = estimator.neumann(rf.linearize(g, x), draw)
+    low = replace(draw, probes=draw.probes.to(torch.bfloat16))
+    rounded, _ = estimator.neumann(rf.linearize(g, x.to(torch.bfloat16)), low)
+    assert rounded.value.dtype == torch.float32
+    assert torch.allclose(rounded.value, exact.value, rtol=1e-6)
