@@ -124,10 +124,11 @@ def accuracy_against_bits(points: Mapping[tuple[str, str], tuple[Sequence[float]
         both.plot(*zip(*line), color=KINDS[kind][0], linewidth=1.2, alpha=0.6, zorder=1)
     for weight, group in groups.items():
         x, top, bottom = np.array(group).T
-        above = weight != "1"
-        place = dict(textcoords="offset points", ha="center", va="bottom" if above else "top", fontsize=12)
-        y, away = (top.max(), 6) if above else (bottom.min(), -6)
-        both.annotate(f"λ = {weight}", (x.mean(), y), (0, away), **place)
+        look = dict(textcoords="offset points", fontsize=12)
+        if weight == "1":  # the axis is near below
+            both.annotate(f"λ = {weight}", (x.max(), bottom.min()), (14, 0), va="center", **look)
+        else:
+            both.annotate(f"λ = {weight}", (x.mean(), top.max()), (0, 6), ha="center", va="bottom", **look)
     alone.set(
         xlim=(-0.7, len(kinds) - 0.3), xticks=[], xlabel="no density trained", ylabel="accuracy on test images, %"
     )
