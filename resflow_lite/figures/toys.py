@@ -181,19 +181,24 @@ def honest_numbers(panels: Mapping[str, Mapping[str, Mapping[str, tuple[float, f
 def paired_differences(tables: Mapping[str, Mapping[str, tuple[float, float]]], labels: Mapping[str, str]) -> Figure:
     """Each system minus the Residual Flow, in nats, one panel per set: right of the line, the other is better.
 
-    tables: set -> system -> (mean over seeds of the paired difference, half-width of its 95 % interval).
+    tables: set -> system -> (mean over seeds of the paired difference, half-width of its 95 % interval). An interval of
+    more than 2 nats to either side would squeeze the others into a dot: its numbers are written in its place.
     """
     rows = -(-len(tables) // 4)
     figure, axes = plt.subplots(rows, 4, figsize=(10.5, 2.5 * rows), sharey=True, squeeze=False)
     for ax, (name, table) in zip(axes.flat, tables.items()):
         for i, (system, (difference, half_width)) in enumerate(table.items()):
+            if half_width > 2:
+                place = dict(transform=ax.get_yaxis_transform(), va="center", fontsize=9)
+                ax.text(0.03, i, f"{difference:.0f} ± {half_width:.0f}", color=SYSTEM_COLOURS[system], **place)
+                continue
             ax.errorbar(difference, i, xerr=half_width, fmt="o", color=SYSTEM_COLOURS[system], capsize=3, markersize=5)
         ax.axvline(0, color=EXACT, linewidth=1.2)
         ax.set(yticks=range(len(table)), yticklabels=[labels[s] for s in table], title=name)
         ax.margins(x=0.15)
     for ax in axes.flat[len(tables) :]:
         ax.set_axis_off()
-    axes[0, 0].invert_yaxis()
+    axes[0, 0].set_ylim(max(map(len, tables.values())) - 0.5, -0.5)
     figure.supxlabel("nats per point minus those of the Residual Flow", fontsize=11)
     return figure
 

@@ -78,6 +78,14 @@ def test_paired_differences_puts_every_interval_on_its_row():
     assert [t.get_text() for t in axes[0].get_yticklabels()] == ["Glow", "i-ResNet"]
 
 
+def test_an_interval_that_is_too_wide_to_draw_is_written():
+    tables = {"rings": {"glow": (-66.07, 182.4), "iresnet": (0.1, 0.2)}}
+    axis = toys.paired_differences(tables, LABELS).axes[0]
+    assert [text.get_text() for text in axis.texts] == ["-66 ± 182"] and axis.texts[0].get_position()[1] == 0
+    assert [line.get_ydata()[0] for line in axis.lines if line.get_marker() == "o"] == [1]
+    assert axis.get_xlim()[0] > -1 and axis.get_ylim() == (1.5, -0.5)
+
+
 def test_honest_numbers_draws_an_interval_for_each_estimator():
     rows = {"moons": {"training": (0.02, 0.01), "evaluation": (0.0, 0.005)}, "rings": {"evaluation": (0.1, 0.2)}}
     one, two = toys.honest_numbers({"i-ResNet": rows, "Residual Flow": rows}).axes
