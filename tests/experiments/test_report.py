@@ -1,6 +1,7 @@
 """The report: which runs count for a number of the paper, how they are judged, and that the README says the same."""
 
 import json
+import statistics
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import resflow_lite as rf
 from resflow_lite.__main__ import _parameters, _parser
 from resflow_lite.experiments import report, tables
+from resflow_lite.experiments.aggregate import by_seed, group, paired_interval, read_entries
 from resflow_lite.experiments.costs import estimated_hours, forward_flops, step_tflop
 from resflow_lite.experiments.ledger import SELECTION
 from resflow_lite.experiments.reported import REPORTED
@@ -223,3 +225,16 @@ def test_only_what_is_between_the_marks_is_rewritten_and_only_once(entry):
     assert tables.update_readme(once, []) == once
     with pytest.raises(rf.DataError, match="expected the lines"):
         tables.update_readme(text.replace(tables.END, ""), [])
+
+
+def test_the_readme_s_seeds_and_its_bfloat16_are_those_of_the_ledger():
+    entries = read_entries(LEDGER / "precision")
+    scores = {
+        name: by_seed(found, "bits_per_dim")
+        for name, found in group(entries, lambda e: e["settings"]["precision"]).items()
+    }
+    difference, half_width = paired_interval(scores["bf16"], scores["fp32"])
+    mean, spread = statistics.mean(scores["fp32"].values()), statistics.stdev(scores["fp32"].values())
+    text = " ".join((ROOT / "README.md").read_text().split())
+    assert f"reach {mean:.3f} on average (standard deviation {spread:.3f} between seeds)" in text
+    assert f"differ by {difference:+.3f} +- {half_width:.3f} (95 %" in text and len(scores["bf16"]) == 3
