@@ -224,30 +224,54 @@ def test_the_html_page_has_the_colours_of_the_figures():
     assert found == {name: getattr(style, name.upper()) for name in names}
 
 
-def test_a_chapter_in_jupyterlab_runs_and_its_slider_moves_the_figure(page, tmp_path):
-    shutil.copy(CHAPTER, tmp_path)
+@contextmanager
+def notebook_in_jupyterlab(page, path):
+    """JupyterLab with one notebook open and its kernel idle."""
     # the announcements extension would ask the network, and the reader
-    settings = tmp_path / "config" / "labconfig" / "page_config.json"
+    settings = path.parent / "config" / "labconfig" / "page_config.json"
     settings.parent.mkdir(parents=True)
     settings.write_text('{"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": true}}')
-    lab = ("jupyterlab", str(tmp_path), "--allow-root", "--IdentityProvider.token=local")
-    with serving(tmp_path / "log", *lab, JUPYTER_CONFIG_DIR=str(tmp_path / "config")) as address:
-        page.goto(f"{address}/lab/tree/{CHAPTER.name}?token=local&reset")
-        idle = page.get_by_text(
-            "Python 3 (ipykernel) | Idle"
-        )  # the cells' own indicator is idle before a kernel is there
-        idle.wait_for()
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    lab = ("jupyterlab", str(path.parent), "--allow-root", "--IdentityProvider.token=local")
+    with serving(path.parent / "log", *lab, JUPYTER_CONFIG_DIR=str(path.parent / "config")) as address:
+        page.goto(f"{address}/lab/tree/{path.name}?token=local&reset")
+        # the cells' own indicator is idle before a kernel is there
+        page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
+        yield
+
+
+def run_all(page):
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+
+
+def test_a_chapter_in_jupyterlab_runs_and_its_slider_moves_the_figure(page, tmp_path):
+    shutil.copy(CHAPTER, tmp_path)
+    with notebook_in_jupyterlab(page, tmp_path / CHAPTER.name):
+        run_all(page)
         picture = page.locator("img.widget-image").first
         error = page.locator(".jp-OutputArea-output:has-text('Traceback')")
         picture.or_(error).first.wait_for(state="attached")
         assert error.all_inner_texts() == []
         picture.scroll_into_view_if_needed()
-        idle.wait_for()
+        page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
         before = picture.get_attribute("src")
         slider = page.locator(".widget-slider [role=slider]").first
         slider.focus()
         page.keyboard.press("ArrowRight")
         wait_for_another_picture(page, picture, before)
         assert error.all_inner_texts() == []
+
+
+def test_a_hand_out_in_jupyterlab_has_places_for_answers_and_locked_tests(page, tmp_path):
+    pytest.importorskip("nbgrader", reason="nbgrader is not installed: pip install -e .[course]")
+    course = [sys.executable, str(ROOT / "notebooks" / "assignments" / "course")]
+    subprocess.run([*course, "handout", "--term", "test", "--out", str(tmp_path)], check=True)
+    with notebook_in_jupyterlab(page, tmp_path / "test" / "handout" / "contractions.ipynb"):
+        stub = page.locator(".jp-CodeCell:has-text('YOUR CODE HERE')").first
+        test = page.locator(".jp-CodeCell:has-text('assert close(jacobian(')").first
+        for cell, open_to_students in ((stub, True), (test, False)):
+            text = cell.locator(".cm-content")
+            text.click()
+            page.keyboard.press("Control+End")
+            page.keyboard.type("  # mine")
+            assert ("# mine" in text.inner_text()) == open_to_students
