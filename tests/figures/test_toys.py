@@ -50,6 +50,13 @@ def test_training_curves_average_windows_over_time_and_over_steps():
     assert np.allclose(time.lines[0].get_xdata(), np.arange(1.5, 61, 2) / 2)
 
 
+def test_a_spike_leaves_the_picture_of_the_training_curves():
+    calm = [(0.5 * step, 4 - 0.01 * step) for step in range(1, 61)]
+    spike = [(seconds, 400.0 if i == 30 else loss) for i, (seconds, loss) in enumerate(calm)]
+    low, high = toys.training_curves({"glow": spike, "realnvp": calm}, LABELS).axes[0].get_ylim()
+    assert -4.1 < low < -3.8 and high > -3.45
+
+
 @pytest.mark.parametrize("ceiling", [-3.466, None])
 def test_densities_stand_beside_their_nats(ceiling):
     panels = {label: torch.rand(8, 8) for label in LABELS.values()}
