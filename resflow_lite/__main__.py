@@ -9,25 +9,25 @@ from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 
-from .datasets.images import fetch, image_names, load_images
 from .errors import ResflowError, SettingsError
 from .estimators.krylov import Krylov
-from .experiments.bias import bias_report
-from .experiments.distributed import connect
-from .experiments.evaluation import evaluate
-from .experiments.interruption import Stopped
-from .experiments.ledger import publish
-from .experiments.notebooks import CellFailed, refresh_notebook, run_notebook
-from .experiments.profiles import PROFILES
-from .experiments.report import read_ledger
-from .experiments.reproduction import RunsFailed, carry_out, carry_out_one, estimate, publish_entries, table
-from .experiments.runs import load_run
-from .experiments.sampling import dequantised, sample_levels
-from .experiments.settings import Experiment
-from .experiments.sweeps import SWEEPS, Planned, planned, sweep_names
-from .experiments.tables import update_readme
-from .experiments.training import fit
-from .home import home
+from .lab.data.images import fetch, image_names, load_images
+from .lab.evaluation import evaluate
+from .lab.home import home
+from .lab.interruption import Stopped
+from .lab.ledger import publish
+from .lab.machine import connect
+from .lab.notebooks import CellFailed, refresh_notebook, run_notebook
+from .lab.report import read_ledger
+from .lab.reproduction import RunsFailed, carry_out, carry_out_one, estimate, publish_entries, table
+from .lab.runs import load_run
+from .lab.sampling import dequantised, sample_levels
+from .lab.sweeps import SWEEPS, Planned, planned, sweep_names
+from .lab.tables import update_readme
+from .lab.tasks.density import Experiment
+from .lab.tasks.profiles import PROFILES
+from .lab.training import fit
+from .models.bias import bias_report
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 
@@ -76,7 +76,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _sample(options: argparse.Namespace) -> None:
     if _first():
-        from .figures.plots import image_grid  # matplotlib, which a machine that only trains can do without
+        from .book.figures.chapter08 import image_grid  # matplotlib, which a machine that only trains can do without
 
         run = load_run(options.run_dir, options.weights)
         n_levels = load_images(run.experiment.dataset, "test").n_levels

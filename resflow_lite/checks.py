@@ -6,13 +6,11 @@ that is wrong. They work in float64 and on the CPU.
 
 import copy
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from .datasets.images import SPLITS, Images, load_images
 from .errors import CheckFailed
 from .estimators.linearization import AutogradLinearization
 from .estimators.logdet import Estimator, Exact, dense_jacobian, log_det
@@ -24,7 +22,6 @@ __all__ = [
     "CheckReport",
     "check_activation",
     "check_bijection",
-    "check_images",
     "check_unbiased",
     "exact_log_det",
     "z_score",
@@ -212,26 +209,3 @@ def check_activation(activation: Activation, reach: float = 12.0) -> CheckReport
         f"promised, on [-{reach:g}, {reach:g}]",
         dict(first_error=errors[0], second_error=errors[1], steepest=steepest),
     )
-
-
-def check_images(data: str | Callable[[str], Images]) -> CheckReport:
-    """Every split holds uint8 images of one shape, whole-number labels and levels below n_levels; at most 1 % of the
-    test images lie among the training images."""
-    found = {split: load_images(data, split) for split in SPLITS}
-    shapes = {split: tuple(torch.as_tensor(part.images).shape[1:]) for split, part in found.items()}
-    for split, (images, labels, n_levels) in found.items():
-        if images.dtype != torch.uint8 or images.dim() != 4:
-            raise CheckFailed(f"{split}: {images.dtype} images of shape {tuple(images.shape)}, not uint8 (N, C, H, W)")
-        if shapes[split] != shapes["train"]:
-            raise CheckFailed(f"{split}: images {shapes[split]}, but {shapes['train']} in train")
-        if int(images.max()) >= n_levels:
-            raise CheckFailed(f"{split}: a level of {int(images.max())}, but n_levels = {n_levels}")
-        if labels.shape != images.shape[:1] or labels.dtype != torch.int64:
-            raise CheckFailed(f"{split}: labels {labels.dtype} {tuple(labels.shape)} for {len(images)} images")
-    train, test = ({image.numpy().tobytes() for image in found[split].images} for split in ("train", "test"))
-    if (shared := len(train & test)) > 0.01 * len(found["test"].images):
-        raise CheckFailed(f"{shared} of {len(found['test'].images)} test images are training images, too")
-    sizes = {split: len(part.images) for split, part in found.items()}
-    told = ", ".join(f"{n:,} {split}" for split, n in sizes.items())
-    n_levels = found["train"].n_levels
-    return CheckReport(f"images {shapes['train']} of {n_levels} levels: {told}; train and test share {shared}", sizes)

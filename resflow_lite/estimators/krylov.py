@@ -10,7 +10,7 @@ from torch import Tensor
 from ..errors import SettingsError
 from .linearization import Linearization, per_sample_dot
 from .logdet import LogDetEstimate
-from .probes import draw_probes
+from .noise import draw_probes
 
 __all__ = ["Krylov"]
 

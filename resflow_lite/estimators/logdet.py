@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..errors import SettingsError
 from .linearization import Linearization, linearize, per_sample_dot
-from .probes import PROBES, draw_probes
+from .noise import PROBES, draw_probes
 from .series import Matched, Roulette, SeriesWeights, Truncated
 
 __all__ = ["Estimator", "LogDetEstimate", "log_det", "PowerSeries", "SeriesDraw", "Exact"]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ResflowError, SettingsError
-from ..estimators.probes import draw_probes
+from ..estimators.noise import draw_probes
 from .bijection import Bijection
 
 __all__ = ["ContinuousFlow", "Velocity", "dense_velocity", "conv_velocity"]

@@ -7,14 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InverseError, NotContractiveError, SettingsError
-from ..estimators.contraction import contraction_rate
-from ..estimators.linearization import linearize
+from ..estimators.linearization import contraction_rate, linearize
 from ..estimators.logdet import Estimator, PowerSeries
 from ..estimators.series import Geometric, Roulette
 from ..numerics.fixed_point import Solution, anderson, banach
 from .bijection import Bijection
 from .branch import LipschitzBranch
-from .memory import GRADIENTS, MEMORY, residual_step
+from .gradient import GRADIENTS, MEMORY, residual_step
 
 __all__ = ["ResidualBlock", "invert"]
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from ..errors import SettingsError
-from ..estimators.probes import device_generator
+from ..estimators.noise import device_generator
 from .bijection import Bijection
 
 __all__ = ["Squeeze", "Flatten", "FactorOut", "NoiseChannels", "squeezed"]

@@ -12,7 +12,8 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from .lipschitz import LipschitzConv2d, LipschitzLayer, LipschitzLinear
+from .convolution import LipschitzConv2d
+from .lipschitz import LipschitzLayer, LipschitzLinear
 
 __all__ = ["exact_trace_exists", "branch_trace"]
 

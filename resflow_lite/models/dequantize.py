@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from ..errors import SettingsError
-from ..estimators.probes import device_generator
+from ..estimators.noise import device_generator
 from ..layers.coupling import AffineCoupling, conv_net
 
 __all__ = ["uniform_dequantize", "VariationalDequantizer"]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import SettingsError
-from ..estimators.probes import device_generator
+from ..estimators.noise import device_generator
 from ..layers.bijection import Bijection
 from ..layers.residual import ResidualBlock
 from .certificate import Certificate, certify, enforce_

@@ -8,15 +8,15 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ..errors import SettingsError
-from ..layers.bijection import Bijection
-from ..layers.chain import Chain
+from ..layers.bijection import Bijection, Chain
 from ..layers.coupling import AffineCoupling
 from ..layers.elementwise import ActNorm, Normalize
 from ..layers.residual import ResidualBlock
 from ..layers.shape import Squeeze, squeezed
+from .branches import conv_branch
 from .flow import Flow, standard_normal_log_prob
-from .image import ImageModel, conv_branch
-from .opponents import CouplingStyle, coupling_scale
+from .image import ImageModel
+from .systems import CouplingStyle, coupling_scale
 
 __all__ = ["HybridFlow", "hybrid_flow", "hybrid_kinds"]
 

@@ -5,16 +5,14 @@ from dataclasses import dataclass
 
 from ..errors import SettingsError
 from ..estimators.logdet import Estimator
-from ..layers.activations import Activation, make_activation
-from ..layers.bijection import Bijection
+from ..layers.activations import Activation
+from ..layers.bijection import Bijection, Chain
 from ..layers.branch import LipschitzBranch
-from ..layers.chain import Chain
 from ..layers.elementwise import ActNorm, Logit
-from ..layers.lipschitz import LipschitzConv2d
 from ..layers.residual import EVALUATE, TRAIN, ResidualBlock
 from ..layers.shape import FactorOut, Flatten, NoiseChannels, Squeeze, squeezed
+from .branches import NORMS, conv_branch, dense_branch
 from .flow import Flow
-from .toy import NORMS, closed_chain, dense_branch
 
 __all__ = ["ImageModel", "image_flow"]
 
@@ -68,25 +66,6 @@ class ImageModel:
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise SettingsError(f"{name}={value!r}: expected a whole number, {least} or more")
-
-
-def conv_branch(
-    channels: int,
-    width: int,
-    activation: str | type[Activation],
-    coeff: float,
-    preactivation: bool,
-    norms: str = "spectral",
-) -> LipschitzBranch:
-    """channels -3x3-> width -1x1-> width -3x3-> channels, an activation between layers and one before if asked."""
-    wider = 1 + make_activation(activation).pairs
-    steps = []
-    sizes = ((channels, width, 3), (width, width, 1), (width, channels, 3))
-    for i, ((n_in, n_out, kernel), orders) in enumerate(zip(sizes, closed_chain(len(sizes), norms))):
-        active = i > 0 or preactivation
-        steps += [make_activation(activation)] if active else []
-        steps.append(LipschitzConv2d(n_in * wider if active else n_in, n_out, kernel, coeff, *orders))
-    return LipschitzBranch(steps)
 
 
 def image_flow(model: ImageModel) -> Flow:

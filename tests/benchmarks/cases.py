@@ -11,10 +11,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import resflow_lite as rf
-from resflow_lite.estimators.contraction import contraction_rate
+from resflow_lite.estimators.linearization import contraction_rate
 from resflow_lite.estimators.logdet import dense_jacobian
-from resflow_lite.experiments.settings import home
-from resflow_lite.models.image import conv_branch
+from resflow_lite.lab.tasks.density import home
+from resflow_lite.models.branches import conv_branch
 
 POINTS = 8
 """Samples of a batch."""

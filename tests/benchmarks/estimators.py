@@ -17,7 +17,7 @@ from cases import FOLDER, POINTS, block_cases, models, rotation, spread
 from measures import DRAWS, cut_by_control_variate, krylov_and_taylor, pooled
 
 import resflow_lite as rf
-from resflow_lite.figures.style import AMBER, GREEN, GREY, PINK, ROULETTE, SKY, TRUNCATED, styled
+from resflow_lite.book.figures.style import AMBER, GREEN, GREY, PINK, ROULETTE, SKY, TRUNCATED, styled
 
 matplotlib.use("agg")
 import matplotlib.pyplot as plt  # noqa: E402

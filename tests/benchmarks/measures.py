@@ -8,7 +8,7 @@ from cases import POINTS, Dense
 
 import resflow_lite as rf
 from resflow_lite.estimators.logdet import SeriesDraw
-from resflow_lite.estimators.probes import draw_probes
+from resflow_lite.estimators.noise import draw_probes
 from resflow_lite.estimators.series import SeriesWeights
 
 DRAWS, KRYLOV_DRAWS, GRADIENT_DRAWS = 1000, 200, 50

@@ -16,9 +16,9 @@ from itertools import product
 import torch
 
 import resflow_lite as rf
-from resflow_lite.experiments.settings import home
-from resflow_lite.experiments.step_costs import step_bytes
-from resflow_lite.layers.memory import GRADIENTS, MEMORY
+from resflow_lite.lab.costs import step_bytes
+from resflow_lite.lab.tasks.density import home
+from resflow_lite.layers.gradient import GRADIENTS, MEMORY
 
 SHAPE, BLOCKS, WIDTH, BATCH, TERMS = (1, 28, 28), (4, 4, 4), 128, 64, 4
 BASE = ("plain", "neumann", "backward_in_forward")

@@ -16,7 +16,7 @@ import torch
 from torch.nn.functional import pixel_unshuffle
 
 import resflow_lite as rf
-from resflow_lite.models.image import conv_branch
+from resflow_lite.models.branches import conv_branch
 
 TERMS = 4
 CASES = [(shape, (2, 2), 64, batch) for batch in (16, 64) for shape in ((1, 28, 28), (3, 32, 32))]

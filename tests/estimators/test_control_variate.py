@@ -5,9 +5,8 @@ import torch
 
 import resflow_lite as rf
 from resflow_lite.estimators.logdet import SeriesDraw, dense_jacobian
-from resflow_lite.layers.memory import residual_step
-from resflow_lite.models.image import conv_branch
-from resflow_lite.models.toy import dense_branch
+from resflow_lite.layers.gradient import residual_step
+from resflow_lite.models.branches import conv_branch, dense_branch
 
 
 def random_branches(preactivation):

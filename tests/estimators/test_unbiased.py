@@ -9,7 +9,7 @@ import torch
 import resflow_lite as rf
 from resflow_lite.checks import z_score
 from resflow_lite.estimators.logdet import SeriesDraw
-from resflow_lite.layers.memory import residual_step
+from resflow_lite.layers.gradient import residual_step
 
 LAWS = [rf.Geometric(0.5), rf.Geometric(0.15), rf.Poisson(2.0)]
 N_EXACT = [0, 1, 2, 5]

@@ -7,7 +7,7 @@ import torch
 
 import resflow_lite as rf
 from resflow_lite.checks import z_score
-from resflow_lite.estimators.contraction import contraction_rate
+from resflow_lite.estimators.linearization import contraction_rate
 
 
 def test_the_contraction_rate_tends_to_the_spectral_radius():

@@ -5,8 +5,7 @@ import torch
 
 import resflow_lite as rf
 from resflow_lite.layers.activations import ACTIVATIONS, make_activation
-from resflow_lite.models.image import conv_branch
-from resflow_lite.models.toy import dense_branch
+from resflow_lite.models.branches import conv_branch, dense_branch
 
 GRID = torch.linspace(-12, 12, 480_001, dtype=torch.float64)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import resflow_lite as rf
-from resflow_lite.experiments.checkpoints import load_flow
+from resflow_lite.lab.checkpoints import load_flow
 
 CHECKPOINT = Path(__file__).parents[2] / "data" / "models" / "digits.safetensors"
 

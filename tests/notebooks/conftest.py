@@ -9,8 +9,8 @@ import torch
 
 import resflow_lite as rf
 from resflow_lite.__main__ import main
-from resflow_lite.experiments import training
-from resflow_lite.experiments.interruption import Stopped
+from resflow_lite.lab import training
+from resflow_lite.lab.interruption import Stopped
 
 PAGES = Path(__file__).parents[2] / "notebooks" / "reproduction"
 

@@ -18,7 +18,8 @@ import pytest
 
 import resflow_lite as rf
 from resflow_lite import __main__ as command_line
-from resflow_lite.figures import series, style
+from resflow_lite.book.explorers import series
+from resflow_lite.book.figures import style
 
 ROOT = Path(__file__).parents[2]
 HTML = ROOT / "notebooks" / "explorers" / "truncated_against_roulette.html"

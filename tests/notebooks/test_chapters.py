@@ -18,7 +18,7 @@ MISCONCEPTIONS = {
     "05": ("Less memory means approximate gradients", "**The answer to (a): the last digit,**"),
     "06": ("Smooth is enough", "Smooth is not enough"),
 }
-# functions of resflow_lite.figures that stand for an explorer's picture without its controls
+# functions of resflow_lite.book.figures that stand for an explorer's picture without its controls
 STATIC = {
     "cobweb": "contractions.cobwebs",
     "truncation": "series.truncation_bias",

@@ -5,7 +5,7 @@ import json
 import nbformat
 import pytest
 
-from resflow_lite.experiments.ledger import validate_entry
+from resflow_lite.lab.ledger import validate_entry
 
 NOTEBOOK = "hybrid.ipynb"
 

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from resflow_lite.__main__ import main
-from resflow_lite.experiments import report, tables
+from resflow_lite.lab import report, tables
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "notebooks" / "reproduction" / "results.ipynb"

@@ -7,7 +7,7 @@ import pytest
 
 from resflow_lite.__main__ import main
 from resflow_lite.errors import SettingsError
-from resflow_lite.experiments.notebooks import CellFailed, refresh_notebook, run_notebook
+from resflow_lite.lab.notebooks import CellFailed, refresh_notebook, run_notebook
 
 
 @pytest.fixture

@@ -1,0 +1,179 @@
+"""Truncation against roulette on a Jacobian small enough to know the truth. NumPy only, fast enough for a slider.
+
+Everything is in nats per dimension.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ...errors import SettingsError
+from ...estimators.linearization import linearize
+from ...estimators.logdet import dense_jacobian
+from ...estimators.series import Geometric, Law, Roulette, tail_ratio
+from ...layers.residual import ResidualBlock
+from ...models.flow import Flow
+
+__all__ = ["rotation", "block_jacobians", "spectral_radius", "log_series", "Race", "race"]
+
+RUNS, DRAWS = 30, 10_000  # of the running means
+DEFAULT = Roulette(Geometric(0.25), n_exact=2)
+INTERVALS, INTERVAL_DRAWS = 1_000, 1_000  # of the coverage
+
+
+def rotation(r: float, angle: float, spread: float = 0.0) -> np.ndarray:
+    """(2, 2) J = r R(angle) Q diag(1, 1 - spread) Q^T; angle in degrees, Q a turn by 45 degrees, norm r.
+
+    With spread 0 both Rademacher probes give tr(J^k) itself, log |det(I + J)| = log(1 + 2 r cos(angle) + r^2).
+    With more they differ: probe noise.
+    """
+    c, s = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
+    stretch = np.array([[1 - spread / 2, spread / 2], [spread / 2, 1 - spread / 2]])
+    return r * np.array([[c, -s], [s, c]]) @ stretch
+
+
+@torch.no_grad()
+def block_jacobians(flow: Flow, images: torch.Tensor) -> Mapping[str, np.ndarray]:
+    """{name of the block: (D, D) Jacobian of its branch} where the first of these events passes through the flow."""
+    jacobians = {}
+
+    def keep(block, inputs, name):
+        jacobians[name] = dense_jacobian(linearize(block.branch, inputs[0][:1]))[0].double().cpu().numpy()
+
+    blocks = [(name, module) for name, module in flow.named_modules() if isinstance(module, ResidualBlock)]
+    hooks = [b.register_forward_pre_hook(lambda block, inputs, name=n: keep(block, inputs, name)) for n, b in blocks]
+    try:
+        flow.encode(images[:1])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return jacobians
+
+
+def spectral_radius(jacobian: np.ndarray) -> float:
+    """The largest |eigenvalue|: the series converges where it is below 1."""
+    return float(np.abs(np.linalg.eigvals(jacobian)).max())
+
+
+def log_series(jacobian: np.ndarray, n: int) -> np.ndarray:
+    """(D, n) the terms (-1)^(k+1)/k v^T J^k v / D for D probes v: the rows of an orthogonal matrix, times sqrt(D).
+
+    So v^T A v has the mean tr(A) over these few probes, exactly. For D = 2 they are Rademacher's, (1, 1) and (1, -1);
+    for D > 2 cosines with random signs.
+    """
+    size = len(jacobian)
+    wave, place = np.ogrid[:size, :size]
+    probes = np.sqrt(2) * np.cos(np.pi * wave * (place + 0.5) / size)
+    probes[0] = 1
+    probes *= np.random.default_rng(0).choice([-1, 1], size)
+    powers, terms = probes, np.empty((size, n))
+    for k in range(1, n + 1):
+        powers = powers @ jacobian
+        terms[:, k - 1] = (-1) ** (k + 1) / k * (powers * probes).sum(1) / size
+    return terms
+
+
+@dataclass(frozen=True)
+class Race:
+    """Numbers of one race at equal cost; nats per dimension.
+
+    truth: log |det(I + J)| / D.  truncated: mean of the truncated estimate.  n_terms: its products.
+    products: what the roulette spends on average.  counts: (n,) numbers of draws, log-spaced.
+    roulette_means, truncated_means: (runs, n) running means at these counts.  errors: (n,) nominal standard errors of
+    the first run's.  draws: all single estimates of the first run.  largest_weight: the largest weight in them.
+    coverage: share of nominal 95 % intervals, each from 1,000 draws, that contain the truth.
+    rho: spectral radius of J.  limit: the variance is finite only if rho^2 < limit.
+    """
+
+    truth: float
+    truncated: float
+    n_terms: int
+    products: float
+    counts: np.ndarray
+    roulette_means: np.ndarray
+    truncated_means: np.ndarray
+    errors: np.ndarray
+    draws: np.ndarray
+    largest_weight: float
+    coverage: float
+    rho: float
+    limit: float
+
+    @property
+    def bias(self) -> float:
+        return self.truncated - self.truth
+
+
+def race(
+    jacobian: np.ndarray,
+    roulette: Roulette = DEFAULT,
+    n_terms: int | None = None,
+    seed: int | np.random.Generator = 0,
+    probe_noise: bool = True,
+) -> Race:
+    """Estimate log |det(I + J)| by truncation and by roulette, many times.
+
+    jacobian: (D, D), spectral radius below 1.  n_terms: of the truncated series; None: what the roulette spends on
+    average, to the nearest integer.  probe_noise: one probe per draw; False: exact traces.
+
+    The partial sums S_N are tabulated once, so that a draw is an index. Raises SettingsError where the series diverges.
+    """
+    rho = spectral_radius(jacobian)
+    if not rho < 1:
+        raise SettingsError(f"the Jacobian has spectral radius {rho:.3f}: the series needs one below 1")
+    survival = _survival(roulette.law)
+    products = roulette.n_exact + survival.sum()
+    n_terms = round(products) if n_terms is None else n_terms
+
+    terms = log_series(jacobian, max(n_terms, roulette.n_exact + len(survival)))
+    if not probe_noise:
+        terms = terms.mean(0, keepdims=True)
+    truncated = terms[:, :n_terms].sum(1)
+    weights = np.concatenate([np.ones(roulette.n_exact), 1 / survival])
+    sums = np.pad(np.cumsum(terms[:, : len(weights)] * weights, axis=1), ((0, 0), (1, 0)))[:, roulette.n_exact :]
+
+    rng = np.random.default_rng(seed)
+
+    def draw(*shape: int) -> tuple[np.ndarray, np.ndarray]:
+        """One uniform number chooses the probe and, with what is left of it, N."""
+        uniform = len(terms) * rng.random(shape)
+        probe = uniform.astype(int)
+        return probe, np.searchsorted(1 - survival, uniform - probe, side="right")
+
+    truth = np.linalg.slogdet(np.eye(len(jacobian)) + jacobian)[1] / len(jacobian)
+    probe, n = draw(RUNS, DRAWS)
+    estimates = sums[probe, n]
+    counts = np.unique(np.geomspace(1, DRAWS, 120).round().astype(int))
+    means = _running_means(estimates, counts)
+    spread = _running_means((estimates[0] - truth) ** 2, counts) - (means[0] - truth) ** 2
+    sample = sums[draw(INTERVALS, INTERVAL_DRAWS)]
+    reach = 1.96 * sample.std(1, ddof=1) / INTERVAL_DRAWS**0.5
+    return Race(
+        truth=truth,
+        truncated=truncated.mean(),
+        n_terms=n_terms,
+        products=products,
+        counts=counts,
+        roulette_means=means,
+        truncated_means=_running_means(truncated[probe], counts),
+        errors=np.sqrt(np.maximum(spread, 0) / np.maximum(counts - 1, 1)),
+        draws=estimates[0],
+        largest_weight=weights[roulette.n_exact + n[0].max() - 1] if roulette.n_exact + n[0].max() else 1.0,
+        coverage=np.mean(abs(sample.mean(1) - truth) <= reach),
+        rho=rho,
+        limit=tail_ratio(roulette.law),
+    )
+
+
+def _survival(law: Law) -> np.ndarray:
+    """P(N >= k) for k = 1, 2, ..., down to the resolution of a uniform number."""
+    survival = [1.0]
+    while survival[-1] > 1e-16:
+        survival.append(law.survival(len(survival)))
+    return np.array(survival[1:-1])
+
+
+def _running_means(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    return np.cumsum(values, axis=-1)[..., counts - 1] / counts

@@ -1,0 +1,191 @@
+"""Explorers: controls over the plotting functions of this folder. Each returns a widget, to be a cell's last line."""
+
+from collections.abc import Callable, Mapping
+from io import BytesIO
+from pathlib import Path
+
+import ipywidgets as widgets
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from ...estimators.series import Geometric, Matched, Poisson, Roulette
+from ...lab.tasks.plane import load_toy
+from ...layers.elementwise import ActNorm
+from ...models.densities import toy_data
+from ...models.flow import Flow
+from ...models.systems import systems
+from ..figures import chapter07 as toys
+from . import balls as norms
+from . import cobweb as contractions
+from . import series
+from .simulation import spectral_radius
+
+__all__ = ["cobweb", "truncation", "truncated_against_roulette", "unit_balls", "grid_through_depth"]
+
+Controls = Mapping[str, widgets.ValueWidget]
+LABEL = {"description_width": "90px"}
+MODELS = Path(__file__).resolve().parents[3] / "data" / "models"
+
+
+def explorer(draw: Callable[..., Figure], controls: Controls) -> widgets.VBox:
+    """The controls above the figure draw(**their values), drawn anew when one of them changes."""
+    picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
+
+    def redraw(change=None) -> None:
+        figure = draw(**{name: control.value for name, control in controls.items()})
+        png = BytesIO()
+        figure.savefig(png, format="png", dpi=120, pil_kwargs={"compress_level": 1})
+        picture.layout.width = f"{90 * figure.get_figwidth():.0f}px"
+        plt.close(figure)
+        picture.value = png.getvalue()
+
+    for control in controls.values():
+        control.observe(redraw, "value")
+    redraw()
+    row = widgets.HBox(list(controls.values()), layout=widgets.Layout(flex_flow="row wrap", max_width="950px"))
+    return widgets.VBox([row, picture])
+
+
+def cobweb() -> widgets.VBox:
+    """Chapter 2: does x <- y - g(x) find an x with x + g(x) = y, and is there just one?"""
+    branches = {"0.5 x": (0.5, False), "tanh x": (1.0, True), "3 x": (3.0, False), "−1.5 tanh x": (-1.5, True)}
+
+    def draw(branch: str, strength: float, y: float, start: float, steps: int) -> Figure:
+        factor, bent = branches[branch]
+        a = strength * factor
+        title = f"g(x) = {a:.3g} {'tanh x' if bent else 'x'}".replace("-", "−")
+        return contractions.cobweb(lambda x: a * (np.tanh(x) if bent else x), y, start, steps, title)
+
+    controls = dict(
+        branch=_choice("g(x)", list(branches)),
+        strength=_slider("strength ×", 1.0, 0.0, 2.0, 0.1),
+        y=_slider("y", 0.5, -3.0, 3.0, 0.1),
+        start=_slider("start", -2.0, -4.5, 4.5, 0.1),
+        steps=_slider("steps", 12, 1, 40),
+    )
+    return explorer(draw, controls)
+
+
+def truncation() -> widgets.VBox:
+    """Chapter 3: the bias of the truncated series for J = r R(angle)."""
+    controls = dict(
+        r=_slider("r", 0.8, 0.3, 0.98, 0.01),
+        angle=_slider("angle (°)", 180, 0, 180, 5),
+        n_terms=_slider("terms", 5, 1, 30),
+    )
+    return explorer(series.truncation_bias, controls)
+
+
+def truncated_against_roulette(source: Mapping[str, np.ndarray] | None = None) -> widgets.VBox:
+    """Chapter 4: truncation and roulette at equal cost.
+
+    source: name -> (D, D) Jacobian, as from `series.block_jacobians(flow, images)`, in place of J = r R(angle).
+    """
+    if source is None:
+        controls = dict(r=_slider("r", 0.8, 0.3, 0.98, 0.01), angle=_slider("angle (°)", 180, 0, 180, 5))
+        controls |= dict(spread=_slider("probe noise", 0.0, 0.0, 0.9, 0.1))
+    else:
+        controls = dict(block=_choice("block", list(source)), probe_noise=_tick("probe noise"))
+    controls |= dict(
+        law=_choice("law", ["Geometric", "Poisson", "Matched"]),
+        p=_slider("p", 0.25, 0.05, 0.9, 0.05),
+        rate=_slider("rate", 2.0, 0.5, 8.0, 0.5),
+        n_exact=_slider("exact terms", 2, 0, 10),
+        seed=_slider("seed", 0, 0, 50),
+        equal_cost=_tick("equal cost"),
+        n_terms=_slider("truncated at", 5, 1, 60),
+    )
+    # a control that would do nothing is greyed out
+    widgets.dlink((controls["law"], "value"), (controls["p"], "disabled"), lambda law: law != "Geometric")
+    widgets.dlink((controls["law"], "value"), (controls["rate"], "disabled"), lambda law: law != "Poisson")
+    widgets.dlink((controls["equal_cost"], "value"), (controls["n_terms"], "disabled"))
+
+    def draw(**chosen) -> Figure:
+        if source is None:
+            jacobian = series.rotation(chosen["r"], chosen["angle"], chosen["spread"])
+        else:
+            jacobian = source[chosen["block"]]
+        match chosen["law"]:
+            case "Geometric":
+                law = Geometric(chosen["p"])
+            case "Poisson":
+                law = Poisson(chosen["rate"])
+            case _:
+                law = Matched(spectral_radius(jacobian))
+        n_terms = None if chosen["equal_cost"] else chosen["n_terms"]
+        roulette = Roulette(law, chosen["n_exact"])
+        race = series.race(jacobian, roulette, n_terms, chosen["seed"], chosen.get("probe_noise", True))
+        return series.truncated_against_roulette(race)
+
+    return explorer(draw, controls)
+
+
+def unit_balls() -> widgets.VBox:
+    """Chapter 6: the unit ball of |.|_p, its image under a matrix, and the induced norm from p to q."""
+    orders = [("1", 1), ("1.25", 1.25), ("1.5", 1.5), ("2", 2), ("3", 3), ("5", 5), ("∞", np.inf)]
+
+    def draw(p: float, q: float, factor: float, angle: float, turn: float) -> Figure:
+        return norms.unit_balls(norms.stretch(factor, 0.5, angle, turn), p, q)
+
+    controls = dict(
+        p=_order("p, before", orders, 2),
+        q=_order("q, after", orders, 2),
+        factor=_slider("stretch", 1.6, 0.5, 3.0, 0.1),
+        angle=_slider("along (°)", 30, 0, 180, 5),
+        turn=_slider("then turn (°)", 0, 0, 180, 5),
+    )
+    return explorer(draw, controls)
+
+
+def deep_flows() -> dict[str, Flow]:
+    """The small flows of the pinwheel that data/models keeps, by the system's label."""
+    names = ("resflow", "realnvp")
+    return {systems[name].label: load_toy(MODELS / f"pinwheel-{name}.safetensors")[0] for name in names}
+
+
+@torch.no_grad()
+def grid_through(flow: Flow, points: Tensor, limit: float = 4.0) -> list[tuple[str, Tensor, Tensor]]:
+    """Stages for toys.pushed_grid: a grid on [-limit, limit]^2 and points, after 0, 1, ... blocks and their ActNorm."""
+    ticks, along = torch.linspace(-limit, limit, 17), torch.linspace(-limit, limit, 161)
+    level = torch.stack(torch.meshgrid(ticks, along, indexing="ij")[::-1], -1)
+    lines = torch.cat([level, level.flip(2)])  # (lines, points of a line, 2)
+    x, stages = torch.cat([lines.view(-1, 2), points]).to(next(flow.parameters()).dtype), []
+    for layer in flow.bijection.layers:
+        x = layer.transform(x)
+        if isinstance(layer, ActNorm):
+            depth = len(stages)
+            label = f"after {depth} block{'s' if depth > 1 else ''}" if depth else "the data"
+            stages.append((label, x[: -len(points)].view(lines.shape), x[-len(points) :]))
+    return stages
+
+
+def grid_through_depth() -> widgets.VBox:
+    """Chapter 7: a grid of the plane, and data, after some of the blocks of a trained flow."""
+    points = toy_data("pinwheel", 600, torch.Generator().manual_seed(0))
+    flows = {label: grid_through(flow, points) for label, flow in deep_flows().items()}
+    depths = min(map(len, flows.values())) - 1
+
+    def draw(flow: str, depth: int) -> Figure:
+        return toys.pushed_grid(flows[flow], (0, depth))
+
+    return explorer(draw, dict(flow=_choice("flow", list(flows)), depth=_slider("depth", 1, 0, depths)))
+
+
+def _slider(label: str, value: float, low: float, high: float, step: float = 1) -> widgets.ValueWidget:
+    kind = widgets.IntSlider if isinstance(value, int) else widgets.FloatSlider
+    return kind(value, min=low, max=high, step=step, description=label, style=LABEL)
+
+
+def _order(label: str, options: list[tuple[str, float]], value: float) -> widgets.ValueWidget:
+    return widgets.SelectionSlider(options=options, value=value, description=label, style=LABEL)
+
+
+def _choice(label: str, options: list[str]) -> widgets.ValueWidget:
+    return widgets.Dropdown(options=options, value=options[0], description=label, style=LABEL)
+
+
+def _tick(label: str) -> widgets.ValueWidget:
+    return widgets.Checkbox(True, description=label, style=LABEL)

@@ -1,0 +1,107 @@
+"""Notebooks as experiments: check the parameters, execute through papermill, keep the result as a web page."""
+
+import ast
+import copy
+import difflib
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+from tqdm.contrib import DummyTqdmFile
+
+from ..errors import ResflowError, SettingsError
+from .tasks.density import Experiment
+
+__all__ = ["CellFailed", "refresh_notebook", "run_notebook"]
+
+# papermill, nbformat, nbclient, nbconvert are imported where they are used: a machine that only trains has no Jupyter.
+
+QUIET = ["--IPKernelApp.log_level=CRITICAL"]  # or kernels warn of TCP, and of being ended
+
+
+class CellFailed(ResflowError):
+    """A cell of an executed notebook failed; the notebook is kept as far as it got."""
+
+
+def run_notebook(path: Path, run_dir: Path, parameters: dict) -> Path:
+    """Execute a notebook with other parameters and return the path of the executed copy.
+
+    Writes `notebook.ipynb` and `notebook.html` into `run_dir`; a notebook that has a parameter `run_dir` is told it.
+
+    Raises:
+        SettingsError: there is no such notebook, it has no parameter of a given name, or a value cannot be right.
+            Nothing has been executed then.
+        CellFailed: a cell raised an error; `notebook.ipynb` shows where.
+    """
+    path, run_dir = Path(path).resolve(), Path(run_dir).resolve()
+    if not path.is_file():
+        raise SettingsError(f"there is no notebook {path}")
+    import papermill
+
+    known = papermill.inspect_notebook(path)
+    told = {"run_dir": str(run_dir)} if known.pop("run_dir", None) else {}
+    _check(path.name, known, parameters)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    executed = run_dir / "notebook.ipynb"
+    _execute(path, executed, {**parameters, **told})
+    _write_page(executed, title=path.stem, images=path.parent)
+    return executed
+
+
+def refresh_notebook(path: Path) -> None:
+    """Execute a notebook as it stands and store the outputs in it. Raises CellFailed, and leaves the file then."""
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+
+    notebook = nbformat.read(path, as_version=4)
+    metadata = copy.deepcopy(notebook.metadata)  # the client adds this machine's Python version
+    options = dict(resources={"metadata": {"path": str(path.parent)}}, kernel_name="python3", extra_arguments=QUIET)
+    try:
+        NotebookClient(notebook, record_timing=False, **options).execute()
+    except CellExecutionError as error:
+        raise CellFailed(f"{error.ename}: {error.evalue} (in {path.name})") from error
+    notebook.metadata = metadata
+    nbformat.write(notebook, path)
+
+
+def _check(notebook: str, known: dict, parameters: dict) -> None:
+    """Refuse a name that is not `known` and, where all parameters are settings of an experiment, a wrong value."""
+    for name in parameters:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise SettingsError(f"{notebook} has no parameter {name}{hint}; it has: {', '.join(known) or 'none'}")
+    if known and set(known) <= {field.name for field in fields(Experiment)}:
+        defaults = {name: ast.literal_eval(parameter["default"]) for name, parameter in known.items()}
+        Experiment.from_parameters({**defaults, **parameters})
+
+
+def _execute(path: Path, executed: Path, parameters: dict) -> None:
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+
+    try:
+        papermill.execute_notebook(
+            path,
+            executed,
+            parameters,
+            cwd=path.parent,  # where Jupyter and the tests run it, so that relative paths mean the same
+            progress_bar={"desc": path.stem, "disable": None},  # None: only on a terminal
+            stdout_file=DummyTqdmFile(sys.stdout),  # whole lines above the bar, which would hide a half line
+            extra_arguments=QUIET,
+        )
+    except papermill.PapermillExecutionError as error:
+        raise CellFailed(f"{error.ename}: {error.evalue} (in cell [{error.exec_count}] of {executed})") from error
+    except DeadKernelError as error:
+        raise CellFailed(f"the kernel died, perhaps for lack of memory; see {executed}") from error
+
+
+def _write_page(executed: Path, title: str, images: Path) -> None:
+    from nbconvert import HTMLExporter
+
+    with executed.open(encoding="utf-8") as notebook:
+        page, _ = HTMLExporter(embed_images=True).from_file(
+            notebook, resources={"metadata": {"name": title, "path": str(images)}}
+        )
+    executed.with_suffix(".html").write_text(page, encoding="utf-8")

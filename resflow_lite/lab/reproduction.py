@@ -1,0 +1,191 @@
+"""The runs of sweeps, several at a time: what they will cost, which are finished, what came out."""
+
+import contextlib
+import io
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import ResflowError
+from .data.images import load_images
+from .home import home
+from .interruption import Signals, Stopped, being_trained
+from .ledger import publish
+from .seeds import compare, group, read_entries
+from .sweeps import TASKS, Planned, same_settings
+from .training import fit
+
+__all__ = ["RunsFailed", "carry_out", "carry_out_one", "estimate", "publish_entries", "table"]
+
+FOLLOW = "RESFLOW_FOLLOW"
+"""Set for runs that `carry_out` has started: they end when their standard input does, that is, with their parent."""
+TRIAL = 6
+"""Steps that are timed where the ledger knows nothing of a setting."""
+LOG = "log.txt"
+
+
+class RunsFailed(ResflowError):
+    """Some runs of a sweep failed; the others are finished."""
+
+
+def _group(run: Planned) -> str:
+    """The runs that differ in their seed only."""
+    return str(run).rpartition("-seed")[0]
+
+
+def estimate(runs: Sequence[Planned], workers: int, measure: bool = True) -> str:
+    """What is left to do, and how long that takes, as a text: seconds per step x steps x runs that are not finished.
+
+    Seconds per step: the mean of the ledger's entries of the same settings, of whatever seed and length; where there
+    are none, from a trial of a few steps, if `measure`. Evaluation comes on top.
+    """
+    entries = read_entries(home() / "data" / "results") + [run.entry for run in runs if run.entry]
+    lines, total, unknown = [], 0.0, 0
+    for name, members in group(runs, _group).items():
+        left = [run for run in members if run.entry is None]
+        seconds, source = _seconds_per_step(members[0], entries, measure and bool(left))
+        each = seconds * members[0].experiment.steps
+        total, unknown = total + each * len(left), unknown + (len(left) if source == "unknown" else 0)
+        about = "time unknown" if source == "unknown" else f"about {each:,.0f} s each ({source})"
+        lines.append(f"{name:44} {len(members):3} runs, {len(members) - len(left):3} finished, {about}")
+    hours = total / 3600
+    lines.append(f"to train: {hours:.2f} hours of one worker, {hours / workers:.2f} with {workers}, and evaluation")
+    if unknown:
+        lines.append(f"{unknown} runs of unknown cost are left out of this sum")
+    return "\n".join(lines)
+
+
+def _seconds_per_step(run: Planned, entries: Sequence[dict[str, Any]], measure: bool) -> tuple[float, str]:
+    """... and where that comes from: "ledger", "timed" or "unknown"."""
+    known = [e["wall_seconds"] / e["steps"] for e in entries if same_settings(e, run, ("seed", "steps"))]
+    if known:
+        return sum(known) / len(known), "ledger"
+    if not measure:
+        return 0.0, "unknown"
+    trial, threads = replace(run.experiment, steps=TRIAL), torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            if run.task == "density":  # without its evaluation, which may take longer than the trial
+                history = fit(replace(trial, validation=0), folder).history  # the first steps are slower
+                first, last = history[0], history[-1]
+                return (last["seconds"] - first["seconds"]) / (last["step"] - first["step"]), "timed"
+            return TASKS[run.task].run(trial, Path(folder))["wall_seconds"] / TRIAL, "timed"
+    finally:
+        torch.set_num_threads(threads)
+
+
+def carry_out(runs: Sequence[Planned], workers: int) -> None:
+    """Train and evaluate every run that is not finished, each in a process of its own with one thread (OMP_NUM_THREADS
+    says otherwise) and a log file in its folder.
+
+    A run that fails does not stop the others. Interrupted in any way, the same call goes on.
+    Raises DataError before anything trains where a data set is not there and cannot be downloaded; RunsFailed, at the
+    end, naming the runs that failed; Stopped where SIGTERM came.
+    """
+    waiting = [run for run in runs if run.entry is None]
+    for dataset in {run.experiment.dataset for run in waiting if run.task != "toy"}:
+        load_images(dataset)
+    running: dict[int, tuple[Planned, subprocess.Popen]] = {}
+    total, failed = len(waiting), []
+    with Signals() as signals:
+        try:
+            while waiting or running:
+                while waiting and len(running) < workers:
+                    process = _start(waiting[0])
+                    running[process.pid] = (waiting.pop(0), process)
+                time.sleep(0.1)
+                for run, process in [pair for pair in running.values() if pair[1].poll() is not None]:
+                    del running[process.pid]
+                    failed += [run] if run.entry is None else []
+                    print(f"[{total - len(waiting) - len(running)}/{total}] {_told(run)}", flush=True)
+                if signals.read()[1]:
+                    raise Stopped("SIGTERM: stopped; the same command goes on with the runs that are not finished")
+        finally:
+            for _, process in running.values():
+                process.terminate()  # fit writes a checkpoint first
+            for _, process in running.values():
+                process.wait()
+    if failed:
+        logs = ", ".join(f"{run} ({run.directory / LOG})" for run in failed)
+        raise RunsFailed(f"{len(failed)} of {total} runs failed: {logs}")
+
+
+def _start(run: Planned) -> subprocess.Popen:
+    run.directory.mkdir(parents=True, exist_ok=True)
+    verb = ["reproduce", run.source, "--profile", run.experiment.profile, "--index", str(run.index)]
+    environment = {"OMP_NUM_THREADS": "1", **os.environ, FOLLOW: "1"}
+    with (run.directory / LOG).open("a") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "resflow_lite", *verb],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C reaches this process alone, which ends the others
+        )
+
+
+def _told(run: Planned) -> str:
+    """A line about a run that has ended."""
+    entry = run.entry
+    if entry is None:
+        lines = (run.directory / LOG).read_text().splitlines() or ["no word"]
+        return f"{run} FAILED: {lines[-1]}"
+    scores = (f"{score} {entry[score]:.4f}" for score in TASKS[run.task].scores if entry[score] is not None)
+    return f"{run}: {', '.join(scores)}; {entry['wall_seconds']:.0f} s of training"
+
+
+def carry_out_one(run: Planned) -> str:
+    """One run in this process; waits where another trains in its folder. A line about it."""
+    if os.environ.pop(FOLLOW, None):
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+    while being_trained(run.directory):
+        time.sleep(1)
+    run.carry_out()
+    return _told(run)
+
+
+def _end_with_parent() -> None:
+    """The other end of the pipe closes when the parent ends, even by kill -9."""
+    os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def table(runs: Sequence[Planned]) -> str:
+    """Scores of the finished runs: mean over seeds +- standard error, and the paired difference to the first setting
+    with its 95 % interval."""
+    finished = [(run, run.entry) for run in runs if run.entry]
+    lines = []
+    for (sweep, dataset), pairs in group(finished, lambda p: (p[0].sweep, p[0].experiment.dataset)).items():
+        for score in TASKS[pairs[0][0].task].scores:
+            measured = [pair for pair in pairs if pair[1][score] is not None]
+            groups = group(measured, lambda pair: pair[0].setting)
+            rows = compare({name: [entry for _, entry in found] for name, found in groups.items()}, score)
+            lines += [f"{sweep}, {dataset}: {score}; then minus {rows[0].name}, 95 %" if rows else "", *map(str, rows)]
+    return "\n".join(lines)
+
+
+def publish_entries(runs: Sequence[Planned]) -> list[Path]:
+    """Put the entries of finished runs into data/results/SWEEP, but for equal results of the same settings."""
+    written = []
+    for run in runs:
+        folder = home() / "data" / "results" / run.sweep
+        if run.entry and not any(_same_result(entry, run) for entry in read_entries(folder)):
+            written.append(publish(run.directory, folder, run.setting))
+    return written
+
+
+def _same_result(entry: dict[str, Any], run: Planned) -> bool:
+    scores = TASKS[run.task].scores
+    return same_settings(entry, run) and all(entry[score] == run.entry[score] for score in scores)

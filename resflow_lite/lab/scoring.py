@@ -1,0 +1,91 @@
+"""Bits per dimension of images, one number for each, and what their mean is uncertain by."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..estimators.logdet import Estimator, PowerSeries
+from ..estimators.series import Roulette
+from ..layers.residual import ResidualBlock
+from ..models.dequantize import uniform_dequantize
+from ..models.flow import Flow, bits_per_dim
+from ..numerics.tensor_float import tensor_float
+from .machine import World
+
+__all__ = ["ErrorBars", "error_bars", "image_bits", "estimating_with", "per_image"]
+
+ENTRIES = 2**20
+"""Pixels times channels in a batch, at most; 500 images at most, too."""
+
+
+@torch.no_grad()
+def image_bits(flow: Flow, images: Tensor, n_levels: int, seed: int, world: World) -> Tensor:
+    """(n,) bits/dim of every image in one pass, with fresh dequantisation noise and fresh estimator draws; float64.
+
+    The processes share the batches. Each batch has a seed of its own, so that their number does not matter.
+    """
+    batches = images.split(min(500, max(1, ENTRIES // images[0].numel())))
+    seeds = torch.randint(2**62, (len(batches),), generator=torch.Generator().manual_seed(seed)).tolist()
+    bits = torch.zeros(len(images), dtype=torch.float64, device=world.device)
+    with tensor_float(False):
+        for i, (batch, part) in enumerate(zip(batches, bits.split(len(batches[0])))):
+            if i % world.size == world.rank:
+                generator = torch.Generator().manual_seed(seeds[i])
+                x = uniform_dequantize(batch.to(world.device), n_levels, generator)
+                part.copy_(bits_per_dim(flow.log_prob(x, generator).double(), flow.event_shape, n_levels))
+    world.sum_(bits)
+    return bits.cpu()
+
+
+@contextmanager
+def estimating_with(flow: Flow, estimator: Estimator | None) -> Iterator[None]:
+    """Inside, the blocks evaluate with this estimator (None: their own), drawn for every image by itself."""
+    blocks = [block for block in flow.modules() if isinstance(block, ResidualBlock)]
+    before = [block.eval_estimator for block in blocks]
+    for block, own in zip(blocks, before):
+        block.eval_estimator = per_image(estimator or own)
+    try:
+        yield
+    finally:
+        for block, own in zip(blocks, before):
+            block.eval_estimator = own
+
+
+def per_image(estimator: Estimator) -> Estimator:
+    """The estimator with an N of its own for every image, if it is a roulette.
+
+    One N for a whole batch would shift the batch as a whole: its images would no longer be independent measurements.
+    """
+    if isinstance(estimator, PowerSeries) and isinstance(estimator.terms, Roulette):
+        return replace(estimator, terms=replace(estimator.terms, per_sample=True))
+    return estimator
+
+
+@dataclass(frozen=True)
+class ErrorBars:
+    """Standard errors of a mean over passes and images: total^2 = data^2 + noise^2.
+
+    data: from the choice of the images.  noise: from dequantisation and estimator draws; more passes shrink it.
+    """
+
+    total: float
+    data: float
+    noise: float
+
+
+def error_bars(bits: Tensor) -> ErrorBars:
+    """From bits/dim (passes, images) whose noise is independent between images and between passes.
+
+    total: the standard deviation over images of their mean over passes, over sqrt(images); every source of noise is in
+    it. noise: the standard deviation of an image over passes, over sqrt(passes x images). One pass cannot tell noise
+    from data: nan.
+    """
+    passes, n = bits.shape
+    total = float(bits.mean(0).std()) / n**0.5
+    if passes == 1:
+        return ErrorBars(total, float("nan"), float("nan"))
+    noise = float(bits.var(0).mean() / (passes * n)) ** 0.5
+    return ErrorBars(total, max(total**2 - noise**2, 0.0) ** 0.5, noise)

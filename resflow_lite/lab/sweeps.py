@@ -1,0 +1,183 @@
+"""Sweeps: a YAML file of settings and seeds becomes runs, every one checked before the first of them trains.
+
+task: density                             # density, toy or hybrid
+seeds: [0, 1, 2, 3, 4]
+datasets: [digits]                        # optional: every setting on each of them
+profiles:                                 # what a profile adds to all settings; it may have seeds and datasets of
+  smoke: {seeds: [0], steps: 4}           # its own, and, under settings, more for single ones
+  laptop: {steps: 400, settings: {elu: {lr: 2e-3}}}
+settings:
+  elu: {activation: elu}
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from ..errors import SettingsError
+from .evaluation import evaluate
+from .home import home
+from .seeds import read_entries
+from .tasks.density import Experiment
+from .tasks.hybrid import HybridExperiment, run_hybrid
+from .tasks.plane import ToyExperiment, run_toy
+from .tasks.profiles import PROFILES
+from .training import fit
+
+__all__ = ["SWEEPS", "TASKS", "Planned", "Task", "planned", "published", "same_settings", "sweep_names"]
+
+SWEEPS = Path(__file__).resolve().parents[2] / "notebooks" / "reproduction" / "sweeps"
+
+
+class Task(NamedTuple):
+    """settings: a kind of TaskSettings.  run: (settings, folder) -> ledger entry, which it writes to the folder's
+    ledger.json; called again it goes on, or returns that entry.  scores: fields of the entry."""
+
+    settings: Any
+    run: Callable[[Any, Path], dict[str, Any]]
+    scores: tuple[str, ...]
+
+
+def _density(experiment: Experiment, directory: Path) -> dict[str, Any]:
+    path = directory / "ledger.json"
+    if not path.exists():
+        evaluate(fit(experiment, directory))
+    return json.loads(path.read_text())
+
+
+TASKS = {
+    "density": Task(Experiment, _density, ("bits_per_dim",)),
+    "toy": Task(ToyExperiment, run_toy, ("nats",)),
+    "hybrid": Task(HybridExperiment, run_hybrid, ("accuracy", "bits_per_dim")),
+}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run of a sweep.
+
+    sweep: the file's name.  source: the file as it was asked for.  index: place in the sweep.  setting: its name in the
+    file.  experiment: of the task's kind, checked.  directory: its folder, runs/SWEEP-PROFILE/SETTING-seedN; with the
+    data set in the name where the sweep has several.
+    """
+
+    sweep: str
+    source: str
+    index: int
+    task: str
+    setting: str
+    experiment: Any
+    directory: Path
+
+    def __str__(self) -> str:
+        return f"{self.directory.parent.name}/{self.directory.name}"
+
+    @property
+    def entry(self) -> dict[str, Any] | None:
+        """The ledger entry of a finished run, else None."""
+        path = self.directory / "ledger.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def carry_out(self) -> dict[str, Any]:
+        """Train and evaluate here and now; go on where that was interrupted. The ledger entry."""
+        return TASKS[self.task].run(self.experiment, self.directory)
+
+
+def sweep_names() -> list[str]:
+    return sorted(path.stem for path in SWEEPS.glob("*.yaml"))
+
+
+def planned(source: str | Path, profile: str) -> list[Planned]:
+    """All runs of a sweep, checked. source: a name from notebooks/reproduction/sweeps, or a YAML file.
+
+    Raises SettingsError for whatever is wrong in the file, with the place; nothing has trained then.
+    """
+    path = Path(source) if Path(source).suffix in (".yaml", ".yml") else SWEEPS / f"{source}.yaml"
+    if profile not in PROFILES:
+        raise SettingsError(f"profile = {profile!r}: expected one of {', '.join(PROFILES)}")
+    sweep = _read(path)
+    if sweep["task"] not in TASKS:
+        raise SettingsError(f"{path.name}: task = {sweep['task']!r}: expected one of {', '.join(TASKS)}")
+    task = TASKS[sweep["task"]]
+    own = _mapping(f"{path.name}, profiles: {profile}", sweep["profiles"].get(profile))
+    seeds = _list(path.name, "seeds", own.pop("seeds", sweep["seeds"]))
+    datasets = own.pop("datasets", sweep.get("datasets"))
+    datasets = [None] if datasets is None else _list(path.name, "datasets", datasets)
+    more = _mapping(f"{path.name}, profiles: {profile}, settings", own.pop("settings", {}), known=sweep["settings"])
+    runs = []
+    for setting, values in sweep["settings"].items():
+        where = f"{path.name}, setting {setting}"
+        values = own | _mapping(where, values) | _mapping(where, more.get(setting, {}))
+        for dataset in datasets:
+            for seed in seeds:
+                chosen = values | dict(profile=profile, seed=seed) | ({} if dataset is None else dict(dataset=dataset))
+                try:
+                    experiment = task.settings.from_parameters(chosen)
+                except SettingsError as error:
+                    raise SettingsError(f"{where}: {error}") from None
+                words = (setting, dataset if len(datasets) > 1 else None, f"seed{seed}")
+                folder = home() / "runs" / f"{path.stem}-{profile}" / "-".join(word for word in words if word)
+                found = (path.stem, str(source), len(runs), sweep["task"], setting, experiment, folder)
+                runs.append(Planned(*found))
+    return runs
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise SettingsError(f"there is no sweep {path}: expected a YAML file, or one of {', '.join(sweep_names())}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path.name} is not YAML: {error}") from None
+    needed = ("task", "seeds", "profiles", "settings")
+    sweep = _mapping(path.name, content, known=(*needed, "datasets"))
+    for name in needed:
+        if name not in sweep:
+            raise SettingsError(f"{path.name}: {name} is missing; expected {', '.join(needed)}")
+    _mapping(f"{path.name}, profiles", sweep["profiles"], known=PROFILES)
+    for setting in _mapping(f"{path.name}, settings", sweep["settings"]):
+        if not isinstance(setting, str) or not re.fullmatch(r"\w[\w.+-]*", setting):
+            raise SettingsError(f"{path.name}: setting {setting!r}: its name becomes a folder's, such as elu-truncated")
+    return sweep
+
+
+def _mapping(where: str, found: Any, known: Iterable[str] | None = None) -> dict[str, Any]:
+    """A copy of a mapping. Raises SettingsError for anything else, and for a key that is not known."""
+    if not isinstance(found, dict):
+        raise SettingsError(f"{where}: expected a mapping such as {{steps: 100}}, found {found!r}")
+    for name in found if known is not None else ():
+        if name not in known:
+            close = difflib.get_close_matches(str(name), known, 1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise SettingsError(f"{where}: unknown key {name!r}: {hint}Known: {', '.join(known)}")
+    return dict(found)
+
+
+def _list(where: str, name: str, found: Any) -> list[Any]:
+    if not isinstance(found, list) or not found or len(set(map(str, found))) < len(found):
+        raise SettingsError(f"{where}: {name} = {found!r}: expected a list without repetition, such as [0, 1]")
+    return found
+
+
+def same_settings(entry: dict[str, Any], run: Planned, besides: tuple[str, ...] = ()) -> bool:
+    """Whether an entry is of a run's settings, those named `besides` left out. A setting that an older entry does not
+    have yet stands for its usual value."""
+    if entry.get("task", "density") != run.task:
+        return False
+    mine, there = run.experiment.as_json(), entry["settings"]
+    usual = type(run.experiment)(dataset=mine["dataset"], profile=mine["profile"]).as_json()
+    return all(there.get(name, usual[name]) == mine[name] for name in mine if name not in besides)
+
+
+def published(runs: list[Planned]) -> dict[int, dict[str, Any]]:
+    """By index, the entries of these runs that the checkout has in data/results/SWEEP."""
+    folder = SWEEPS.parents[2] / "data" / "results"
+    found = {name: read_entries(folder / name) for name in {run.sweep for run in runs}}
+    pairs = ((run, next((e for e in found[run.sweep] if same_settings(e, run)), None)) for run in runs)
+    return {run.index: entry for run, entry in pairs if entry is not None}

@@ -1,0 +1,104 @@
+"""The convolution whose norm, as a linear map of whole images, is bounded."""
+
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn.functional import conv2d, fold
+from torch.nn.grad import conv2d_weight
+
+from ..errors import SettingsError
+from ..numerics.norms import Map
+from .lipschitz import LipschitzLayer, Order, channels_last
+
+__all__ = ["LipschitzConv2d"]
+
+DENSE = 256
+"""Up to this many inputs or outputs the certificate of a convolution uses its whole matrix: exact to 0.1 %."""
+
+
+def _mirrored(weight: Tensor) -> Tensor:
+    """The kernel of the transposed convolution."""
+    return weight.transpose(0, 1).flip(2, 3) if weight.shape[2] > 1 else weight.transpose(0, 1)
+
+
+class LipschitzConv2d(LipschitzLayer):
+    """z (B, in_channels, H, W) -> (B, out_channels, H, W): odd kernel, stride 1, zero padding to the same size.
+
+    The norm is that of the convolution as a linear map of whole images, which depends on H and W; they are learned from
+    the first input and kept in the state dict. A 1 x 1 kernel acts on every pixel alone: its norm is its matrix's.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        coeff: float = 0.98,
+        domain: Order = 2,
+        codomain: Order = 2,
+    ) -> None:
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise SettingsError(f"kernel_size={kernel_size!r}: expected an odd number, so that images keep their size")
+        weight = torch.empty(out_channels, in_channels, kernel_size, kernel_size)
+        super().__init__(weight, coeff, domain, codomain)
+        self.padding = kernel_size // 2
+
+    def product(self, weight: Tensor, z: Tensor, bias: Tensor | None = None) -> Tensor:
+        if not self._narrows(weight.shape[1], weight.shape[0], z):
+            return conv2d(z, weight, bias, padding=self.padding)
+        y = self._spread(_mirrored(weight), z)
+        return y if bias is None else y + bias.view(-1, 1, 1)
+
+    def transpose(self, weight: Tensor, u: Tensor) -> Tensor:
+        if not self._narrows(weight.shape[0], weight.shape[1], u):
+            return conv2d(u, channels_last(_mirrored(weight)), padding=self.padding)
+        return self._spread(weight, u)
+
+    def maps(self, weight: Tensor) -> tuple[Map, Map]:
+        mirror = channels_last(_mirrored(weight))
+        return partial(self._convolve, weight, mirror), partial(self._convolve, mirror, weight)
+
+    def _convolve(self, kernel: Tensor, mirror: Tensor, z: Tensor) -> Tensor:
+        """The convolution with a kernel whose mirror image is at hand."""
+        if self._narrows(kernel.shape[1], kernel.shape[0], z):
+            return self._spread(mirror, z)
+        return conv2d(z, kernel, padding=self.padding)
+
+    def outer(self, weight: Tensor, u: Tensor, z: Tensor) -> Tensor:
+        if not self._narrows(weight.shape[1], weight.shape[0], z):
+            return conv2d_weight(channels_last(z), weight.shape, channels_last(u), padding=self.padding)
+        # <u, W z> = <W^T u, z>: the same sum, as a gradient of the map that widens
+        wide = weight.transpose(0, 1).shape
+        return _mirrored(conv2d_weight(channels_last(u), wide, channels_last(z), padding=self.padding))
+
+    def _narrows(self, before: int, after: int, z: Tensor) -> bool:
+        """Whether so few channels follow that a CPU's convolution runs at a fraction of its speed."""
+        return z.device.type == "cpu" and self.padding > 0 and self.weight[0, 0].numel() * after <= before
+
+    def _spread(self, kernel: Tensor, z: Tensor) -> Tensor:
+        """The transposed convolution as one matrix product: what each pixel gives to its neighbours, then the sum."""
+        gifts = kernel.permute(1, 2, 3, 0).reshape(-1, len(kernel)) @ z.permute(0, 2, 3, 1).flatten(1, 2).mT
+        return channels_last(fold(gifts, z.shape[2:], kernel.shape[2:], padding=self.padding))
+
+    def blocks(self, weight: Tensor) -> Tensor:
+        """The whole matrix where it is small; the matrices of all frequencies of a larger circular convolution else."""
+        if not self.padding:
+            return weight[:, :, 0, 0]
+        pixels = self.right[0, 0].numel()
+        if min(weight.shape[:2]) * pixels <= DENSE:
+            basis = torch.eye(weight.shape[1] * pixels, dtype=weight.dtype).view(-1, *self.right.shape[1:])
+            return self.product(weight, basis).flatten(1)
+        return self.frequencies(weight)
+
+    def frequencies(self, weight: Tensor) -> Tensor:
+        """The Fourier transform of the kernel at every frequency of a torus of n + (k - 1)/2 pixels a side, or of k.
+
+        There the image and its zero padding fit without meeting: the zero-padded convolution is a part of the circular
+        one, so that its norm is at most the circular one's, the largest over frequencies.
+        """
+        torus = [max(n + self.padding, k) for n, k in zip(self.right.shape[2:], weight.shape[2:])]
+        return torch.fft.rfft2(weight, torus).permute(2, 3, 0, 1)
+
+    def vector_shape(self, z: Tensor) -> tuple[int, ...]:
+        return (1, self.weight.shape[1], *(z.shape[2:] if self.padding else (1, 1)))

@@ -1,0 +1,17 @@
+import importlib
+
+import pytest
+
+
+@pytest.fixture
+def verdict(capsys):
+    """The sentence that a chapter's check prints for an answer."""
+
+    def of(chapter, check, answer):
+        module = importlib.import_module(f"resflow_lite.book.exercises.{chapter}")
+        assert getattr(module, check)(answer) is None
+        told = capsys.readouterr().out
+        assert told.count("\n") == 1
+        return told
+
+    return of

@@ -1,0 +1,164 @@
+"""Error bars that cover what they should, checked by simulation."""
+
+import copy
+import json
+
+import pytest
+import torch
+
+import resflow_lite as rf
+import resflow_lite.lab.scoring as scoring
+import resflow_lite.lab.training as training
+from resflow_lite.lab.machine import World
+from resflow_lite.lab.scoring import error_bars, estimating_with, image_bits
+
+HERE = World(0, 1, torch.device("cpu"))
+
+
+def simulated(n_worlds, passes, images, noise_sd, seed=0):
+    """bits (worlds, passes, images) of mean 0: one draw of images and of noise per world; images have variance 1."""
+    generator = torch.Generator().manual_seed(seed)
+    truth = torch.randn(n_worlds, 1, images, generator=generator, dtype=torch.float64)
+    noise = torch.randn(n_worlds, passes, images, generator=generator, dtype=torch.float64)
+    return truth + noise_sd * noise, truth
+
+
+def test_the_error_bars_are_the_spread_of_the_mean():
+    """Over 4,000 simulated evaluations: variances that the bars state against those of the errors they are about."""
+    bits, truth = simulated(4000, passes=3, images=30, noise_sd=1.5)
+    bars = [error_bars(b) for b in bits]
+    stated = {name: torch.tensor([getattr(b, name) ** 2 for b in bars]).mean() for name in ("total", "data", "noise")}
+    means = bits.mean((1, 2))
+    about = {"total": means, "data": truth.mean((1, 2)), "noise": means - truth.mean((1, 2))}
+    for name, errors in about.items():
+        spread = errors.square().mean()
+        z = (stated[name] - spread) / (errors.square().std() / len(errors) ** 0.5)
+        assert abs(z) < 4, (name, float(stated[name]), float(spread))
+    assert stated["noise"] > 0.3 * stated["total"]
+
+
+@pytest.mark.parametrize(("passes", "images", "noise_sd"), [(2, 40, 0.3), (5, 40, 2.0)])
+def test_the_total_error_covers_the_truth_as_often_as_it_says(passes, images, noise_sd):
+    bits, _ = simulated(4000, passes, images, noise_sd)
+    totals = torch.tensor([error_bars(b).total for b in bits])
+    covered = (bits.mean((1, 2)).abs() < 2.0227 * totals).double().mean()  # Student's t, 39 degrees of freedom
+    assert abs(covered - 0.95) < 4 * (0.95 * 0.05 / 4000) ** 0.5
+
+
+def test_one_pass_cannot_tell_noise_from_data():
+    bars = error_bars(torch.randn(1, 50))
+    assert bars.total > 0 and bars.data != bars.data and bars.noise != bars.noise
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run whose blocks do something, and its first 40 test images."""
+    torch.set_default_dtype(torch.float32)
+    settings = dict(profile="smoke", steps=40, batch_size=32, width=16, lr=2e-2, warm_up=5)
+    return rf.fit(rf.Experiment(**settings), tmp_path_factory.mktemp("run"))
+
+
+def scores(run, estimator, n, images):
+    """Bits/dim (n, images), each row from a pass of its own."""
+    with estimating_with(run.flow, estimator):
+        return torch.stack([image_bits(run.flow, images, 17, seed, HERE) for seed in range(n)])
+
+
+def test_the_stated_noise_is_that_of_repeated_evaluations(trained, monkeypatch):
+    """An estimator whose N matters: no exact term. Its spread over 300 evaluations is what one pair of passes states.
+
+    The same with one N for the whole batch, which `estimating_with` replaces, would spread several times as much.
+    """
+    images = rf.load_images("digits", "test").images[:40]
+    bold = rf.PowerSeries(rf.Roulette(rf.Geometric(0.5), n_exact=0))
+    bits = scores(trained, bold, 300, images)
+    stated = torch.tensor([error_bars(pair).noise ** 2 for pair in bits.split(2)])
+    spread = torch.stack([pair.mean() for pair in bits.split(2)])
+    ratio = float(stated.mean() / spread.var())
+    assert abs(ratio - 1) < 4 * (2 / 150) ** 0.5
+    for block in trained.flow.modules():
+        if isinstance(block, rf.ResidualBlock):
+            monkeypatch.setattr(block, "eval_estimator", bold)
+    shared = [image_bits(trained.flow, images, 17, seed, HERE).mean() for seed in range(100)]
+    assert torch.stack(shared).var() > 3 * bits.mean(1).var()
+
+
+def test_a_pass_does_not_depend_on_how_processes_share_it(trained, monkeypatch):
+    images = rf.load_images("digits", "test").images
+    monkeypatch.setattr(scoring, "ENTRIES", 64 * 50)
+    whole = image_bits(trained.flow, images, 17, 3, HERE)
+    monkeypatch.setattr(World, "sum_", lambda *_: None)
+    parts = [image_bits(trained.flow, images, 17, 3, World(rank, 3, HERE.device)) for rank in range(3)]
+    assert torch.equal(sum(parts), whole)
+    assert all(0 < int((part != 0).sum()) < len(images) for part in parts)
+
+
+def test_krylov_and_the_roulette_agree(trained):
+    results = [rf.evaluate(trained, estimator=e, passes=4) for e in (None, rf.Krylov(20))]
+    noise = sum(r.noise_error**2 for r in results) ** 0.5
+    assert abs(results[0].bits_per_dim - results[1].bits_per_dim) < 4 * noise
+    assert "n_exact=20, per_sample=True" in results[0].estimator and "Krylov" in results[1].estimator
+    assert results[0].data_error ** 2 + results[0].noise_error ** 2 == pytest.approx(results[0].standard_error ** 2)
+
+
+def test_the_first_images_alone_can_be_evaluated(trained):
+    result = rf.evaluate(trained, "validation", passes=1, n_images=10)
+    assert (result.n_test, result.passes, result.split) == (10, 1, "validation")
+    assert json.loads((trained.directory / "ledger.json").read_text())["noise_error"] is None
+
+
+def test_validation_chooses_the_weights_and_the_last_ones_are_reported_too(small, monkeypatch, tmp_path):
+    """A run that climbs instead of descending after half of its steps: the best weights are those of the middle."""
+    original = training._schedule
+    monkeypatch.setattr(training, "_schedule", lambda e, step: original(e, step) * (1 if step < 20 else -1))
+    run = rf.fit(small(steps=40, validation=100, lr=5e-3, ema=0.5), tmp_path)
+    scored = {row["step"]: row["validation"] for row in run.history}
+    assert run.weights == "best" and run.step == min(scored, key=scored.get) <= 24
+    result = rf.evaluate(run)
+    last = rf.evaluate(rf.load_run(tmp_path, "last"))
+    assert result.last_step[0] == pytest.approx(last.bits_per_dim) and result.last_step[0] > result.bits_per_dim
+    assert (result.weights, result.step, last.weights, last.step) == ("best", run.step, "last", 40)
+    with pytest.raises(rf.SettingsError, match="weights = 'first'"):
+        rf.load_run(tmp_path, "first")
+
+
+def test_without_validation_the_last_step_is_reported(small, tmp_path):
+    run = rf.fit(small(steps=3), tmp_path)
+    result = rf.evaluate(run)
+    assert run.weights == "last" and result.last_step == (result.bits_per_dim, result.standard_error)
+
+
+def test_the_reported_weights_are_a_running_mean(small, monkeypatch, tmp_path):
+    """averaged <- d averaged + (1 - d) weights with d = min(ema, step / (step + 9)), from the start on."""
+    seen, original, start = [], training._average_, training.start
+    monkeypatch.setattr(
+        training, "_average_", lambda a, p, d: seen.append([q.detach().clone() for q in p]) or original(a, p, d)
+    )
+    first = []
+
+    def starting(*args):
+        state = start(*args)
+        first.extend(copy.deepcopy(state.averaged))
+        return state
+
+    monkeypatch.setattr(training, "start", starting)
+    run = rf.fit(small(steps=5, ema=0.25), tmp_path)
+    mean = first
+    for step, weights in enumerate(seen, 1):
+        d = min(0.25, step / (step + 9))
+        mean = [d * m + (1 - d) * w for m, w in zip(mean, weights)]
+    for p, m, w in zip(run.flow.parameters(), mean, seen[-1]):
+        assert torch.allclose(p, m, atol=1e-6)
+    assert any(not torch.allclose(w, m, atol=1e-5) for w, m in zip(seen[-1], mean))
+
+
+def test_data_of_ones_own_can_be_trained_on_and_scored(small, tmp_path):
+    def dots(split):
+        generator = torch.Generator().manual_seed(len(split))
+        images = torch.randint(0, 4, (60, 2, 4, 4), generator=generator, dtype=torch.uint8)
+        return rf.Images(images, torch.zeros(60, dtype=torch.int64), 4)
+
+    experiment = small(dataset=dots, steps=2, validation=10)
+    run = rf.fit(experiment, tmp_path)
+    assert run.flow.event_shape == (2, 4, 4) and rf.evaluate(run).dataset == "dots"
+    assert rf.load_run(tmp_path, experiment=experiment).experiment == experiment

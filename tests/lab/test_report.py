@@ -1,0 +1,240 @@
+"""The report: which runs count for a number of the paper, how they are judged, and that the README says the same."""
+
+import json
+import statistics
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import resflow_lite as rf
+from resflow_lite.__main__ import _parameters, _parser
+from resflow_lite.lab import report, tables
+from resflow_lite.lab.hours import estimated_hours, forward_flops, step_tflop
+from resflow_lite.lab.ledger import SELECTION
+from resflow_lite.lab.reported import REPORTED
+from resflow_lite.lab.seeds import by_seed, group, paired_interval, read_entries
+
+ROOT = Path(__file__).parents[2]
+LEDGER = ROOT / "data" / "results"
+MNIST, CIFAR10, *_, IRESNET = (
+    next(t for t in report.TARGETS if (t.dataset, t.model.split()[0]) == pair)
+    for pair in (("mnist", "Residual"), ("cifar10", "Residual"), ("mnist", "i-ResNet"))
+)
+
+
+@pytest.fixture
+def entry(made_up_entry):
+    """A report.Entry of made-up facts."""
+
+    def build(sweep="", label="", **facts):
+        return report.Entry(made_up_entry(**facts), sweep, label)
+
+    return build
+
+
+@pytest.fixture
+def run(made_up_entry):
+    """Facts of a run by a target's protocol."""
+
+    def build(target, bits, **facts):
+        settings = json.loads(json.dumps(target.experiment.as_dict()))
+        return made_up_entry(settings=settings | facts.pop("settings", {}), bits_per_dim=bits, **facts)
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("bits", "noise", "status"),
+    [(0.972, 0.001, "matched"), (0.985, 0.001, "differs"), (0.955, 0.001, "differs"), (0.979, 0.001, "undecided")],
+)
+def test_one_run_is_judged_by_its_noise(run, bits, noise, status):
+    told, mean, half = report.outcome(0.970, [run(MNIST, bits, noise_error=noise)])
+    assert (told, mean, half) == (status, bits, 2 * noise)
+
+
+def test_one_pass_does_not_tell_noise_from_images_so_the_whole_error_counts(run):
+    assert report.outcome(0.970, [run(MNIST, 0.97, noise_error=None, standard_error=0.004)])[2] == 0.008
+
+
+def test_runs_are_judged_by_the_spread_between_seeds(run):
+    three = [run(MNIST, bits, seed=seed) for seed, bits in enumerate((0.971, 0.972, 0.973))]
+    status, mean, half = report.outcome(0.970, three)
+    assert mean == pytest.approx(0.972) and half == pytest.approx(4.3027 * 0.001 * (4 / 3) ** 0.5, rel=1e-4)
+    assert status == "matched"
+    wide = [run(MNIST, bits, seed=seed) for seed, bits in enumerate((0.96, 0.97, 0.98))]
+    assert report.outcome(0.970, wide)[0] == "undecided"
+    assert report.outcome(0.970, [])[0] == "not run"
+
+
+def test_a_run_counts_for_a_target_if_every_setting_that_matters_is_the_targets(run):
+    def counts(target, **changes):
+        return len(target.runs([report.Entry(run(MNIST, 0.97, **changes))]))
+
+    assert counts(MNIST) == counts(MNIST, settings=dict(seed=3, precision="fp32", memory="store")) == 1
+    assert counts(CIFAR10) == counts(IRESNET) == 0
+    assert counts(MNIST, settings=dict(lr=2e-3)) == counts(MNIST, settings=dict(steps=1000)) == 0
+    assert counts(MNIST, selection_rule=SELECTION["unfinished"]) == 0
+    other = [report.Entry(run(IRESNET, 1.05))]
+    assert len(IRESNET.runs(other)) == 1 and not MNIST.runs(other)
+
+
+def test_an_entry_that_is_older_than_a_setting_took_its_default(run):
+    old = run(MNIST, 0.97)
+    del old["settings"]["activation"]
+    assert len(MNIST.runs([report.Entry(old)])) == 1 and not IRESNET.runs([report.Entry(old)])
+    both = [report.Entry(old | dict(seed=seed)) for seed in (0, 1)] + [report.Entry(run(MNIST, 0.97, seed=2))]
+    assert len(MNIST.runs(both)) == 3
+    small = [report.Entry(facts | dict(settings=facts["settings"] | dict(steps=9))) for facts in MNIST.runs(both)]
+    ((setting,),) = report.scaled_down(small, "paper").values()
+    assert setting.comparison.seeds == 3
+
+
+@pytest.mark.parametrize("target", report.TARGETS, ids=lambda target: f"{target.dataset}-{target.model.split()[0]}")
+def test_the_command_for_a_target_makes_a_run_of_that_target(target):
+    fit, evaluate = (command.split()[3:] for command in target.commands)
+    options = _parser().parse_args(fit)
+    assert rf.Experiment.from_parameters(_parameters(options)) == target.experiment
+    assert _parser().parse_args(evaluate).run_dir == options.run_dir
+    assert len({t.commands for t in report.TARGETS}) == len(report.TARGETS)
+
+
+def test_operations_are_those_that_a_step_executes():
+    """Terms + 7 forward passes, against PyTorch's counter; what it counts beside them is the norms' matrix products."""
+    model = rf.ImageModel((1, 8, 8), blocks=(2, 1), width=16, n_dense=2, dense_width=8)
+    x = torch.rand(1, 1, 8, 8, dtype=torch.float32)
+    totals = []
+    for n in (5, 11):
+        flow = rf.image_flow(replace(model, train_estimator=rf.PowerSeries(rf.Truncated(n)))).train()
+        flow.initialize_(torch.rand(4, 1, 8, 8, dtype=torch.float32))
+        with FlopCounterMode(display=False) as counter:
+            flow.log_prob(x).sum().backward()
+        with FlopCounterMode(display=False) as once, torch.no_grad():
+            flow.bijection.transform(x)
+        totals.append(counter.get_total_flops())
+    forward = forward_flops(model)
+    norms = once.get_total_flops() - forward
+    assert totals[1] - totals[0] == 6 * forward
+    assert totals[0] - norms == pytest.approx(12 * forward, rel=0.02)
+
+
+def test_the_papers_models_cost_what_their_layers_add_up_to():
+    """9.3 and 14 Gflop an image; ImageNet 32 has twice the blocks. Hours: operations over speed."""
+    models = [rf.presets[f"paper/{name}"] for name in ("mnist", "cifar10", "imagenet32")]
+    mnist, cifar10, imagenet32 = map(forward_flops, models)
+    assert mnist == pytest.approx(9.3e9, rel=0.01) and cifar10 == pytest.approx(14.0e9, rel=0.01)
+    assert imagenet32 == pytest.approx(2 * cifar10, rel=0.01)
+    assert step_tflop(MNIST.experiment) == pytest.approx(12 * 64 * mnist / 1e12, rel=1e-6)
+    assert estimated_hours(MNIST.experiment) == pytest.approx(7.163e12 * 859375 / (0.25 * 989e12) / 3600, rel=1e-3)
+
+
+def test_the_ledger_is_read_with_sweeps_and_labels_and_a_wrong_entry_is_named(made_up_entry, tmp_path):
+    facts = made_up_entry(seed=2)
+    name = f"digits-elu-truncated-laptop-seed2-{facts['checkpoint_sha256'][:8]}.json"
+    (tmp_path / "ablation").mkdir()
+    (tmp_path / "ablation" / name).write_text(json.dumps(facts))
+    (read,) = report.read_ledger(tmp_path)
+    assert (read.sweep, read.label, read.facts) == ("ablation", "elu-truncated", facts)
+    (tmp_path / "ablation" / "bad.json").write_text(json.dumps(facts | dict(n_test="many")))
+    with pytest.raises(rf.DataError, match="ablation/bad.json: .*n_test = 'many'"):
+        report.read_ledger(tmp_path)
+    with pytest.raises(rf.DataError, match="there is no ledger .*nowhere"):
+        report.read_ledger(tmp_path / "nowhere")
+
+
+def test_settings_come_best_first_with_paired_differences(entry):
+    scores = {"elu": (2.0, 2.2, 2.1), "lipswish": (1.9, 2.05, 2.0)}
+    entries = [
+        entry("ablation", label, settings=dict(activation=label), seed=seed, bits_per_dim=bits)
+        for label, values in scores.items()
+        for seed, bits in enumerate(values)
+    ]
+    found = report.scaled_down(entries + [entries[0]], "laptop")
+    best, other = found["ablation", "digits", "bits_per_dim"]
+    assert (best.name, other.name) == ("lipswish", "elu") and best.comparison.difference is None
+    assert other.comparison.seeds == 3 and other.comparison.difference == pytest.approx(0.35 / 3)
+    table = tables.seeds([best, other], "bits_per_dim")
+    assert table.rows[1][:4] == ["elu", "3", "2.100 ± 0.058", "+0.1167 ± 0.0717"]
+    assert not report.scaled_down(entries, "smoke")
+    with pytest.raises(rf.SettingsError, match="profile = 'labtop': expected one of smoke"):
+        report.scaled_down(entries, "labtop")
+
+
+def test_settings_of_one_name_are_told_apart_by_what_differs(entry):
+    entries = [entry(settings=dict(precision=p, lr=1e-3), seed=s) for p in ("fp32", "bf16") for s in (0, 1)]
+    (settings,) = report.scaled_down(entries, "laptop").values()
+    assert {setting.name for setting in settings} == {"precision fp32", "precision bf16"}
+    (settings,) = report.scaled_down(entries[:2], "laptop").values()
+    assert [setting.name for setting in settings] == ["residual flow"]
+
+
+def test_more_accuracy_is_better_and_a_score_that_was_not_measured_is_left_out(entry):
+    def hybrid(weight, accuracy, bits):
+        return entry("hybrid", f"residual-{weight}", task="hybrid", accuracy=accuracy, bits_per_dim=bits)
+
+    found = report.scaled_down([hybrid(0, 0.97, None), hybrid(1, 0.9, 2.0)], "laptop")
+    assert [s.comparison.mean for s in found["hybrid", "digits", "accuracy"]] == [0.97, 0.9]
+    assert [s.name for s in found["hybrid", "digits", "bits_per_dim"]] == ["residual-1"]
+
+
+def test_a_run_at_full_scale_is_in_no_other_block(run):
+    full, shorter = run(MNIST, 0.97), run(MNIST, 1.2, settings=dict(steps=1000))
+    (settings,) = report.scaled_down([report.Entry(full), report.Entry(shorter)], "paper").values()
+    assert [s.comparison.mean for s in settings] == [1.2]
+    rows = {row[0].split(" (")[0] + row[1]: row for row in tables.protocol([report.Entry(full)]).rows}
+    assert rows["Residual FlowMNIST"][2:] == ["0.970", "0.9700, difference +0.0000 ± 0.0060", "1", "**matched**", "-"]
+    assert rows["i-ResNetMNIST"][5] == "**not run**" and rows["i-ResNetMNIST"][6].startswith("about ")
+    assert "mnist-iresnet" in tables.commands([report.Entry(full)])
+    assert "runs/mnist " not in tables.commands([report.Entry(full)])
+
+
+def test_a_matrix_marks_the_best_and_what_is_not_told_from_it(entry):
+    scores = {"glow": (-3.5, -3.6, -3.4), "resflow": (-3.4, -3.7, -3.3), "ffjord": (-4.0, -4.1, -4.05)}
+    entries = [
+        entry("toy", name, task="toy", settings=dict(dataset="moons", system=name), seed=seed, nats=nats)
+        for name, values in scores.items()
+        for seed, nats in enumerate(values)
+    ]
+    (settings,) = report.scaled_down(entries, "laptop").values()
+    rows = dict(tables.matrix({"moons": settings}).rows)
+    assert rows["Residual Flow"].startswith("**-3.467") and rows["Glow"].startswith("**-3.500")
+    assert rows["FFJORD"] == "-4.050 ± 0.029"
+
+
+def test_the_readme_table_has_the_papers_numbers_our_status_and_the_sweep(entry, run):
+    small = [entry("systems", "glow", settings=dict(system="glow"), seed=s, bits_per_dim=2 + s / 10) for s in (0, 1)]
+    table = tables.readme([*small, report.Entry(run(MNIST, 0.972))])
+    rows = {row[0].split(" (")[0]: row[1:] for row in table.rows}
+    assert rows["Residual Flow"] == ["0.970", "3.280", "MNIST 0.972 (matched)", "not run"]
+    assert rows["i-ResNet"][2] == "not run"
+    assert rows["Glow"] == ["1.05", "3.35", "-", "2.050 ± 0.050 (2 seeds)"]
+    assert set(REPORTED) == {row[0] for row in table.rows}
+
+
+def test_the_readme_is_what_the_ledger_gives():
+    text = (ROOT / "README.md").read_text()
+    assert tables.update_readme(text, report.read_ledger(LEDGER)) == text, "run `make report`"
+
+
+def test_only_what_is_between_the_marks_is_rewritten_and_only_once(entry):
+    text = f"# Title\n{tables.BEGIN}\nold\n{tables.END}\nafter\n"
+    once = tables.update_readme(text, [])
+    assert once.startswith("# Title\n") and once.endswith("\nafter\n") and "old" not in once
+    assert tables.update_readme(once, []) == once
+    with pytest.raises(rf.DataError, match="expected the lines"):
+        tables.update_readme(text.replace(tables.END, ""), [])
+
+
+def test_the_readme_s_seeds_and_its_bfloat16_are_those_of_the_ledger():
+    entries = read_entries(LEDGER / "precision")
+    scores = {
+        name: by_seed(found, "bits_per_dim")
+        for name, found in group(entries, lambda e: e["settings"]["precision"]).items()
+    }
+    difference, half_width = paired_interval(scores["bf16"], scores["fp32"])
+    mean, spread = statistics.mean(scores["fp32"].values()), statistics.stdev(scores["fp32"].values())
+    text = " ".join((ROOT / "README.md").read_text().split())
+    assert f"reach {mean:.3f} on average (standard deviation {spread:.3f} between seeds)" in text
+    assert f"differ by {difference:+.3f} +- {half_width:.3f} (95 %" in text and len(scores["bf16"]) == 3

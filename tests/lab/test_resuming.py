@@ -1,0 +1,212 @@
+"""Nothing that happens to a run changes what comes out of it."""
+
+import json
+import math
+import os
+import random
+import signal
+import time
+
+import pytest
+import torch
+
+import resflow_lite as rf
+import resflow_lite.lab.training as training
+from resflow_lite.lab.checkpoints import load_average
+from resflow_lite.lab.interruption import Stopped, being_trained, sole_writer
+from resflow_lite.lab.runs import read_lines
+
+
+@pytest.fixture
+def after_step(monkeypatch):
+    """Calls a function right after the optimiser's step of a given number."""
+
+    def arrange(step, function):
+        count = iter(range(1, 10**6))
+
+        def update(flow, *args):
+            rf.update_norms_(flow, *args)
+            if next(count) == step:
+                function()
+
+        monkeypatch.setattr(training, "update_norms_", update)
+
+    return arrange
+
+
+def without_times(history):
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in history]
+
+
+@pytest.mark.parametrize("step", [3, 20, 29])
+def test_a_run_that_was_stopped_and_resumed_is_the_same_bit_by_bit(small, after_step, same_weights, tmp_path, step):
+    experiment = small(steps=40, validation=20)
+    whole = rf.fit(experiment, tmp_path / "whole")
+    after_step(step - 1, lambda: os.kill(os.getpid(), signal.SIGTERM))  # heard at the end of the next step
+    with pytest.raises(Stopped, match=f"SIGTERM: stopped after step {step}"):
+        rf.fit(experiment, tmp_path / "stopped")
+    assert load_average(tmp_path / "stopped" / "checkpoint.safetensors")[2] == step
+    resumed = rf.fit(experiment, tmp_path / "stopped")
+    for file in ("model.safetensors", "best.safetensors"):
+        assert same_weights(tmp_path / "whole" / file, tmp_path / "stopped" / file)
+    assert without_times(resumed.history) == without_times(whole.history)
+    assert not (tmp_path / "stopped" / "checkpoint.safetensors").exists()
+    events = [line["event"] for line in read_lines(tmp_path / "stopped" / "events.jsonl")]
+    assert len(events) == 2 and events[1] == "resumed"
+
+
+def test_the_test_above_could_fail(small, after_step, monkeypatch, same_weights, tmp_path):
+    """One draw from the generator at the wrong time and the weights differ."""
+    rf.fit(small(steps=10), tmp_path / "one")
+    states, start = [], training.start
+    monkeypatch.setattr(training, "start", lambda *args: states.append(start(*args)) or states[-1])
+    after_step(5, lambda: torch.rand(1, generator=states[-1].generator))
+    rf.fit(small(steps=10), tmp_path / "other")
+    assert not same_weights(tmp_path / "one" / "model.safetensors", tmp_path / "other" / "model.safetensors")
+
+
+def test_sigusr1_writes_a_checkpoint_and_training_goes_on(small, after_step, monkeypatch, tmp_path):
+    saved = []
+    monkeypatch.setattr(training, "save_state", lambda path, state, *_: saved.append(state.step))
+    after_step(22, lambda: os.kill(os.getpid(), signal.SIGUSR1))
+    assert rf.fit(small(steps=40), tmp_path).step == 40
+    assert saved == sorted({*range(2, 41, 2), 23})
+
+
+def killed_now_and_then(command, directory, kills, line, **settings):
+    """Train in processes that are killed, each at a random moment within `line` seconds after a new line of the record,
+    until one gets through. What every kill left: (step of the checkpoint or 0, step of the last line)."""
+    moments, left = random.Random(settings["seed"]), []
+    record, checkpoint = directory / "training.jsonl", directory / "checkpoint.safetensors"
+    while True:
+        process = command("fit", "--run-dir", directory, **settings)
+        lines = len(read_lines(record))
+        if len(left) < kills:
+            while process.poll() is None and len(read_lines(record)) <= lines:
+                time.sleep(0.002)
+            time.sleep(moments.uniform(0, line))
+            process.kill()
+        told, _ = process.communicate()
+        if process.returncode == 0:
+            return left
+        assert process.returncode == -signal.SIGKILL, told
+        saved = load_average(checkpoint)[2] if checkpoint.exists() else 0
+        left.append((saved, read_lines(record)[-1]["step"]))
+
+
+@pytest.mark.parametrize(("runs", "kills"), [(1, 2), pytest.param(5, 4, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_nothing_is_lost(command, same_weights, tmp_path, runs, kills):
+    for seed in range(runs):
+        settings, whole, killed = dict(seed=seed, steps=120, validation=20), tmp_path / f"{seed}", tmp_path / f"{seed}k"
+        assert command("fit", "--run-dir", whole, **settings).wait() == 0
+        history = read_lines(whole / "training.jsonl")
+        assert len(history) == 20
+        left = killed_now_and_then(command, killed, kills, history[-1]["seconds"] / 20, **settings)
+        assert len(left) == kills
+        for file in ("model.safetensors", "best.safetensors"):
+            assert same_weights(whole / file, killed / file)
+        assert without_times(read_lines(killed / "training.jsonl")) == without_times(history)
+        # each went on from the checkpoint that lay there, and that is at most one line old
+        resumed = [line["step"] for line in read_lines(killed / "events.jsonl")]
+        assert resumed == [saved for saved, _ in left if saved] and resumed
+        assert all(0 <= last - saved <= 120 // 20 for saved, last in left)
+
+
+def spoil(monkeypatch, step, how):
+    """Make the training's loss bad from a given step on."""
+    count, original = iter(range(1, 10**6)), training.bits_per_dim
+
+    def bits(*args):
+        value = original(*args)
+        return how(value) if next(count) >= step else value
+
+    monkeypatch.setattr(training, "bits_per_dim", bits)
+
+
+BAD = {
+    "the loss became nan at step 13: lower lr": lambda bits: bits * math.nan,
+    "the loss became inf at step 13: lower lr": lambda bits: bits / 0,
+    "the norm of the gradient became nan at step 13: lower lr": lambda bits: bits + (bits * 0).sqrt(),
+}
+
+
+@pytest.mark.parametrize("sentence", BAD)
+def test_a_run_that_goes_astray_stops_with_its_last_good_checkpoint(small, monkeypatch, tmp_path, sentence):
+    spoil(monkeypatch, 13, BAD[sentence])
+    with pytest.raises(rf.ResflowError, match=sentence):
+        rf.fit(small(steps=40), tmp_path)
+    run = rf.load_run(tmp_path)
+    assert run.step == 12 and run.weights == "unfinished"
+    assert all(bool(p.isfinite().all()) for p in run.flow.parameters())
+    (line,) = read_lines(tmp_path / "events.jsonl")
+    assert line["step"] == 12 and line["event"].startswith(sentence)
+    assert [row["step"] for row in run.history] == [2, 4, 6, 8, 10, 12]
+    result = rf.evaluate(run)
+    entry = json.loads((tmp_path / "ledger.json").read_text())
+    assert math.isfinite(result.bits_per_dim) and entry["steps"] == 12 and sentence in entry["failures"][0]
+    assert entry["hardware"]["processes"] == 1 and entry["device_hours"] == entry["wall_seconds"] / 3600 > 0
+
+
+def test_a_block_that_no_longer_contracts_stops_the_run(small, monkeypatch, tmp_path):
+    original, count = rf.Flow.measure_contraction_, iter(range(100))
+
+    def measure(flow, x):
+        original(flow, x)
+        if next(count) == 4:
+            next(m for m in flow.modules() if isinstance(m, rf.ResidualBlock)).contraction = 1.02
+
+    monkeypatch.setattr(rf.Flow, "measure_contraction_", measure)
+    with pytest.raises(rf.ResflowError, match=r"layers.2 no longer contracts at step 8 .*1.020.*lower lr"):
+        rf.fit(small(steps=40), tmp_path)
+    assert rf.load_run(tmp_path).step == 6
+
+
+def test_a_folder_with_other_settings_is_refused(small, tmp_path):
+    rf.fit(small(steps=2), tmp_path)
+    with pytest.raises(rf.SettingsError, match="holds a run with steps = 2: choose another folder"):
+        rf.fit(small(steps=3), tmp_path)
+
+
+def test_a_finished_run_is_returned_as_it_is(small, tmp_path):
+    first = rf.fit(small(steps=2), tmp_path)
+    before = (tmp_path / "model.safetensors").stat().st_mtime_ns
+    again = rf.fit(small(steps=2), tmp_path)
+    assert (tmp_path / "model.safetensors").stat().st_mtime_ns == before
+    assert again.history == first.history and again.step == 2
+
+
+def test_two_writers_in_one_folder_are_refused(small, tmp_path):
+    assert not being_trained(tmp_path)
+    with sole_writer(tmp_path):
+        assert being_trained(tmp_path)
+        with pytest.raises(rf.SettingsError, match="another process is training there"):
+            rf.fit(small(), tmp_path)
+    assert not being_trained(tmp_path)
+
+
+def test_a_run_can_be_read_while_it_is_written(small, after_step, tmp_path):
+    """A reader sees whole lines and the last checkpoint."""
+    seen = []
+    after_step(13, lambda: seen.append((rf.load_run(tmp_path), being_trained(tmp_path))))
+    rf.fit(small(steps=40), tmp_path)
+    ((run, trained),) = seen
+    assert trained and run.weights == "unfinished" and run.step == 12 and run.history[-1]["step"] == 12
+    record = tmp_path / "training.jsonl"
+    record.write_text(record.read_text() + '{"step": 41, "bits_p')
+    assert rf.load_run(tmp_path).history[-1]["step"] == 40
+
+
+def test_a_damaged_checkpoint_is_refused(small, after_step, tmp_path):
+    after_step(5, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Stopped):
+        rf.fit(small(steps=10), tmp_path)
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(rf.DataError, match="checkpoint.safetensors is not a readable"):
+        rf.fit(small(steps=10), tmp_path)
+
+
+def test_handlers_of_signals_are_given_back(small, tmp_path):
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGUSR1)
+    rf.fit(small(steps=1), tmp_path)
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGUSR1)) == before

@@ -1,0 +1,222 @@
+"""A YAML file becomes runs: checked first, costed, interrupted, resumed, added up."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import yaml
+
+import resflow_lite as rf
+import resflow_lite.lab.reproduction as reproduction
+from resflow_lite.__main__ import main
+from resflow_lite.lab.interruption import being_trained
+from resflow_lite.lab.ledger import validate_entry
+from resflow_lite.lab.runs import read_lines
+from resflow_lite.lab.sweeps import planned, published, same_settings, sweep_names
+from resflow_lite.lab.tasks.profiles import PROFILES
+
+SMALL = dict(steps=3, batch_size=32, blocks=[1], width=8, n_dense=0, warm_up=2, validation=0, evaluations=1)
+SETTINGS = dict(lipswish={}, elu=dict(train_estimator="truncated"))
+
+
+@pytest.fixture
+def sweep(tmp_path, monkeypatch):
+    """Writes a sweep of tiny runs below a home of its own; its path."""
+    monkeypatch.setenv("RESFLOW_HOME", str(tmp_path))
+
+    def write(**changes):
+        content = dict(task="density", seeds=[0, 1], profiles=dict(smoke=SMALL), settings=SETTINGS) | changes
+        path = tmp_path / "small.yaml"
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+        return path
+
+    return write
+
+
+def test_settings_seeds_and_data_sets_become_runs(sweep, tmp_path):
+    own = dict(smoke=SMALL | dict(seeds=[3, 4], settings=dict(elu=dict(steps=7))))
+    runs = planned(sweep(profiles=own, datasets=["digits"]), "smoke")
+    assert [run.directory.name for run in runs] == ["lipswish-seed3", "lipswish-seed4", "elu-seed3", "elu-seed4"]
+    assert {run.directory.parent for run in runs} == {tmp_path / "runs" / "small-smoke"}
+    assert [run.experiment.steps for run in runs] == [3, 3, 7, 7] and [run.index for run in runs] == [0, 1, 2, 3]
+    assert runs[3].experiment == rf.Experiment.from_parameters(
+        SMALL | dict(profile="smoke", seed=4, steps=7, train_estimator="truncated")
+    )
+    both = planned(sweep(datasets=["digits", "mnist"], seeds=[0]), "smoke")
+    assert [run.directory.name for run in both][:2] == ["lipswish-digits-seed0", "lipswish-mnist-seed0"]
+    assert [run.experiment.dataset for run in both] == ["digits", "mnist"] * 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (dict(seed=[0]), "unknown key 'seed': did you mean 'seeds'"),
+        (dict(task="densty"), "task = 'densty': expected one of density, toy, hybrid"),
+        (dict(seeds=[]), r"seeds = \[\]: expected a list without repetition"),
+        (dict(seeds=[0, 0]), "without repetition"),
+        (dict(seeds=["a"]), "setting lipswish: seed = 'a'"),
+        (dict(profiles=dict(smok=SMALL)), "unknown key 'smok': did you mean 'smoke'"),
+        (dict(profiles=dict(paper={})), "profiles: smoke: expected a mapping"),
+        (dict(profiles=dict(smoke=SMALL | dict(widht=3))), "unknown parameter 'widht': did you mean 'width'"),
+        (dict(profiles=dict(smoke=dict(settings=dict(el=dict(steps=1))))), "unknown key 'el': did you mean 'elu'"),
+        (dict(settings=dict(elu=dict(lr=-1))), "setting elu: lr = -1"),
+        (dict(settings={"../elu": {}}), "its name becomes a folder's"),
+        (dict(datasets=["mnits"]), "dataset = 'mnits'"),
+    ],
+)
+def test_whatever_is_wrong_is_refused_before_anything_trains(sweep, tmp_path, changes, told, capsys):
+    path = sweep(**changes)
+    with pytest.raises(rf.SettingsError, match=told):
+        planned(path, "smoke")
+    assert main(["reproduce", str(path), "--profile", "smoke"]) == 2
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_sweep_that_is_not_there_and_a_file_that_is_no_sweep(tmp_path):
+    with pytest.raises(rf.SettingsError, match="there is no sweep .*ablation"):
+        planned("ablaton", "smoke")
+    for text in ("a: [", "- 1", "task: toy"):
+        (tmp_path / "bad.yaml").write_text(text)
+        with pytest.raises(rf.SettingsError, match="bad.yaml"):
+            planned(tmp_path / "bad.yaml", "smoke")
+
+
+@pytest.mark.parametrize("name", sweep_names())
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_sweeps_of_the_repository_are_valid(name, profile):
+    runs = planned(name, profile)
+    assert len({run.directory for run in runs}) == len(runs) > 1
+    assert {run.experiment.profile for run in runs} == {profile}
+
+
+def test_the_cost_is_told_before_anything_starts_and_the_table_after(sweep, tmp_path, capsys, monkeypatch):
+    path, carry_out = sweep(seeds=[0, 1]), reproduction.carry_out
+    said_before = []
+    monkeypatch.setattr(
+        "resflow_lite.__main__.carry_out", lambda *args: said_before.append(capsys.readouterr().out) or carry_out(*args)
+    )
+    assert main(["reproduce", str(path), "--profile", "smoke", "--publish"]) == 0
+    assert "2 runs,   0 finished, about" in said_before[0] and "(timed)" in said_before[0]
+    assert "hours of one worker" in said_before[0] and "bits/dim  " not in said_before[0]  # no word of the trial itself
+    told = capsys.readouterr().out
+    runs = planned(path, "smoke")
+    bits = [run.entry["bits_per_dim"] for run in runs]
+    assert f"{(bits[0] + bits[1]) / 2:8.4f} +-" in told
+    assert f"{(bits[2] + bits[3] - bits[0] - bits[1]) / 2:+9.4f} +-" in told
+    entries = sorted((tmp_path / "data" / "results" / "small").glob("*.json"))
+    assert len(entries) == 4 and entries[0].name.startswith("digits-elu-smoke-seed0-")
+    for run in runs:
+        validate_entry(run.entry)
+        assert f"reproduce small.yaml --profile smoke --index {run.index}" in run.entry["command"]
+    # a run that is repeated has the same score, and is not counted twice; another score is
+    again = runs[0].directory / "ledger.json"
+    again.write_text(json.dumps(runs[0].entry | dict(checkpoint_sha256="0" * 64)))
+    assert reproduction.publish_entries(runs) == []
+    before = again.read_text()
+    again.write_text(json.dumps(runs[0].entry | dict(bits_per_dim=bits[0] + 1e-3)))
+    assert len(reproduction.publish_entries(runs)) == 1
+    again.write_text(before)
+    # now the ledger knows what it costs
+    assert "2 finished, about" in reproduction.estimate(runs, 2) and "(ledger)" in reproduction.estimate(runs, 2)
+    longer = planned(sweep(profiles=dict(smoke=SMALL | dict(steps=3000)), seeds=[5]), "smoke")
+    seconds = [run.entry["wall_seconds"] for run in runs]
+    expected = (sum(seconds[:2]) / 2 + sum(seconds[2:]) / 2) / 3 * 3000
+    (hours,) = [line for line in reproduction.estimate(longer, 1).splitlines() if line.startswith("to train")]
+    assert f"to train: {expected / 3600:.2f} hours" in hours
+
+
+def test_the_list_trains_nothing(sweep, tmp_path, capsys):
+    assert main(["reproduce", str(sweep()), "--profile", "smoke", "--list"]) == 0
+    told = capsys.readouterr().out
+    assert "   3 -         small-smoke/elu-seed1" in told and "4 runs of unknown cost" in told
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_index_is_exactly_one_run(sweep, capsys):
+    path = sweep()
+    assert main(["reproduce", str(path), "--profile", "smoke", "--index", "2"]) == 0
+    assert [run.entry is not None for run in planned(path, "smoke")] == [False, False, True, False]
+    assert "elu-seed0: bits_per_dim" in capsys.readouterr().out
+    assert main(["reproduce", str(path), "--profile", "smoke", "--index", "4"]) == 2
+    assert "expected one sweep, and one of its 4 runs" in capsys.readouterr().err
+
+
+def test_a_run_that_fails_does_not_stop_the_others_and_is_named(sweep, capsys):
+    path = sweep(settings=dict(wild={}, tame={}), seeds=[0])
+    wild, tame = planned(path, "smoke")
+    wild.directory.mkdir(parents=True)
+    (wild.directory / "experiment.json").write_text(json.dumps(wild.experiment.as_dict() | dict(width=9)))
+    assert main(["reproduce", str(path), "--profile", "smoke"]) == 1
+    caught = capsys.readouterr()
+    assert f"1 of 2 runs failed: small-smoke/wild-seed0 ({wild.directory / 'log.txt'})" in caught.err
+    assert "FAILED" in caught.out and "holds a run with width = 9" in caught.out
+    assert tame.entry and not wild.entry
+
+
+def test_data_that_nobody_can_download_is_missed_before_anything_trains(sweep, tmp_path):
+    runs = planned(sweep(datasets=["digits", "imagenet64"]), "smoke")
+    with pytest.raises(rf.DataError, match="imagenet64"):
+        reproduction.carry_out(runs, 1)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_an_interrupted_sweep_goes_on_and_gives_the_same(sweep, tmp_path, same_weights, number, monkeypatch):
+    path = sweep(settings=dict(short={}, long=dict(steps=200)), seeds=[0])
+    short, long = planned(path, "smoke")
+    short.carry_out()
+    before = (short.directory / "ledger.json").read_bytes()
+    line = [sys.executable, "-m", "resflow_lite", "reproduce", str(path), "--profile", "smoke", "--workers", "1"]
+    process = subprocess.Popen(line, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE)
+    wait_for(lambda: (long.directory / "checkpoint.safetensors").exists())
+    process.send_signal(number)
+    assert process.wait() == {signal.SIGKILL: -9, signal.SIGTERM: 143}[number]
+    wait_for(lambda: not being_trained(long.directory))  # nobody goes on behind our back
+    assert not (long.directory / "model.safetensors").exists()
+
+    reproduction.carry_out([short, long], 2)
+    assert (short.directory / "ledger.json").read_bytes() == before
+    (event,) = [e for e in read_lines(long.directory / "events.jsonl") if e["event"] == "resumed"]
+    assert 0 < event["step"] < 200
+
+    monkeypatch.setenv("RESFLOW_HOME", str(tmp_path / "whole"))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as runs of a sweep
+    whole = planned(path, "smoke")[1]
+    whole.carry_out()
+    torch.set_num_threads(threads)
+    assert same_weights(whole.directory / "model.safetensors", long.directory / "model.safetensors")
+    assert whole.entry["bits_per_dim"] == long.entry["bits_per_dim"]
+
+
+def wait_for(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+def test_an_entry_without_a_setting_stands_for_the_usual_value(sweep):
+    """Entries of the ledger that are older than a setting are not taken for runs that change it."""
+    changed = dict(bf16=dict(precision="bf16"), usual={})
+    bf16, usual = planned(sweep(settings=changed, seeds=[0]), "smoke")
+    settings = json.loads(json.dumps(usual.experiment.as_dict()))
+    del settings["precision"]
+    entry = dict(settings=settings, seed=0)
+    assert same_settings(entry, usual) and not same_settings(entry, bf16)
+    assert not same_settings(entry | dict(task="toy"), usual)
+    other = dict(settings=settings | dict(seed=1), seed=1)
+    assert not same_settings(other, usual) and same_settings(other, usual, besides=("seed",))
+
+
+def test_published_entries_are_those_of_the_sweep():
+    assert published(planned("ablation", "smoke")) == {}
+    runs = planned("ablation", "laptop")
+    for index, entry in published(runs).items():
+        assert entry["settings"]["train_estimator"] == runs[index].experiment.train_estimator
+        assert entry["seed"] == runs[index].experiment.seed
