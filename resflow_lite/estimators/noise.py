@@ -1,19 +1,47 @@
-"""Random probes v with E[v v^T] = I, for Hutchinson's identity tr(A) = E[v^T A v]."""
+"""Everything random about a batch: one draw for the whole batch, of which each pass or process takes its rows.
+
+A batch may be computed in parts, one after the other (accumulation) or by several processes. Each part then draws for
+the whole batch, from the same state of the generator, and keeps its own rows: the numbers do not depend on how many
+parts there are. Whatever draws for the samples of a batch does so through `whole` and `rows`.
+"""
 
 import torch
 from torch import Tensor
 
 from ..errors import SettingsError
 
-__all__ = ["PROBES", "draw_probes", "device_generator"]
+__all__ = ["PROBES", "Noise", "device_generator", "draw_probes", "draw_uniform", "rows", "whole"]
 
 PROBES = ("rademacher", "gaussian")
+
+
+class Noise(torch.Generator):
+    """A CPU generator that knows which part of a batch it draws for: rows part, part + parts, part + 2 parts, ...
+
+    It is a torch.Generator, so that whatever takes one takes a Noise; a plain generator stands for the only part.
+    """
+
+    part: int = 0
+    parts: int = 1
+
+
+def whole(n: int, generator: torch.Generator | None) -> int:
+    """The size of the batch whose part has n samples."""
+    return n * getattr(generator, "parts", 1)
+
+
+def rows(drawn: Tensor, generator: torch.Generator | None, axis: int = 0) -> Tensor:
+    """Of a tensor drawn for the whole batch, the rows of the generator's part."""
+    parts = getattr(generator, "parts", 1)
+    if parts == 1:
+        return drawn
+    return drawn.transpose(0, axis)[generator.part :: parts].transpose(0, axis)
 
 
 def device_generator(generator: torch.Generator | None, device: torch.device) -> torch.Generator | None:
     """A generator on `device` whose seed is the next number of a CPU generator.
 
-    All randomness of a run comes from one CPU generator; on a GPU the large draws are made where they are used, and no
+    All randomness of a run comes from CPU generators; on a GPU the large draws are made where they are used, and no
     value travels back.
     """
     if generator is None or device.type == "cpu":
@@ -27,14 +55,19 @@ def device_generator(generator: torch.Generator | None, device: torch.device) ->
 
 
 def draw_probes(kind: str, n_probes: int, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """(n_probes, *x.shape) independent probes of mean 0 and covariance I, dtype and device of x.
+    """(n_probes, *x.shape) independent probes v with E[v v^T] = I, dtype and device of x.
 
-    "rademacher" (entries -1 or +1) has the least variance among independent entries: Var(v^T A v) counts only the
-    off-diagonal part of A. "gaussian" is what the paper's code draws.
+    For Hutchinson's identity tr(A) = E[v^T A v]. "rademacher" (entries -1 or +1) has the least variance among
+    independent entries: Var(v^T A v) counts only the off-diagonal part of A. "gaussian" is what the paper's code draws.
     """
-    shape = (n_probes, *x.shape)
-    generator = device_generator(generator, x.device)
+    shape, source = (n_probes, whole(len(x), generator), *x.shape[1:]), device_generator(generator, x.device)
     if kind == "gaussian":
-        return torch.randn(shape, generator=generator, dtype=x.dtype, device=x.device)
-    signs = torch.empty(shape, dtype=x.dtype, device=x.device).random_(2, generator=generator)
-    return signs.mul_(2).sub_(1)
+        return rows(torch.randn(shape, generator=source, dtype=x.dtype, device=x.device), generator, 1)
+    signs = torch.empty(shape, dtype=x.dtype, device=x.device).random_(2, generator=source)
+    return rows(signs.mul_(2).sub_(1), generator, 1)
+
+
+def draw_uniform(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Uniform numbers on [0, 1), of which shape[0] rows are asked for; dtype and device of `like`."""
+    size, source = (whole(shape[0], generator), *shape[1:]), device_generator(generator, like.device)
+    return rows(torch.rand(size, generator=source, dtype=like.dtype, device=like.device), generator)

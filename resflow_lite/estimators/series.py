@@ -13,6 +13,7 @@ from scipy.special import gammainc
 from torch import Tensor
 
 from ..errors import SettingsError
+from .noise import rows, whole
 
 __all__ = [
     "Law",
@@ -192,7 +193,8 @@ class Roulette:
                 raise SettingsError(f"Roulette(law={self.law!r}): a law offers sample(n, generator) and survival(k)")
 
     def draw(self, batch: int, generator: torch.Generator | None = None) -> SeriesWeights:
-        n = self.law.sample(batch if self.per_sample else 1, generator)
+        drawn = self.law.sample(whole(batch, generator) if self.per_sample else 1, generator)
+        n = rows(drawn, generator) if self.per_sample else drawn
         exact = (1.0,) * self.n_exact
         random = []
         for k in range(1, int(n.max()) + 1):

@@ -13,6 +13,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from ..errors import DataError, SettingsError
+from ..estimators.noise import Noise
 from ..layers.activations import ACTIVATIONS
 from ..models.flow import Flow
 from .data.images import load_images
@@ -32,9 +33,10 @@ __all__ = [
 
 @dataclass
 class TrainingState:
-    """A run between two steps. All randomness comes from the generator, the choice of images too: its state is also the
-    position in the data.
+    """A run between two steps. data: the noise that chooses, flips and dequantises images; its state is the position in
+    the data.  draws: that of the model's estimators. Apart, so that two systems with one seed see the same batches.
 
+    measured: events at which the contraction of the blocks is measured.
     averaged: the parameters' running mean.  losses: of the steps since the last line of the record, bits/dim.
     seconds: of training, interruptions left out.  best: bits/dim on held-out images.
     """
@@ -42,7 +44,9 @@ class TrainingState:
     flow: Flow
     averaged: list[Tensor]
     optimizer: torch.optim.Optimizer
-    generator: torch.Generator
+    data: Noise
+    draws: Noise
+    measured: Tensor
     step: int = 0
     losses: list[float] = field(default_factory=list)
     seconds: float = 0.0
@@ -94,7 +98,7 @@ def save_state(path: Path, state: TrainingState, experiment: Experiment, hardwar
     tensors |= {f"averaged.{i}": t for i, t in enumerate(state.averaged)}
     for i, moments in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{i}.{name}": t for name, t in moments.items()}
-    tensors["generator"] = state.generator.get_state()
+    tensors |= dict(data=state.data.get_state(), draws=state.draws.get_state())
     facts = {name: getattr(state, name) for name in PLAIN}
     facts |= dict(experiment=experiment.as_dict(), shape=state.flow.event_shape, hardware=hardware)
     _write(path, tensors, facts)
@@ -112,7 +116,8 @@ def load_state_(path: Path, state: TrainingState) -> None:
             moments.setdefault(int(i), {})[kind] = t
         groups = state.optimizer.state_dict()["param_groups"]
         state.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        state.generator.set_state(tensors["generator"])
+        state.data.set_state(tensors["data"])
+        state.draws.set_state(tensors["draws"])
         for name in PLAIN:
             setattr(state, name, facts[name])
     except Exception as error:

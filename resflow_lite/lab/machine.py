@@ -1,27 +1,21 @@
 """One run in many processes: torchrun starts them, each holds the whole model and computes its part of every batch.
 
-All randomness is that of the whole batch, drawn from the same generator in every process, which then takes its rows. So
-the result does not depend on the number of processes, to rounding, and all of them compute equally many terms.
+All randomness is that of the whole batch, drawn from the same generators in every process, which then takes its rows
+(estimators/noise.py). So the result does not depend on the number of processes, to rounding.
 """
 
 import atexit
 import os
 import platform
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..errors import SettingsError
-from ..estimators.logdet import PowerSeries, SeriesDraw
-from ..estimators.series import SeriesWeights
-from ..layers.residual import ResidualBlock
-
-__all__ = ["World", "connect", "PartSeries", "part_of_batch"]
+__all__ = ["World", "connect"]
 
 
 @dataclass(frozen=True)
@@ -68,40 +62,3 @@ def connect() -> World:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         atexit.register(dist.destroy_process_group)
     return World(dist.get_rank(), size, device)
-
-
-@dataclass(frozen=True)
-class PartSeries(PowerSeries):
-    """The estimator of one of several equal parts of a batch: draws for the whole batch and takes the part's rows."""
-
-    index: int = 0
-    parts: int = 1
-
-    def draw(self, x: Tensor, generator: torch.Generator | None = None) -> SeriesDraw:
-        whole = super().draw(x[:1].expand(self.parts * len(x), *x.shape[1:]), generator)
-        rows = slice(self.index * len(x), (self.index + 1) * len(x))
-        weights = tuple(w[rows] if isinstance(w, Tensor) else w for w in whole.weights.weights)
-        return SeriesDraw(SeriesWeights(weights), whole.probes[:, rows])
-
-
-@contextmanager
-def part_of_batch(flow: nn.Module, index: int, parts: int) -> Iterator[None]:
-    """Inside, every block estimates for part `index` of `parts`. Raises SettingsError for an estimator of another kind
-    than PowerSeries, whose draws nobody knows how to split."""
-    blocks = [block for block in flow.modules() if isinstance(block, ResidualBlock)]
-    whole = [block.train_estimator for block in blocks]
-    if parts > 1:
-        for block in blocks:
-            block.train_estimator = _part(block.train_estimator, index, parts)
-    try:
-        yield
-    finally:
-        for block, estimator in zip(blocks, whole):
-            block.train_estimator = estimator
-
-
-def _part(estimator: PowerSeries, index: int, parts: int) -> PartSeries:
-    if type(estimator) is not PowerSeries:
-        raise SettingsError(f"train_estimator = {estimator!r}: trains in one process with accumulation = 1 only")
-    known = {field.name: getattr(estimator, field.name) for field in fields(PowerSeries)}
-    return PartSeries(**known, index=index, parts=parts)

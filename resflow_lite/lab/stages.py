@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from ..errors import ResflowError
+from ..estimators.noise import Noise
 from ..layers.lipschitz import LearnedOrder, update_norms_
 from ..layers.residual import ResidualBlock
 from ..models.flow import Flow
@@ -33,16 +33,20 @@ VALIDATION_SEED = 2
 
 def start(experiment: Experiment, data: ImageSource, directory: Path, world: World) -> TrainingState:
     """The state before the first step, or the one in the folder's checkpoint."""
-    generator = torch.Generator().manual_seed(experiment.seed)
+    data_noise, draws = Noise(), Noise()
+    data_noise.manual_seed(experiment.seed)
+    draws.manual_seed(int(torch.randint(2**62, (), generator=torch.Generator().manual_seed(experiment.seed))))
     flow = experiment.build(tuple(data.images.shape[1:])).to(world.device)
-    images = data.spread(generator)
+    images = data.spread(data_noise)
     with tensor_float(False):
         flow.initialize_(images)
         flow.measure_contraction_(images[:MEASURED])
     world.copy_first_([*flow.parameters(), *flow.buffers()])
     fused = True if world.device.type == "cuda" else None
     optimizer = torch.optim.Adam(_groups(flow, experiment.lr), betas=(0.9, 0.99), fused=fused)
-    state = TrainingState(flow, [p.detach().clone() for p in flow.parameters()], optimizer, generator)
+    state = TrainingState(
+        flow, [p.detach().clone() for p in flow.parameters()], optimizer, data_noise, draws, images[:MEASURED]
+    )
     if (directory / CHECKPOINT).exists():
         load_state_(directory / CHECKPOINT, state)
     if world.rank == 0:
@@ -61,9 +65,9 @@ def _groups(flow: Flow, lr: float) -> list[dict]:
     return [dict(params=others, peak=lr), dict(params=orders, peak=min(lr, ORDER_LR))]
 
 
-def record(experiment: Experiment, state: TrainingState, x: Tensor, directory: Path, world: World) -> dict:
+def record(experiment: Experiment, state: TrainingState, directory: Path, world: World) -> dict:
     """A line about the steps since the last one, written to the record; the averaged weights if they are the best."""
-    state.flow.measure_contraction_(x[:MEASURED])
+    state.flow.measure_contraction_(state.measured)
     row = dict(step=state.step, bits_per_dim=sum(state.losses) / len(state.losses), seconds=state.seconds)
     row["lr"] = state.optimizer.param_groups[0]["lr"]
     rates = {n: m.contraction for n, m in state.flow.named_modules() if isinstance(m, ResidualBlock)}

@@ -16,7 +16,7 @@ from ..models.flow import bits_per_dim
 from ..numerics.tensor_float import tensor_float
 from .checkpoints import TrainingState, save_state, write_whole
 from .interruption import Signals, Stopped, sole_writer
-from .machine import World, connect, part_of_batch
+from .machine import World, connect
 from .precision import branches_in, check_precision
 from .runs import CHECKPOINT, LAST, SETTINGS, Run, load_run, note
 from .stages import finish, record, start
@@ -82,12 +82,11 @@ def _train(experiment: Experiment, directory: Path, world: World) -> None:
     try:
         with Signals() as signals, tensor_float(experiment.precision == "tf32"), bar:
             while state.step < experiment.steps:
-                x = data.batch(experiment.batch_size, experiment.flip, state.generator)
-                save, stop = _step(experiment, state, x, data.n_levels, world, signals)
+                save, stop = _step(experiment, state, data, world, signals)
                 state.seconds = before + time.perf_counter() - started
                 bar.update()
                 if state.step % every == 0 or state.step == experiment.steps:
-                    row, save = record(experiment, state, x, directory, world), True
+                    row, save = record(experiment, state, directory, world), True
                     if world.rank == 0 and (state.step // every % 2 == 0 or state.step == experiment.steps):
                         bar.write(f"step {state.step:5}  {row['bits_per_dim']:.3f} bits/dim  {row['seconds']:.0f} s")
                 if save and world.rank == 0:
@@ -105,14 +104,14 @@ def _train(experiment: Experiment, directory: Path, world: World) -> None:
 
 
 def _step(
-    experiment: Experiment, state: TrainingState, x: Tensor, n_levels: int, world: World, signals: Signals
+    experiment: Experiment, state: TrainingState, data: ImageSource, world: World, signals: Signals
 ) -> tuple[bool, bool]:
-    """One step of the optimiser on the whole batch x; whether a checkpoint, and whether the end, was asked for."""
+    """One step of the optimiser on a whole batch; whether a checkpoint, and whether the end, was asked for."""
     step, parameters = state.step + 1, list(state.flow.parameters())
     for group in state.optimizer.param_groups:
         group["lr"] = group["peak"] * _schedule(experiment, step)
     state.optimizer.zero_grad()
-    loss = _gradient_(experiment, state, x, n_levels, world)
+    loss = _gradient_(experiment, state, data, world)
     asked = loss.new_tensor(signals.read())
     world.sum_(*(p.grad for p in parameters), loss, asked)
     norm = torch.nn.utils.clip_grad_norm_(parameters, CLIP)
@@ -129,15 +128,19 @@ def _step(
     return save > 0, stop > 0
 
 
-def _gradient_(experiment: Experiment, state: TrainingState, x: Tensor, n_levels: int, world: World) -> Tensor:
-    """Add this process's part of the gradient of mean bits/dim of x to the parameters; its part of the mean."""
-    parts, draws = world.size * experiment.accumulation, state.generator.get_state()
-    total = x.new_zeros(())
-    for index in range(world.rank * experiment.accumulation, (world.rank + 1) * experiment.accumulation):
-        state.generator.set_state(draws)  # every part draws for the whole batch
-        with part_of_batch(state.flow, index, parts), branches_in(experiment.precision, world.device):
-            log_prob = state.flow.log_prob(x.chunk(parts)[index], state.generator)
-            loss = bits_per_dim(log_prob, state.flow.event_shape, n_levels).mean() / parts
+def _gradient_(experiment: Experiment, state: TrainingState, data: ImageSource, world: World) -> Tensor:
+    """Add this process's part of the gradient of a batch's mean bits/dim to the parameters; its part of the mean."""
+    parts = world.size * experiment.accumulation
+    before = [noise.get_state() for noise in (state.data, state.draws)]
+    total = torch.zeros((), device=world.device)
+    for part in range(world.rank * experiment.accumulation, (world.rank + 1) * experiment.accumulation):
+        for noise, now in zip((state.data, state.draws), before):
+            noise.set_state(now)  # every part draws for the whole batch
+            noise.part, noise.parts = part, parts
+        x = data.batch(experiment.batch_size, experiment.flip, state.data)
+        with branches_in(experiment.precision, world.device):
+            log_prob = state.flow.log_prob(x, state.draws)
+            loss = bits_per_dim(log_prob, state.flow.event_shape, data.n_levels).mean() / parts
         loss.backward()
         total += loss.detach()
     return total

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from ..errors import SettingsError
-from ..estimators.noise import device_generator
+from ..estimators.noise import draw_uniform
 from .bijection import Bijection
 
 __all__ = ["Squeeze", "Flatten", "FactorOut", "NoiseChannels", "squeezed"]
@@ -110,8 +110,7 @@ class NoiseChannels(Bijection):
         self.n = n
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        shape = (len(x), self.n, *x.shape[2:])
-        noise = torch.rand(shape, generator=device_generator(generator, x.device), device=x.device, dtype=x.dtype)
+        noise = draw_uniform((len(x), self.n, *x.shape[2:]), x, generator)
         return torch.cat([x, noise], 1), x.new_zeros(len(x))
 
     def transform(self, x: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from ..errors import SettingsError
-from ..estimators.noise import device_generator
+from ..estimators.noise import draw_uniform
 from ..layers.coupling import AffineCoupling, conv_net
 
 __all__ = ["uniform_dequantize", "VariationalDequantizer"]
@@ -16,12 +16,8 @@ def uniform_dequantize(levels: Tensor, n_levels: int, generator: torch.Generator
 
     The expected log-density of x bounds the log-probability of the levels from below (Theis et al. 2016).
     """
-    return _spread(levels, _uniform(levels, torch.float32, generator), n_levels)
-
-
-def _uniform(levels: Tensor, dtype: torch.dtype, generator: torch.Generator | None) -> Tensor:
-    draw = device_generator(generator, levels.device)
-    return torch.rand(levels.shape, generator=draw, device=levels.device, dtype=dtype)
+    like = torch.empty(0, dtype=torch.float32, device=levels.device)
+    return _spread(levels, draw_uniform(tuple(levels.shape), like, generator), n_levels)
 
 
 def _spread(levels: Tensor, noise: Tensor, n_levels: int) -> Tensor:
@@ -57,7 +53,7 @@ class VariationalDequantizer(nn.Module):
     def forward(self, levels: Tensor, n_levels: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """levels (B, C, H, W), integers -> x in [0, 1), and log q(u | levels), (B,) nats."""
         context = (levels + 0.5) / n_levels - 0.5
-        uniform = _uniform(levels, context.dtype, generator)
+        uniform = draw_uniform(tuple(levels.shape), context, generator)
         eps = torch.finfo(uniform.dtype).eps
         v = uniform.clamp(eps / 2, 1 - eps / 2).logit()
         log_q = -_log_slope_of_logit(v)

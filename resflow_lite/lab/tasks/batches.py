@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...estimators.noise import rows
 from ...models.dequantize import uniform_dequantize
 from ..data.images import load_images
 
@@ -31,12 +32,12 @@ class ImageSource:
         return cls(images, data.n_levels, device)
 
     def batch(self, size: int, flip: bool, generator: torch.Generator) -> Tensor:
-        """(size, C, H, W) in [0, 1): images drawn with replacement, flipped left to right half of the time if asked,
-        with fresh dequantisation noise."""
-        chosen = torch.randint(len(self.images), (size,), generator=generator)
+        """(size, C, H, W) in [0, 1), or the rows of the generator's part: images drawn with replacement, flipped left
+        to right half the time if asked, with fresh dequantisation noise."""
+        chosen = rows(torch.randint(len(self.images), (size,), generator=generator), generator)
         levels = self.images[chosen.to(self.images.device)].to(self.device)
         if flip:
-            flipped = torch.rand(size, generator=generator).to(self.device) < 0.5
+            flipped = rows(torch.rand(size, generator=generator), generator).to(self.device) < 0.5
             levels = torch.where(flipped[:, None, None, None], levels.flip(3), levels)
         return uniform_dequantize(levels, self.n_levels, generator)
 
