@@ -13,7 +13,8 @@ def single_precision(double_precision):
 
 
 def unlabelled(split):
-    return rf.load_images("digits", split)._replace(labels=torch.full((1300,), -1))
+    data = rf.load_images("digits", split)
+    return data._replace(labels=torch.full_like(data.labels, -1))
 
 
 def test_the_network_knows_digits_and_is_the_same_for_the_same_seed():

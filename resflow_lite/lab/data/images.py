@@ -1,42 +1,35 @@
 """Image data sets as uint8 arrays."""
 
-import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ...checks import CheckReport
 from ...errors import CheckFailed, DataError, SettingsError
 from ..home import home
 from .arrays import open_images
+from .folders import open_folder
+from .levels import SPLITS, Images, checked, expect_alike
 from .sources import IMAGE_SETS
 
-__all__ = ["Images", "check_images", "load_images", "fetch", "image_names", "SPLITS"]
+__all__ = [
+    "Images",
+    "SPLITS",
+    "check_images",
+    "expected_images",
+    "fetch",
+    "image_names",
+    "images_label",
+    "known_images",
+    "load_images",
+]
 
-SPLITS = ("train", "validation", "test")
 image_names = ("digits", *IMAGE_SETS)
-
-
-class Images(NamedTuple):
-    """images: uint8 (N, C, H, W), levels 0 ... n_levels - 1.  labels: int64 (N,), -1 where the set has none.
-
-    Images of a downloaded set are a memory map: what is used is read, and no more.
-    """
-
-    images: Tensor
-    labels: Tensor
-    n_levels: int
-
-    def sha256(self) -> str:
-        """SHA-256 of the images' bytes in the order N, C, H, W: says which data a result was measured on."""
-        digest = hashlib.sha256()
-        for chunk in self.images.split(1000):
-            digest.update(chunk.numpy().tobytes())
-        return digest.hexdigest()
+FOLDER = "folder:"
 
 
 def load_images(
@@ -44,7 +37,8 @@ def load_images(
 ) -> Images:
     """The images of one split ("train", "validation" or "test") with labels and the number of levels.
 
-    name: one of `image_names`, or a function of the split that returns Images of your own.
+    name: one of `image_names`; "folder:PATH" for a folder of images (folders.py); or a function of the split that
+    returns Images of your own, which are checked (levels.py).
     root: the folder that holds one folder for each set; data/cache where it is None. Files put there by hand are found.
     The first call downloads what may be downloaded, verifies it and converts it; later calls take milliseconds.
     n_bits: keep the n_bits highest bits of 8-bit levels. None: 5 for celebahq256, as in the paper, else all 8.
@@ -55,23 +49,48 @@ def load_images(
     Raises DataError for an unknown name or split, and for a file that is missing, cut or not the published one: it says
     which, what was expected and where to get it. SettingsError for wrong n_bits.
     """
-    if not callable(name) and name not in image_names:
-        raise DataError(f"image data {name!r}: expected one of {', '.join(image_names)}")
+    if not known_images(name):
+        raise DataError(f"image data {name!r}: expected {expected_images}")
     if split not in SPLITS:
         raise DataError(f"split {split!r} of {name}: expected one of {', '.join(SPLITS)}")
-    if n_bits is not None and not (name in IMAGE_SETS and isinstance(n_bits, int) and 1 <= n_bits <= 8):
-        raise SettingsError(f"n_bits = {n_bits!r} of {name}: expected 1 to 8, of a set with 256 levels, or None")
+    if n_bits is not None and not (name in IMAGE_SETS and type(n_bits) is int and 1 <= n_bits <= 8):
+        raise SettingsError(f"n_bits = {n_bits!r} of {name}: expected 1 to 8, of a published set, or None")
+    if not isinstance(root, str | Path | None):
+        raise SettingsError(f"root = {root!r}: expected the path of a folder, or None")
     if callable(name):
-        return name(split)
+        return checked(name(split), f"{images_label(name)}, {split}")
+    if name.startswith(FOLDER):
+        return open_folder(name.removeprefix(FOLDER), split)
     if name == "digits":
         return _digits(split)
     return _published(name, split, _folder(name, root), n_bits)
+
+
+expected_images = f"one of {', '.join(image_names)}, folder:PATH, or a function of the split that returns Images"
+
+
+def known_images(name: Any) -> bool:
+    """Whether load_images takes this for a data set. A folder need not be there: its runs can be looked at without."""
+    if isinstance(name, str):
+        return name in image_names or len(name) > len(FOLDER) and name.startswith(FOLDER)
+    return callable(name) and not isinstance(name, type)
+
+
+def images_label(name: str | Callable[[str], Images]) -> str:
+    """A data set's name as part of a file's name: of a function its own, of a folder the last part of its path."""
+    if callable(name):
+        label = getattr(name, "__name__", type(name).__name__)
+    else:
+        label = "folder-" + Path(name.removeprefix(FOLDER)).name if name.startswith(FOLDER) else name
+    return re.sub(r"[^\w-]+", "-", label).strip("-")[:60] or "images"
 
 
 def fetch(name: str) -> str:
     """Load every split once, which downloads, verifies and converts it. Returns lines for people: what is where.
 
     Raises DataError as load_images; for files that need an account it says what to put where."""
+    if name not in image_names:
+        raise DataError(f"image data {name!r}: expected one of {', '.join(image_names)}")
     lines = []
     for split in SPLITS:
         data = load_images(name, split)
@@ -117,21 +136,18 @@ def _digits(split: str) -> Images:
 def check_images(data: str | Callable[[str], Images]) -> CheckReport:
     """Every split holds uint8 images of one shape, whole-number labels and levels below n_levels; at most 1 % of the
     test images lie among the training images."""
-    found = {split: load_images(data, split) for split in SPLITS}
-    shapes = {split: tuple(torch.as_tensor(part.images).shape[1:]) for split, part in found.items()}
-    for split, (images, labels, n_levels) in found.items():
-        if images.dtype != torch.uint8 or images.dim() != 4:
-            raise CheckFailed(f"{split}: {images.dtype} images of shape {tuple(images.shape)}, not uint8 (N, C, H, W)")
-        if shapes[split] != shapes["train"]:
-            raise CheckFailed(f"{split}: images {shapes[split]}, but {shapes['train']} in train")
-        if int(images.max()) >= n_levels:
-            raise CheckFailed(f"{split}: a level of {int(images.max())}, but n_levels = {n_levels}")
-        if labels.shape != images.shape[:1] or labels.dtype != torch.int64:
-            raise CheckFailed(f"{split}: labels {labels.dtype} {tuple(labels.shape)} for {len(images)} images")
+    found = {}
+    for split in SPLITS:
+        try:
+            found[split] = checked(data(split), split) if callable(data) else load_images(data, split)
+            expect_alike(found[split], found["train"].images.shape[1:], found["train"].n_levels, split)
+        except DataError as error:
+            raise CheckFailed(str(error)) from error
     train, test = ({image.numpy().tobytes() for image in found[split].images} for split in ("train", "test"))
     if (shared := len(train & test)) > 0.01 * len(found["test"].images):
         raise CheckFailed(f"{shared} of {len(found['test'].images)} test images are training images, too")
     sizes = {split: len(part.images) for split, part in found.items()}
     told = ", ".join(f"{n:,} {split}" for split, n in sizes.items())
     n_levels = found["train"].n_levels
-    return CheckReport(f"images {shapes['train']} of {n_levels} levels: {told}; train and test share {shared}", sizes)
+    shape = tuple(found["train"].images.shape[1:])
+    return CheckReport(f"images {shape} of {n_levels} levels: {told}; train and test share {shared}", sizes)

@@ -15,7 +15,7 @@ from ...models.branches import NORMS
 from ...models.flow import Flow
 from ...models.image import ImageModel, image_flow
 from ...models.systems import image_system, systems
-from ..data.images import Images, image_names
+from ..data.images import Images, expected_images, known_images
 from ..home import home
 from .profiles import BUDGET, PROFILES, base_model, profile_values
 from .task import TaskSettings
@@ -83,8 +83,7 @@ class Experiment(TaskSettings):
     evaluations: int | None = None
 
     def __post_init__(self) -> None:
-        known = callable(self.dataset) or self.dataset in image_names
-        self._expect("dataset", known, f"one of {', '.join(image_names)}")
+        self._expect("dataset", known_images(self.dataset), expected_images)
         self._expect("profile", self.profile in PROFILES, f"one of {', '.join(PROFILES)}")
         self._fill(self._open_values())
         if isinstance(self.blocks, list):
