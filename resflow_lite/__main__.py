@@ -4,6 +4,7 @@ import argparse
 import json
 import math
 import os
+import re
 import sys
 from datetime import datetime
 from importlib.util import find_spec
@@ -11,57 +12,93 @@ from pathlib import Path
 
 from .errors import ResflowError, SettingsError
 from .estimators.krylov import Krylov
-from .lab.data.images import fetch, image_names, load_images
+from .lab import arguments
+from .lab.data.images import fetch, load_images
 from .lab.evaluation import evaluate
-from .lab.home import home
+from .lab.home import home, make_folder
 from .lab.interruption import Stopped
 from .lab.ledger import publish
 from .lab.machine import connect
-from .lab.notebooks import CellFailed, refresh_notebook, run_notebook
+from .lab.notebooks import CellFailed, notebook_parameters, refresh_notebook, run_notebook
 from .lab.report import read_ledger
 from .lab.reproduction import RunsFailed, carry_out, carry_out_one, estimate, publish_entries, table
-from .lab.runs import load_run
+from .lab.runs import Run, load_run
 from .lab.sampling import dequantised, sample_levels
-from .lab.sweeps import SWEEPS, Planned, planned, sweep_names
+from .lab.sweeps import SWEEPS, TASKS, Planned, planned, sweep_names
 from .lab.tables import update_readme
-from .lab.tasks.density import Experiment
-from .lab.tasks.profiles import PROFILES
 from .lab.training import fit
+from .lab.verbs import TASK_NAMES, parser_of
 from .models.bias import bias_report
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+OUT_OF_MEMORY = re.compile("can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run one verb. Exit code 1 if a cell of a notebook or a run of a sweep failed, 2 if a request cannot work, 143 if
-    SIGTERM stopped a training, each with one sentence."""
-    options = _parser().parse_args(arguments)
+def main(words: list[str] | None = None) -> int:
+    """Run one verb. Exit code 2 if a request cannot work, 1 if a cell, a run of a sweep or the machine failed, 143 if
+    SIGTERM stopped a training, 130 after Ctrl-C; each with one sentence."""
     try:
+        options = _parser().parse_args(words)
         options.verb(options)
     except ResflowError as error:
         print(error, file=sys.stderr)
         return {CellFailed: 1, RunsFailed: 1, Stopped: 143}.get(type(error), 2)
     except KeyboardInterrupt:
+        print("stopped by Ctrl-C", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read the lines, such as head, has seen enough
+        sys.stdout = None
+        return 1
+    except OSError as error:
+        print(f"a file or a connection failed: {error}", file=sys.stderr)
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error))):
+            raise
+        told = "; ".join(str(error).split("\n")[:1])
+        print(f"the memory does not suffice ({told}): lower batch_size, or raise accumulation", file=sys.stderr)
+        return 1
     return 0
 
 
 def _run(options: argparse.Namespace) -> None:
+    if options.help:
+        known = notebook_parameters(options.notebook)
+        return _help(options, f"-p NAME VALUE, for {options.notebook.name}:", arguments.table(known))
+    given = arguments.parameters(options.parameters, options.file)
     run_dir = options.run_dir or _new_run_dir(options.notebook.stem)
-    run_notebook(options.notebook, run_dir, _parameters(options))
+    run_notebook(options.notebook, run_dir, given)
     _report(run_dir)
 
 
 def _fit(options: argparse.Namespace) -> None:
-    experiment = Experiment.from_parameters(_parameters(options))
-    run_dir = options.run_dir or _new_run_dir("fit")
-    fit(experiment, run_dir)
+    task = TASKS[TASK_NAMES[options.task]]
+    if options.help:
+        told = f"-p NAME VALUE, for --task {options.task} (None: what the profile or the task says):"
+        return _help(options, told, arguments.named_settings(task.settings))
+    given = arguments.parameters(options.parameters, options.file)
+    if options.experiment is None:
+        settings = task.settings.from_parameters(given)
+    elif given or options.task != "density":
+        raise SettingsError("--experiment brings all settings and the task: leave out -p, -f and --task")
+    else:
+        settings = arguments.object_of_settings(options.experiment)
+    more = {} if options.source is None else dict(source=arguments.run_folder(options.source))
+    run_dir = make_folder(options.run_dir or _new_run_dir("fit"))
+    if options.task == "density":
+        fit(settings, run_dir, **more)
+    else:
+        task.run(settings, run_dir)
     _report(run_dir)
+
+
+def _help(options: argparse.Namespace, heading: str, lines: str) -> None:
+    print(options.parser.format_help(), heading, lines, sep="\n")
 
 
 def _evaluate(options: argparse.Namespace) -> None:
     estimator = Krylov(20) if options.estimator == "krylov" else None
-    run = load_run(options.run_dir, options.weights)
+    run = _loaded(options)
     result = evaluate(run, options.split, estimator, options.passes, options.images)
     if not _first():
         return
@@ -70,25 +107,37 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.publish:
         print(publish(options.run_dir))
     _report(options.run_dir)
-    print(f"standard error from images {result.data_error:.4f}, from noise {result.noise_error:.4f}", end="")
-    print(f"; weights of step {result.step} ({result.weights}); last step {result.last_step[0]:.4f}")
+    parts = f"standard error from images {result.data_error:.4f}, from noise {result.noise_error:.4f}"
+    if result.passes == 1:
+        parts = "one pass cannot tell the images' part of the standard error from the noise's"
+    print(f"{parts}; weights of step {result.step} ({result.weights}); last step {result.last_step[0]:.4f}")
 
 
 def _sample(options: argparse.Namespace) -> None:
     if _first():
         from .book.figures.chapter08 import image_grid  # matplotlib, which a machine that only trains can do without
 
-        run = load_run(options.run_dir, options.weights)
-        n_levels = load_images(run.experiment.dataset, "test").n_levels
+        run = _loaded(options)
         levels = sample_levels(run, options.n, options.temperature, options.seed)
         path = options.run_dir / "samples.png"
-        image_grid(levels, columns=math.ceil(options.n**0.5), vmax=n_levels - 1).savefig(path)
+        image_grid(levels, columns=math.ceil(options.n**0.5), vmax=_n_levels(run) - 1).savefig(path)
         print(path)
+
+
+def _n_levels(run: Run) -> int:
+    """From the run's record; older runs have none there, so that their images are asked."""
+    return getattr(run, "n_levels", None) or load_images(run.experiment.dataset, "test").n_levels
 
 
 def _certify(options: argparse.Namespace) -> None:
     if _first():
-        print(load_run(options.run_dir, options.weights).flow.certify())
+        print(_loaded(options).flow.certify())
+
+
+def _loaded(options: argparse.Namespace) -> Run:
+    """The run, with the settings that --experiment names in place of those in its folder, where it names some."""
+    own = None if options.experiment is None else arguments.object_of_settings(options.experiment)
+    return load_run(arguments.run_folder(options.run_dir), options.weights, own)
 
 
 def _reproduce(options: argparse.Namespace) -> None:
@@ -96,8 +145,6 @@ def _reproduce(options: argparse.Namespace) -> None:
     if not names:
         raise SettingsError(f"there are no sweeps in {SWEEPS}: run this in a checkout, or name a YAML file")
     runs = [run for name in names for run in planned(name, options.profile)]
-    if options.workers < 1:
-        raise SettingsError(f"--workers {options.workers}: expected 1 or more")
     if options.index is not None:
         return _reproduce_one(runs, options)
     if options.list:
@@ -116,7 +163,7 @@ def _reproduce(options: argparse.Namespace) -> None:
 
 
 def _reproduce_one(runs: list[Planned], options: argparse.Namespace) -> None:
-    if len(options.sweeps) != 1 or not 0 <= options.index < len(runs):
+    if len(options.sweeps) != 1 or options.index >= len(runs):
         raise SettingsError(f"--index {options.index}: expected one sweep, and one of its {len(runs)} runs from 0")
     print(carry_out_one(runs[options.index]))
     if options.publish:
@@ -173,23 +220,6 @@ def _test(options: argparse.Namespace) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "pytest", *chosen, *options.more])
 
 
-def _parameters(options: argparse.Namespace) -> dict:
-    return {name: _value(text) for name, text in options.parameters}
-
-
-def _value(text: str) -> bool | int | float | str | None:
-    """The value of a parameter given as text, by papermill's rules for its own -p."""
-    words = {"True": True, "False": False, "None": None}
-    if text in words:
-        return words[text]
-    for number in (int, float):
-        try:
-            return number(text)
-        except ValueError:
-            continue
-    return text
-
-
 def _new_run_dir(name: str) -> Path:
     return home() / "runs" / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
 
@@ -200,15 +230,20 @@ def _report(run_dir: Path) -> None:
         return
     for file in sorted(run_dir.glob("[!.]*")):
         print(file)
-    metrics = run_dir / "metrics.json"
-    if metrics.exists():
+    if (run_dir / "metrics.json").exists():
+        print(_score(run_dir / "metrics.json"))
+
+
+def _score(metrics: Path) -> str:
+    try:
         score = json.loads(metrics.read_text())
-        proof, error = _proof(score["lipschitz_bound"]), score["reconstruction_error"]
-        print(f"invertible{proof}; largest reconstruction error {error:.1e}")
-        print(
-            f"{score['split']} bits/dim {score['bits_per_dim']:.4f} +- {score['standard_error']:.4f}"
-            f" ({score['dataset']}, {score['n_test']} {score['split']} images)"
+        return (
+            f"invertible{_proof(score['lipschitz_bound'])}; largest reconstruction error "
+            f"{score['reconstruction_error']:.1e}\n{score['split']} bits/dim {score['bits_per_dim']:.4f} +- "
+            f"{score['standard_error']:.4f} ({score['dataset']}, {score['n_test']} {score['split']} images)"
         )
+    except (KeyError, TypeError, ValueError) as error:
+        return f"{metrics} is not what evaluate writes ({type(error).__name__}: {error}): evaluate the run again"
 
 
 def _proof(bound: float | None) -> str:
@@ -218,89 +253,9 @@ def _proof(bound: float | None) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m resflow_lite", description="Residual flows: run a notebook, train, evaluate."
-    )
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
-
-    running = verbs.add_parser("run", help="execute a notebook with parameters and write it as a web page too")
-    running.add_argument("--notebook", type=Path, default=NOTEBOOKS / "08_image_flows.ipynb", help="default: chapter 8")
-    _add_settings(running, _run)
-
-    fitting = verbs.add_parser("fit", help="train a model without a notebook, or go on training it; under torchrun too")
-    _add_settings(fitting, _fit)
-
-    evaluating = verbs.add_parser("evaluate", help="measure the bits/dim of a trained model; under torchrun too")
-    _add_run(evaluating, _evaluate)
-    evaluating.add_argument("--split", default="test", help="train, validation or test (default)")
-    evaluating.add_argument("--estimator", choices=("roulette", "krylov"), default="roulette")
-    evaluating.add_argument("--passes", type=int, help="over the images (default: the experiment's evaluations)")
-    evaluating.add_argument("--images", type=int, metavar="N", help="only the first N")
-    evaluating.add_argument("--bias", action="store_true", help="also compare the estimators, block by block")
-    evaluating.add_argument("--publish", action="store_true", help="also add the entry to data/results/")
-
-    sampling = verbs.add_parser("sample", help="draw images from a trained model")
-    _add_run(sampling, _sample)
-    sampling.add_argument("-n", type=int, default=64, help="how many (default: 64)")
-    sampling.add_argument("--temperature", type=float, default=1.0)
-    sampling.add_argument("--seed", type=int, default=0)
-
-    certifying = verbs.add_parser("certify", help="proven Lipschitz bounds of every block of a trained model")
-    _add_run(certifying, _certify)
-
-    reproducing = verbs.add_parser("reproduce", help="train and evaluate the runs of sweeps that are not finished")
-    sweeps = f"{', '.join(sweep_names())}, or a YAML file (default: all of these)"
-    reproducing.add_argument("sweeps", nargs="*", metavar="SWEEP", help=sweeps)
-    reproducing.add_argument("--profile", choices=PROFILES, default="laptop", help="default: laptop")
-    reproducing.add_argument("--workers", type=int, default=2, help="runs at a time (default: 2)")
-    reproducing.add_argument("--index", type=int, metavar="K", help="only run K, as in a job array of a cluster")
-    reproducing.add_argument("--list", action="store_true", help="only show the runs, and their cost as far as known")
-    reproducing.add_argument("--publish", action="store_true", help="also add the entries to data/results/SWEEP")
-    reproducing.set_defaults(verb=_reproduce)
-
-    reporting = verbs.add_parser("report", help="make the page of results and the README's table from data/results/")
-    reporting.set_defaults(verb=_results)
-
-    fetching = verbs.add_parser("fetch", help="download image data, or say which files to put where")
-    fetching.add_argument("name", metavar="NAME", help=", ".join(image_names))
-    fetching.set_defaults(verb=_fetch)
-
-    _add_programs(verbs)
-    return parser
-
-
-def _add_programs(verbs) -> None:
-    """The verbs that start another program, with its own options after --."""
-    explorers = "open the explorers of chapters 2, 3, 4, 6 and 7 as a page without code"
-    for name, function, told, program, option in (
-        ("lab", _lab, "open JupyterLab on the notebooks", "JupyterLab", "--no-browser"),
-        ("explore", _explore, explorers, "Voila", "--no-browser"),
-        ("test", _test, "run the tests, and every notebook against its stored outputs", "pytest", "-x"),
-    ):
-        verb = verbs.add_parser(name, help=told)
-        example = f"options of {program}, as in {name} -- {option}"
-        verb.add_argument("more", nargs="*", metavar="-- OPTION", help=example)
-        verb.set_defaults(verb=function)
-
-
-def _add_run(verb: argparse.ArgumentParser, function) -> None:
-    verb.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the folder that run or fit has written")
-    verb.add_argument("--weights", choices=("best", "last"), help="default: those that validation chose, if it did")
-    verb.set_defaults(verb=function)
-
-
-def _add_settings(verb: argparse.ArgumentParser, function) -> None:
-    verb.add_argument(
-        "-p",
-        dest="parameters",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("NAME", "VALUE"),
-        help="set a parameter; may be repeated",
-    )
-    verb.add_argument("--run-dir", type=Path, help="where to write (default: a new folder under runs/)")
-    verb.set_defaults(verb=function)
+    functions = dict(run=_run, fit=_fit, evaluate=_evaluate, sample=_sample, certify=_certify, reproduce=_reproduce)
+    functions |= dict(report=_results, fetch=_fetch, lab=_lab, explore=_explore, test=_test)
+    return parser_of(functions, NOTEBOOKS / "08_image_flows.ipynb")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 import os
 from pathlib import Path
 
-__all__ = ["home"]
+from ..errors import SettingsError
+
+__all__ = ["home", "make_folder"]
 
 
 def home() -> Path:
@@ -12,3 +14,12 @@ def home() -> Path:
         return Path(os.environ["RESFLOW_HOME"])
     source = Path(__file__).resolve().parents[2]
     return source if (source / "notebooks").is_dir() else Path.cwd()
+
+
+def make_folder(path: Path | str) -> Path:
+    """The folder, made with those above it if need be. Raises SettingsError where that cannot be."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError, TypeError) as error:  # a file in its place, a disk that is read-only, no path at all
+        raise SettingsError(f"{path!r} cannot be a folder for results ({error}): choose another") from error
+    return Path(path)

@@ -15,6 +15,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ..errors import SettingsError
+
 __all__ = ["World", "connect"]
 
 
@@ -50,9 +52,29 @@ class World:
             dist.barrier()
 
 
+def _launched() -> tuple[int, int]:
+    """How many processes torchrun has started, and which of this machine's this is; 1 and 0 without it."""
+    found = {name: os.environ.get(name, default) for name, default in (("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))}
+    for name, text in found.items():
+        if not (text.isascii() and text.isdigit()) or (name, int(text)) == ("WORLD_SIZE", 0):
+            raise SettingsError(f"{name}={text} in the environment: expected a number of torchrun's; unset it")
+    size, local = (int(text) for text in found.values())
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    if size > 1 and missing:
+        raise SettingsError(
+            f"WORLD_SIZE={size} in the environment without {', '.join(missing)}, perhaps left by another job: unset "
+            "it for one process, or start by torchrun"
+        )
+    if 0 < torch.cuda.device_count() <= local:
+        raise SettingsError(f"LOCAL_RANK={local}: there are {torch.cuda.device_count()} GPUs; start a process for each")
+    return size, local
+
+
 def connect() -> World:
-    """Join the processes that torchrun has started, if it has, and choose the device: a GPU each, where there are."""
-    size, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
+    """Join the processes that torchrun has started, if it has, and choose the device: a GPU each, where there are.
+
+    Raises SettingsError for what torchrun would not have put into the environment."""
+    size, local = _launched()
     device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
     if device.type == "cuda":
         torch.cuda.set_device(device)

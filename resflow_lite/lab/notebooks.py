@@ -10,9 +10,10 @@ from pathlib import Path
 from tqdm.contrib import DummyTqdmFile
 
 from ..errors import ResflowError, SettingsError
+from .home import make_folder
 from .tasks.density import Experiment
 
-__all__ = ["CellFailed", "refresh_notebook", "run_notebook"]
+__all__ = ["CellFailed", "notebook_parameters", "refresh_notebook", "run_notebook"]
 
 # papermill, nbformat, nbclient, nbconvert are imported where they are used: a machine that only trains has no Jupyter.
 
@@ -29,23 +30,52 @@ def run_notebook(path: Path, run_dir: Path, parameters: dict) -> Path:
     Writes `notebook.ipynb` and `notebook.html` into `run_dir`; a notebook that has a parameter `run_dir` is told it.
 
     Raises:
-        SettingsError: there is no such notebook, it has no parameter of a given name, or a value cannot be right.
-            Nothing has been executed then.
+        SettingsError: there is no such notebook of Python, it has no parameter of a given name, or a value cannot be
+            right. Nothing has been executed then.
         CellFailed: a cell raised an error; `notebook.ipynb` shows where.
     """
+    known = _inspected(path)
     path, run_dir = Path(path).resolve(), Path(run_dir).resolve()
-    if not path.is_file():
-        raise SettingsError(f"there is no notebook {path}")
-    import papermill
-
-    known = papermill.inspect_notebook(path)
     told = {"run_dir": str(run_dir)} if known.pop("run_dir", None) else {}
     _check(path.name, known, parameters)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    executed = run_dir / "notebook.ipynb"
+    executed = make_folder(run_dir) / "notebook.ipynb"
     _execute(path, executed, {**parameters, **told})
     _write_page(executed, title=path.stem, images=path.parent)
     return executed
+
+
+def notebook_parameters(path: Path) -> list[tuple[str, str, str, str]]:
+    """Name, type, default and explanation of each parameter. Raises SettingsError as run_notebook."""
+    rows = []
+    for name, parameter in _inspected(path).items():
+        rows.append((name, parameter["inferred_type_name"], parameter["default"], parameter["help"].lstrip("# ")))
+    return rows
+
+
+def _inspected(path: Path) -> dict[str, dict[str, str]]:
+    """What papermill finds in the cell of parameters. Raises SettingsError for a file that is no notebook of Python."""
+    import nbformat
+    import papermill
+
+    if not Path(path).is_file():
+        raise SettingsError(f"there is no notebook {path}")
+    try:
+        metadata = nbformat.read(path, as_version=4).metadata
+        language = metadata.get("kernelspec", {}).get("language") or metadata.get("language_info", {}).get("name")
+        known = papermill.inspect_notebook(_literally(path))
+    except Exception as error:  # of three libraries, for what is no JSON, no notebook or of another time
+        told = " ".join(str(error).split())[:200]
+        raise SettingsError(
+            f"{path} is not a notebook that Jupyter can read ({type(error).__name__}: {told})"
+        ) from error
+    if language not in (None, "python"):
+        raise SettingsError(f"{path} is in the language {language}: expected a notebook of Python")
+    return known
+
+
+def _literally(path: Path) -> str:
+    """For papermill, which takes braces in a path for parameters."""
+    return str(Path(path).resolve()).replace("{", "{{").replace("}", "}}")
 
 
 def refresh_notebook(path: Path) -> None:
@@ -73,8 +103,18 @@ def _check(notebook: str, known: dict, parameters: dict) -> None:
             hint = f" (did you mean {near[0]}?)" if near else ""
             raise SettingsError(f"{notebook} has no parameter {name}{hint}; it has: {', '.join(known) or 'none'}")
     if known and set(known) <= {field.name for field in fields(Experiment)}:
-        defaults = {name: ast.literal_eval(parameter["default"]) for name, parameter in known.items()}
-        Experiment.from_parameters({**defaults, **parameters})
+        Experiment.from_parameters({**_literals(known), **parameters})
+
+
+def _literals(known: dict) -> dict:
+    """The defaults that are plain values; what an expression gives, the notebook itself will see."""
+    found = {}
+    for name, parameter in known.items():
+        try:
+            found[name] = ast.literal_eval(parameter["default"])
+        except (ValueError, SyntaxError):
+            continue
+    return found
 
 
 def _execute(path: Path, executed: Path, parameters: dict) -> None:
@@ -83,9 +123,10 @@ def _execute(path: Path, executed: Path, parameters: dict) -> None:
 
     try:
         papermill.execute_notebook(
-            path,
-            executed,
+            _literally(path),
+            _literally(executed),
             parameters,
+            kernel_name="python3",  # that of this Python, whatever the notebook's author called his own
             cwd=path.parent,  # where Jupyter and the tests run it, so that relative paths mean the same
             progress_bar={"desc": path.stem, "disable": None},  # None: only on a terminal
             stdout_file=DummyTqdmFile(sys.stdout),  # whole lines above the bar, which would hide a half line

@@ -1,7 +1,7 @@
 """The parameters of a notebook: plain variables, perhaps set by papermill, become a checked Experiment."""
 
 import tempfile
-from collections.abc import MutableMapping
+from collections.abc import Mapping
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
@@ -9,29 +9,30 @@ from types import ModuleType
 from typing import Any
 
 from ..errors import SettingsError
-from .tasks.density import Experiment, home
+from .data.images import images_label
+from .home import home, make_folder
+from .tasks.density import Experiment
 
 __all__ = ["experiment_from_notebook"]
 
 # IPython puts these into every notebook; names that start with an underscore are ignored as well
 _IPYTHON = {"In", "Out", "exit", "quit", "open", "get_ipython"}
-_READ = "_parameters_were_read"
 
 
-def experiment_from_notebook(namespace: MutableMapping[str, Any], kind: type = Experiment) -> tuple[Any, Path]:
+def experiment_from_notebook(namespace: Mapping[str, Any], kind: type = Experiment) -> tuple[Any, Path]:
     """Turn `globals()` of a notebook, right after its parameter cell, into an Experiment and a folder for its results.
 
     kind: Experiment, or another dataclass of settings with a `from_parameters`.
 
     Every variable is taken for a parameter, modules, functions and classes aside, because papermill hands over a
-    misspelt name as one more variable. Later calls in the same kernel, when the notebook has made variables of its own,
-    look at the names of settings only.
+    misspelt name as one more variable. A namespace that holds an experiment already is that of a live session, with the
+    notebook's own variables: there only the names of settings are looked at. Nothing is written into it.
 
     run_dir, where the notebook has it, names the folder; empty means a fresh one under runs/.
     Raises SettingsError for an unknown name or a wrong value.
     """
     known = {field.name for field in fields(kind)} | {"run_dir"}
-    first = _READ not in namespace
+    first = not any(isinstance(value, kind) for value in namespace.values())
     found = {n: value for n, value in namespace.items() if n in known or (first and _is_parameter(n, value))}
     run_dir = found.pop("run_dir", "")
     if not isinstance(run_dir, str | Path):
@@ -42,18 +43,16 @@ def experiment_from_notebook(namespace: MutableMapping[str, Any], kind: type = E
     except SettingsError as error:
         advice = f". In a live session, restart the kernel after the correction: it still holds {unknown}"
         raise SettingsError(f"{error}{advice if unknown else ''}") from None
-    namespace[_READ] = True
-    return experiment, _folder(run_dir, getattr(experiment, "dataset", kind.__name__.lower()))
+    return experiment, _folder(run_dir, experiment)
 
 
 def _is_parameter(name: str, value: Any) -> bool:
     return not (name.startswith("_") or name in _IPYTHON or isinstance(value, ModuleType) or callable(value))
 
 
-def _folder(run_dir: str | Path, name: str) -> Path:
-    if not run_dir:
-        runs = home() / "runs"
-        runs.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=f"{name}-{datetime.now():%Y%m%d-%H%M%S}-", dir=runs))
-    Path(run_dir).mkdir(parents=True, exist_ok=True)
-    return Path(run_dir)
+def _folder(run_dir: str | Path, experiment: Any) -> Path:
+    if run_dir:
+        return make_folder(run_dir)
+    name = images_label(getattr(experiment, "dataset", type(experiment).__name__.lower()))
+    runs = make_folder(home() / "runs")
+    return Path(tempfile.mkdtemp(prefix=f"{name}-{datetime.now():%Y%m%d-%H%M%S}-", dir=runs))

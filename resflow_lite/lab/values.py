@@ -1,7 +1,7 @@
 """Settings out of text: the words of a command line, and small YAML files.
 
-One rule for both: 3, -1e-3, true, null and [2, 2] are what they look like, 1e3 is the whole number 1000, everything else
-is text. That is YAML 1.2 without its rarities. (YAML 1.1, as PyYAML reads it, makes False of `off`, 8 of 010, 750 of
+One rule for both: 3, -1e-3, true, null and [2, 2] are what they look like, 1e3 is the whole number 1000, all else is
+text. That is YAML 1.2 without its rarities. (YAML 1.1, as PyYAML reads it, makes False of `off`, 8 of 010, 750 of
 12:30 and text of 1e-3, and aliases of aliases explode.)
 """
 

@@ -1,17 +1,21 @@
 """Training without a notebook: fit, evaluate, sample, certify."""
 
+import dataclasses
 import json
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import matplotlib.image
 import pytest
 import torch
+from PIL import Image
 
 import resflow_lite as rf
-from resflow_lite.__main__ import _parameters, _parser, main
+from resflow_lite.__main__ import _parser, main
+from resflow_lite.lab.arguments import parameters
 
 FIT = ["fit", "-p", "profile", "smoke", "-p", "steps", "3", "-p", "validation", "20", "-p", "width", "8"]
 
@@ -79,6 +83,7 @@ def test_a_flow_without_residual_blocks_is_scored_too(tmp_path, capsys):
     words = [*FIT[:-3], "-p", "system", "glow", "--run-dir", str(tmp_path)]
     assert main(words) == 0 and main(["evaluate", str(tmp_path), "--images", "10", "--passes", "1"]) == 0
     told = capsys.readouterr().out
+    assert "one pass cannot tell" in told and "nan" not in told
     assert "invertible by construction" in told and "(digits, 10 test images)" in told
 
 
@@ -106,7 +111,7 @@ def test_the_commands_of_the_readme_are_understood():
             options = _parser().parse_args(own)
             verbs.append(own[0])
             if own[0] == "fit":
-                rf.Experiment.from_parameters(_parameters(options))
+                rf.Experiment.from_parameters(parameters(options.parameters, options.file))
         if words[:1] == ["papermill"]:
             given = {name: value for flag, name, value in zip(words, words[1:], words[2:]) if flag == "-p"}
             assert given.pop("run_dir") and rf.Experiment.from_parameters(given)
@@ -118,7 +123,13 @@ def test_the_commands_of_the_readme_are_understood():
 @pytest.mark.parametrize("verb", ["evaluate", "sample", "certify"])
 def test_a_folder_without_a_run_is_refused(verb, tmp_path, capsys):
     assert main([verb, str(tmp_path)]) == 2
-    assert "not a readable flow checkpoint" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    nothing = "holds no model.safetensors and no checkpoint.safetensors"
+    assert told == f"{tmp_path} {nothing}: expected the folder of a run, as fit writes it\n"
+    file = tmp_path / "file"
+    file.touch()
+    for wrong in (file, tmp_path / "gone", tmp_path / ("long" * 100), "\0"):
+        assert main([verb, str(wrong)]) == 2 and len(capsys.readouterr().err.splitlines()) == 1
 
 
 def test_a_stopped_training_has_the_exit_code_of_sigterm(command, tmp_path):
@@ -132,3 +143,219 @@ def test_a_stopped_training_has_the_exit_code_of_sigterm(command, tmp_path):
     told, _ = process.communicate()
     assert process.returncode == 143 and "SIGTERM: stopped after step" in told
     assert (tmp_path / "checkpoint.safetensors").exists()
+
+
+def refused(words, capsys):
+    """The one sentence with which a command is refused."""
+    assert main([str(word) for word in words]) == 2
+    told = capsys.readouterr()
+    (sentence,) = told.err.splitlines()
+    assert not told.out
+    return sentence
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["evaluate", "--images", "-5"], "argument --images: '-5': expected a whole number from 2 to 2^63 - 1"),
+        (["evaluate", "--images", "1"], "'1': expected a whole number from 2"),
+        (["evaluate", "--images", "0"], "'0': expected a whole number from 2"),
+        (["evaluate", "--images", "2.5"], "'2.5': expected a whole number"),
+        (["evaluate", "--passes", "0"], "argument --passes: '0': expected a whole number from 1 to 10,000"),
+        (["evaluate", "--passes", "1e12"], "'1e12': expected a whole number from 1 to 10,000"),
+        (["evaluate", "--passes", "true"], "'true': expected a whole number"),
+        (["evaluate", "--passes", "[2"], "'[2': expected a whole number"),
+        (["evaluate", "--split", "tset"], "split 'tset'"),
+        (["sample", "-n", "0"], "argument -n: '0': expected a whole number from 1 to 10,000"),
+        (["sample", "-n", str(10**12)], "expected a whole number from 1 to 10,000"),
+        (["sample", "--temperature", "-1"], "argument --temperature: '-1': expected a number from 0 to 10"),
+        (["sample", "--temperature", "inf"], "'inf': expected a number from 0 to 10"),
+        (["sample", "--temperature", "nan"], "'nan': expected a number from 0 to 10"),
+        (["sample", "--temperature", "1e30"], "'1e30': expected a number from 0 to 10"),
+        (["sample", "--temperature", "warm"], "'warm': expected a number from 0 to 10"),
+        (["sample", "--seed", str(2**63)], "expected a whole number from 0 to 2^63 - 1"),
+        (["sample", "--seed", "-1"], "'-1': expected a whole number from 0"),
+        (["certify", "--weights", "bset"], "argument --weights: invalid choice: 'bset'"),
+        (["certify", "--experiment", "mine"], "--experiment 'mine': expected MODULE:NAME"),
+        (["certify", "--experiment", "no_such_module:e"], "ModuleNotFoundError: No module named 'no_such_module'"),
+        (["certify", "--experiment", "json:dumps"], "--experiment json:dumps is of type function: expected an object"),
+        (["certify", "--experiment", "resflow_lite:Experiment"], "is the class Experiment: expected an object"),
+        (["certify", "--experiment", "resflow_lite:experiment"], "has no attribute 'experiment'"),
+    ],
+)
+def test_an_option_out_of_its_range_is_refused_in_one_sentence(folder, words, sentence, capsys):
+    verb, *options = words
+    assert sentence in refused([verb, folder, *options], capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["fit", "-p", "steps", "1.5"], "steps = 1.5"),
+        (["fit", "-p", "steps", "nan"], "steps = nan"),
+        (["fit", "-p", "blocks", "[2"], "'[2': expected ',' or ']'"),
+        (["fit", "-p", "steps", "3", "-p", "steps", "4"], "-p steps is given twice: 3 and '4'"),
+        (["fit", "-p", "step", "3"], "unknown parameter 'step': did you mean 'steps'?"),
+        (["fit", "-p", "dataset", "folder:"], "dataset = 'folder:'"),
+        (["fit", "-f", "gone.yaml"], "there is no file gone.yaml"),
+        (["fit", "-f", ""], "argument -f: '': expected a path"),
+        (["fit", "--run-dir", "\0"], "expected a path"),
+        (["fit", "--run-dir", "/etc/hostname"], "cannot be a folder for results"),
+        (["fit", "--run-dir", "/proc/x"], "cannot be a folder for results"),
+        (["fit", "--run-dir", "long" * 100], "cannot be a folder for results"),
+        (["fit", "--from", "/etc/hostname"], "/etc/hostname is no folder: expected the folder of a run"),
+        (["fit", "--task", "plan"], "argument --task: invalid choice: 'plan'"),
+        (["fit", "--task", "plane", "-p", "dataset", "digits"], "dataset = 'digits'"),
+        (["fit", "--experiment", "resflow_lite:Experiment", "-p", "steps", "3"], "leave out -p, -f and --task"),
+        (["reproduce", "--workers", "0"], "argument --workers: '0': expected a whole number from 1"),
+        (["reproduce", "--index", "-1"], "argument --index: '-1': expected a whole number from 0"),
+        (["fetch", "folder:x"], "image data 'folder:x': expected one of digits"),
+        (["fti"], "argument VERB: invalid choice: 'fti'"),
+        ([], "arguments are required: VERB"),
+    ],
+)
+def test_what_cannot_work_is_refused_in_one_sentence(words, sentence, capsys):
+    assert sentence in refused(words, capsys)
+
+
+@pytest.mark.parametrize("value", ["abc", "2", "0", "-1", ""])
+def test_a_world_size_that_another_job_has_left_is_refused(value, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("WORLD_SIZE", value)
+    told = refused([*FIT, "--run-dir", tmp_path / "run"], capsys)
+    assert f"WORLD_SIZE={value} in the environment" in told and "unset it" in told
+
+
+def test_a_results_folder_below_a_file_is_refused(monkeypatch, tmp_path, capsys):
+    (tmp_path / "home").touch()
+    monkeypatch.setenv("RESFLOW_HOME", str(tmp_path / "home"))
+    assert "cannot be a folder for results" in refused(FIT, capsys)
+
+
+def test_settings_come_from_a_file_and_the_command_line_has_the_last_word(tmp_path):
+    path = tmp_path / "settings.yaml"
+    path.write_text("steps: 1e3\nblocks: [2, 2]\nlr: 1e-3\nflip: true\n")
+    options = _parser().parse_args(["fit", "-f", str(path), "-p", "steps", "5", "-p", "norms", "learned"])
+    given = parameters(options.parameters, options.file)
+    assert given == dict(steps=5, blocks=[2, 2], lr=1e-3, flip=True, norms="learned")
+    assert rf.Experiment.from_parameters(given).blocks == (2, 2)
+
+
+@pytest.mark.parametrize("content", ["- steps", "steps", "", "5: 5"])
+def test_a_file_that_is_no_settings_by_name_is_refused(content, tmp_path, capsys):
+    path = tmp_path / "settings.yaml"
+    path.write_text(content)
+    assert f"{path}: expected settings by name, such as steps: 100" in refused(["fit", "-f", path], capsys)
+
+
+@pytest.mark.parametrize("task", ["density", "plane", "hybrid"])
+def test_help_names_every_setting_of_a_task_with_its_type_and_default(task, capsys):
+    settings = dict(density=rf.Experiment, plane=rf.ToyExperiment, hybrid=rf.HybridExperiment)[task]
+    assert main(["fit", "--help", "--task", task]) == 0
+    told = capsys.readouterr().out
+    for field in dataclasses.fields(settings):
+        assert re.search(
+            rf"^  {field.name} +(int|float|bool|str|list)[ \w]* +{re.escape(str(field.default))}", told, re.M
+        )
+
+
+def test_a_plane_density_is_trained_from_the_command_line(tmp_path, capsys):
+    words = ["fit", "--task", "plane", "-p", "profile", "smoke", "-p", "steps", "3", "-p", "points", "1e2"]
+    assert main([*words, "--run-dir", str(tmp_path)]) == 0
+    assert str(tmp_path / "model.safetensors") in capsys.readouterr().out
+
+
+def test_settings_made_in_python_are_taken_by_name(tmp_path, monkeypatch, capsys):
+    (tmp_path / "my_settings.py").write_text(
+        "import torch, resflow_lite as rf\n"
+        "def dots(split):\n"
+        "    images = torch.randint(0, 4, (20, 1, 4, 4), generator=torch.Generator().manual_seed(len(split)))\n"
+        "    return rf.Images(images, torch.zeros(20, dtype=torch.int64), 4)\n"
+        "small = dict(profile='smoke', steps=2, width=4, dense_width=4, validation=5, evaluations=2)\n"
+        "experiment = rf.Experiment(dataset=dots, train_estimator=rf.PowerSeries(rf.Truncated(3)), **small)\n"
+        "other = [1][1]\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert "IndexError: list index out of range" in refused(["fit", "--experiment", "my_settings:experiment"], capsys)
+    text = (tmp_path / "my_settings.py").read_text()
+    (tmp_path / "my_settings.py").write_text(text.replace("other = [1][1]\n", ""))
+    own = ["--experiment", "my_settings:experiment"]
+    assert main(["fit", *own, "--run-dir", "run"]) == 0
+    for verb in ("evaluate", "certify", "sample"):
+        assert main([verb, "run", *own]) == 0
+    assert "(dots, 20 test images)" in capsys.readouterr().out
+
+
+def test_a_full_disk_or_another_failure_of_a_file_is_one_sentence(folder, capsys):
+    (folder / "samples.png").unlink(missing_ok=True)
+    (folder / "samples.png").mkdir()
+    try:
+        assert main(["sample", str(folder), "-n", "2"]) == 1
+    finally:
+        (folder / "samples.png").rmdir()
+    told = capsys.readouterr().err
+    assert "a file or a connection failed: [Errno 21] Is a directory" in told and len(told.splitlines()) == 1
+
+
+def test_too_large_a_batch_is_one_sentence(tmp_path, capsys):
+    assert main([*FIT, "-p", "batch_size", str(10**15), "--run-dir", str(tmp_path)]) == 1
+    told = capsys.readouterr().err
+    assert "the memory does not suffice" in told and "lower batch_size" in told and len(told.splitlines()) == 1
+
+
+def test_ctrl_c_is_one_line(monkeypatch, tmp_path, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("resflow_lite.__main__.fit", interrupted)
+    assert main([*FIT, "--run-dir", str(tmp_path)]) == 130
+    assert capsys.readouterr().err == "stopped by Ctrl-C\n"
+
+
+@pytest.mark.parametrize("content", ["", '{"a": ', "{}", "[]", "3", '{"lipschitz_bound": "a"}'])
+def test_a_damaged_metrics_file_does_not_stop_a_finished_run(folder, content, capsys):
+    (folder / "metrics.json").write_text(content)
+    assert main([*FIT, "--run-dir", str(folder)]) == 0
+    assert "metrics.json is not what evaluate writes" in capsys.readouterr().out
+    (folder / "metrics.json").unlink()
+
+
+def test_a_machine_that_only_trains_needs_no_matplotlib():
+    program = "import sys, resflow_lite.__main__; sys.exit('matplotlib' in sys.modules or 'papermill' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Sixty 8 x 8 digits, saved in five modes in turn."""
+    levels = rf.load_images("digits").images[:60, 0] * 15
+    for i, image in enumerate(levels.numpy()):
+        picture = Image.fromarray(image)
+        saved = [
+            picture,
+            picture.convert("RGB"),
+            picture.convert("P"),
+            picture.convert("1"),
+            Image.fromarray(image.astype("uint16") * 257),
+        ][i % 5]
+        (tmp_path / "pictures").mkdir(exist_ok=True)
+        saved.save(tmp_path / "pictures" / f"{i:03}.png")
+    return tmp_path / "pictures"
+
+
+def test_a_folder_of_pictures_is_trained_on_evaluated_certified_and_sampled(pictures, tmp_path, monkeypatch, capsys):
+    assert {Image.open(path).mode for path in pictures.iterdir()} == {"L", "RGB", "P", "1", "I;16"}
+    monkeypatch.chdir(tmp_path)
+    words = ["-p", "steps", "2", "-p", "width", "4", "-p", "dense_width", "4", "-p", "validation", "5"]
+    assert main(["fit", "-p", "dataset", "folder:pictures", "-p", "profile", "smoke", *words, "--run-dir", "run"]) == 0
+    assert main(["evaluate", "run"]) == 0
+    n_test = len(rf.load_images("folder:pictures", "test").images)
+    assert f"(folder:pictures, {n_test} test images)" in capsys.readouterr().out
+    assert json.loads(Path("run/ledger.json").read_text())["data_sha256"]
+    assert main(["certify", "run"]) == 0 and "proven" in capsys.readouterr().out
+    assert main(["sample", "run", "-n", "4"]) == 0 and Path("run/samples.png").is_file()
+    assert rf.load_run("run").flow.event_shape == (3, 8, 8)
+    pictures.rename(tmp_path / "elsewhere")
+    assert main(["certify", "run"]) == 0
+    capsys.readouterr()
+    told = refused(["evaluate", "run"], capsys)
+    assert told == f"there is no folder {tmp_path}/pictures: expected one that holds images"

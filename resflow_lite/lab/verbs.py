@@ -1,0 +1,115 @@
+"""The verbs of the command line, and the options of each."""
+
+import argparse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from .arguments import Parser, number, path, whole
+from .data.images import image_names
+from .sweeps import sweep_names
+from .tasks.profiles import PROFILES
+
+__all__ = ["TASK_NAMES", "parser_of"]
+
+TASK_NAMES = dict(density="density", plane="toy", hybrid="hybrid")
+"""What --task says, and what a sweep says."""
+
+EXPERIMENT = "settings made in Python, where they hold classes or a function of your own: mine:experiment of mine.py"
+FROM = "start from the weights of this run, with other settings"
+
+
+def parser_of(functions: Mapping[str, Callable], chapter: Path) -> argparse.ArgumentParser:
+    """functions: what carries out each verb.  chapter: the notebook that `run` executes where none is named."""
+    parser = Parser(prog="python -m resflow_lite", description="Residual flows: run a notebook, train, evaluate.")
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    running = verbs.add_parser(
+        "run", help="execute a notebook with parameters and write it as a web page too", add_help=False
+    )
+    running.add_argument("--notebook", type=path, default=chapter, help="default: chapter 8")
+    _add_settings(running, functions["run"])
+
+    fitting = verbs.add_parser(
+        "fit", help="train a model without a notebook, or go on training it; under torchrun too", add_help=False
+    )
+    _add_settings(fitting, functions["fit"])
+    fitting.add_argument("--task", choices=TASK_NAMES, default="density", help="images (density, hybrid) or plane")
+    fitting.add_argument("--from", dest="source", type=path, metavar="RUN_DIR", help=FROM)
+    fitting.add_argument("--experiment", metavar="MODULE:NAME", help=EXPERIMENT)
+
+    evaluating = verbs.add_parser("evaluate", help="measure the bits/dim of a trained model; under torchrun too")
+    _add_run(evaluating, functions["evaluate"])
+    evaluating.add_argument("--split", default="test", help="train, validation or test (default)")
+    evaluating.add_argument("--estimator", choices=("roulette", "krylov"), default="roulette")
+    evaluating.add_argument(
+        "--passes", type=whole(1, 10_000), help="over the images (default: the experiment's evaluations)"
+    )
+    evaluating.add_argument("--images", type=whole(2), metavar="N", help="only the first N, 2 or more")
+    evaluating.add_argument("--bias", action="store_true", help="also compare the estimators, block by block")
+    evaluating.add_argument("--publish", action="store_true", help="also add the entry to data/results/")
+
+    sampling = verbs.add_parser("sample", help="draw images from a trained model")
+    _add_run(sampling, functions["sample"])
+    sampling.add_argument("-n", type=whole(1, 10_000), default=64, help="how many (default: 64)")
+    sampling.add_argument("--temperature", type=number(0, 10), default=1.0, help="of the noise (default: 1)")
+    sampling.add_argument("--seed", type=whole(0), default=0, help="of the noise (default: 0)")
+
+    certifying = verbs.add_parser("certify", help="proven Lipschitz bounds of every block of a trained model")
+    _add_run(certifying, functions["certify"])
+
+    reproducing = verbs.add_parser("reproduce", help="train and evaluate the runs of sweeps that are not finished")
+    sweeps = f"{', '.join(sweep_names())}, or a YAML file (default: all of these)"
+    reproducing.add_argument("sweeps", nargs="*", metavar="SWEEP", help=sweeps)
+    reproducing.add_argument("--profile", choices=PROFILES, default="laptop", help="default: laptop")
+    reproducing.add_argument("--workers", type=whole(1, 1000), default=2, help="runs at a time (default: 2)")
+    reproducing.add_argument("--index", type=whole(0), metavar="K", help="only run K, as in a job array of a cluster")
+    reproducing.add_argument("--list", action="store_true", help="only show the runs, and their cost as far as known")
+    reproducing.add_argument("--publish", action="store_true", help="also add the entries to data/results/SWEEP")
+    reproducing.set_defaults(verb=functions["reproduce"])
+
+    reporting = verbs.add_parser("report", help="make the page of results and the README's table from data/results/")
+    reporting.set_defaults(verb=functions["report"])
+
+    fetching = verbs.add_parser("fetch", help="download image data, or say which files to put where")
+    fetching.add_argument("name", metavar="NAME", help=", ".join(image_names))
+    fetching.set_defaults(verb=functions["fetch"])
+
+    _add_programs(verbs, functions)
+    return parser
+
+
+def _add_programs(verbs, functions: Mapping[str, Callable]) -> None:
+    """The verbs that start another program, with its own options after --."""
+    explorers = "open the explorers of chapters 2, 3, 4, 6 and 7 as a page without code"
+    for name, told, program, option in (
+        ("lab", "open JupyterLab on the notebooks", "JupyterLab", "--no-browser"),
+        ("explore", explorers, "Voila", "--no-browser"),
+        ("test", "run the tests, and every notebook against its stored outputs", "pytest", "-x"),
+    ):
+        verb = verbs.add_parser(name, help=told)
+        example = f"options of {program}, as in {name} -- {option}"
+        verb.add_argument("more", nargs="*", metavar="-- OPTION", help=example)
+        verb.set_defaults(verb=functions[name])
+
+
+def _add_run(verb: argparse.ArgumentParser, function) -> None:
+    verb.add_argument("run_dir", type=path, metavar="RUN_DIR", help="the folder that run or fit has written")
+    verb.add_argument("--weights", choices=("best", "last"), help="default: those that validation chose, if it did")
+    verb.add_argument("--experiment", metavar="MODULE:NAME", help=EXPERIMENT)
+    verb.set_defaults(verb=function)
+
+
+def _add_settings(verb: argparse.ArgumentParser, function) -> None:
+    verb.add_argument("-h", "--help", action="store_true", help="show this and the parameters")
+    verb.add_argument(
+        "-p",
+        dest="parameters",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="set a parameter: 3, 1e-3, true, null, [2, 2] or text; may be repeated; --help lists them below",
+    )
+    verb.add_argument("-f", dest="file", type=path, metavar="FILE", help="parameters from a YAML file, before -p")
+    verb.add_argument("--run-dir", type=path, help="where to write (default: a new folder under runs/)")
+    verb.set_defaults(verb=function, parser=verb)
