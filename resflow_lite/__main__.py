@@ -13,7 +13,7 @@ from pathlib import Path
 from .errors import ResflowError, SettingsError
 from .estimators.krylov import Krylov
 from .lab import arguments
-from .lab.data.images import fetch, load_images
+from .lab.data.images import FOLDER, fetch, load_images
 from .lab.evaluation import evaluate
 from .lab.home import home, make_folder
 from .lab.interruption import Stopped
@@ -66,6 +66,9 @@ def _run(options: argparse.Namespace) -> None:
         known = notebook_parameters(options.notebook)
         return _help(options, f"-p NAME VALUE, for {options.notebook.name}:", arguments.table(known))
     given = arguments.parameters(options.parameters, options.file)
+    own = str(given.get("dataset", ""))
+    if own.startswith(FOLDER):  # from where the command was given; a notebook runs where it lies
+        given["dataset"] = FOLDER + str(Path(own.removeprefix(FOLDER)).expanduser().absolute())
     run_dir = options.run_dir or _new_run_dir(options.notebook.stem)
     run_notebook(options.notebook, run_dir, given)
     _report(run_dir)

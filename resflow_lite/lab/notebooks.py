@@ -48,7 +48,7 @@ def notebook_parameters(path: Path) -> list[tuple[str, str, str, str]]:
     """Name, type, default and explanation of each parameter. Raises SettingsError as run_notebook."""
     rows = []
     for name, parameter in _inspected(path).items():
-        rows.append((name, parameter["inferred_type_name"], parameter["default"], parameter["help"].lstrip("# ")))
+        rows.append((name, parameter["inferred_type_name"], parameter["default"], parameter["help"]))
     return rows
 
 
@@ -60,29 +60,24 @@ def _inspected(path: Path) -> dict[str, dict[str, str]]:
     if not Path(path).is_file():
         raise SettingsError(f"there is no notebook {path}")
     try:
-        metadata = nbformat.read(path, as_version=4).metadata
+        notebook = nbformat.read(path, as_version=4)
+        metadata = notebook.metadata
         language = metadata.get("kernelspec", {}).get("language") or metadata.get("language_info", {}).get("name")
-        known = papermill.inspect_notebook(_literally(path))
+        metadata.kernelspec = dict(name="python3", display_name="Python 3", language="python")  # papermill asks
+        known = papermill.inspect_notebook(notebook)
     except Exception as error:  # of three libraries, for what is no JSON, no notebook or of another time
-        told = " ".join(str(error).split())[:200]
-        raise SettingsError(
-            f"{path} is not a notebook that Jupyter can read ({type(error).__name__}: {told})"
-        ) from error
+        told = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise SettingsError(f"{path} is not a notebook that Jupyter can read ({told})") from error
     if language not in (None, "python"):
         raise SettingsError(f"{path} is in the language {language}: expected a notebook of Python")
     return known
-
-
-def _literally(path: Path) -> str:
-    """For papermill, which takes braces in a path for parameters."""
-    return str(Path(path).resolve()).replace("{", "{{").replace("}", "}}")
 
 
 def refresh_notebook(path: Path) -> None:
     """Execute a notebook as it stands and store the outputs in it. Raises CellFailed, and leaves the file then."""
     import nbformat
     from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError
+    from nbclient.exceptions import CellExecutionError, DeadKernelError
 
     notebook = nbformat.read(path, as_version=4)
     metadata = copy.deepcopy(notebook.metadata)  # the client adds this machine's Python version
@@ -91,6 +86,8 @@ def refresh_notebook(path: Path) -> None:
         NotebookClient(notebook, record_timing=False, **options).execute()
     except CellExecutionError as error:
         raise CellFailed(f"{error.ename}: {error.evalue} (in {path.name})") from error
+    except DeadKernelError as error:
+        raise CellFailed(f"the kernel died, perhaps for lack of memory; see {path.name}") from error
     notebook.metadata = metadata
     nbformat.write(notebook, path)
 
@@ -127,6 +124,7 @@ def _execute(path: Path, executed: Path, parameters: dict) -> None:
             _literally(executed),
             parameters,
             kernel_name="python3",  # that of this Python, whatever the notebook's author called his own
+            language="python",
             cwd=path.parent,  # where Jupyter and the tests run it, so that relative paths mean the same
             progress_bar={"desc": path.stem, "disable": None},  # None: only on a terminal
             stdout_file=DummyTqdmFile(sys.stdout),  # whole lines above the bar, which would hide a half line
@@ -136,6 +134,11 @@ def _execute(path: Path, executed: Path, parameters: dict) -> None:
         raise CellFailed(f"{error.ename}: {error.evalue} (in cell [{error.exec_count}] of {executed})") from error
     except DeadKernelError as error:
         raise CellFailed(f"the kernel died, perhaps for lack of memory; see {executed}") from error
+
+
+def _literally(path: Path) -> str:
+    """For papermill, which takes braces in a path for parameters."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def _write_page(executed: Path, title: str, images: Path) -> None:

@@ -51,8 +51,10 @@ def test_a_wrong_value_is_refused(name):
 
 def test_the_cell_can_run_again_after_the_notebook_has_made_variables():
     names = notebook_names(profile="smoke", steps=3)
-    experiment_from_notebook(names)
-    names.update(rows=[1, 2], total=0.5, steps=4)
+    before = dict(names)
+    experiment, folder = experiment_from_notebook(names)
+    assert names == before  # read, not written
+    names.update(experiment=experiment, folder=folder, rows=[1, 2], total=0.5, steps=4)
     assert experiment_from_notebook(names)[0].steps == 4
     names.update(steps="many")
     with pytest.raises(rf.SettingsError, match="steps = 'many'"):
@@ -65,6 +67,17 @@ def test_an_empty_run_dir_gives_a_fresh_folder_each_time(tmp_path):
     for folder in folders:
         assert folder.is_dir() and folder.parent == tmp_path / "runs"
         assert re.match(r"digits-\d{8}-\d{6}-", folder.name)
+
+
+def test_a_data_set_of_ones_own_names_its_folder_harmlessly(tmp_path):
+    _, folder = experiment_from_notebook(notebook_names(dataset="folder:../../my pictures", profile="smoke"))
+    assert folder.parent == tmp_path / "runs" and folder.name.startswith("folder-my-pictures-")
+
+
+def test_a_run_dir_that_cannot_be_a_folder_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(rf.SettingsError, match="file' cannot be a folder for results"):
+        experiment_from_notebook(notebook_names(run_dir=str(tmp_path / "file")))
 
 
 @pytest.mark.parametrize("kind", [str, Path])

@@ -1,6 +1,7 @@
 """Notebooks as experiments: refused before they start, kept when they succeed and when they fail."""
 
 import json
+import sys
 
 import nbformat
 import pytest
@@ -9,14 +10,16 @@ from resflow_lite.__main__ import main
 from resflow_lite.errors import SettingsError
 from resflow_lite.lab.notebooks import CellFailed, refresh_notebook, run_notebook
 
+KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
+
 
 @pytest.fixture
 def write_notebook(tmp_path):
     """Makes a small notebook; its second cell leaves a file behind as evidence that it ran."""
 
-    def write(last_cell="print('lr is', lr)", parameters="lr: float = 1e-3  # learning rate"):
+    def write(last_cell="print('lr is', lr)", parameters="lr: float = 1e-3  # learning rate", kernel=KERNEL):
         notebook = nbformat.v4.new_notebook()
-        notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        notebook.metadata.update(kernelspec=kernel) if kernel else None
         notebook.cells = [
             nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}),
             nbformat.v4.new_code_cell("open('evidence', 'w').close()"),
@@ -114,9 +117,83 @@ def test_a_refreshed_notebook_holds_its_outputs_and_nothing_else_is_new(write_no
     assert after.cells == before.cells
 
 
-def test_a_notebook_that_fails_is_not_refreshed(write_notebook):
-    path = write_notebook("raise ValueError('too hot')")
+@pytest.mark.parametrize(
+    ("cell", "sentence"),
+    [("raise ValueError('too hot')", "ValueError: too hot"), ("import os; os.kill(os.getpid(), 9)", "kernel died")],
+)
+def test_a_notebook_that_fails_is_not_refreshed(write_notebook, cell, sentence):
+    path = write_notebook(cell)
     before = path.read_text()
-    with pytest.raises(CellFailed, match="ValueError: too hot"):
+    with pytest.raises(CellFailed, match=sentence):
         refresh_notebook(path)
     assert path.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "not a notebook that Jupyter can read"),
+        (b"hello", "not a notebook that Jupyter can read"),
+        (b"[1, 2]", "not a notebook that Jupyter can read"),
+        (b"\x82\x00\xff", "not a notebook that Jupyter can read"),
+        (b'{"nbformat": 99, "nbformat_minor": 0, "cells": [], "metadata": {}}', "not a notebook that Jupyter can read"),
+        (b"[" * 100_000, "not a notebook that Jupyter can read"),
+    ],
+)
+def test_a_file_that_is_no_notebook_is_refused_in_a_sentence(content, sentence, tmp_path, capfd):
+    path = tmp_path / "none.ipynb"
+    path.write_bytes(content)
+    for more in ([], ["--help"]):
+        assert main(["run", "--notebook", str(path), "--run-dir", str(tmp_path / "run"), *more]) == 2
+        told = capfd.readouterr().err
+        assert sentence in told and len(told.splitlines()) == 1 and not (tmp_path / "run").exists()
+
+
+def test_a_notebook_of_another_language_is_refused(write_notebook, tmp_path):
+    path = write_notebook(kernel={"name": "ir", "display_name": "R", "language": "R"})
+    with pytest.raises(SettingsError, match="is in the language R: expected a notebook of Python"):
+        run_notebook(path, tmp_path / "run", {})
+
+
+@pytest.mark.parametrize("kernel", [None, dict(KERNEL, name="no-such-kernel"), dict(name="mine", display_name="Mine")])
+def test_a_notebook_whose_kernel_is_not_here_runs_in_this_python(write_notebook, tmp_path, kernel):
+    path = write_notebook("import sys; print(sys.executable)", kernel=kernel)
+    assert sys.executable in run_notebook(path, tmp_path / "run", {}).read_text()
+
+
+def test_braces_in_a_path_are_braces(write_notebook, tmp_path):
+    path = write_notebook().rename(tmp_path / "{lr} {0} }{.ipynb")
+    executed = run_notebook(path, tmp_path / "{run_dir}", {"lr": 0.25})
+    assert executed == tmp_path / "{run_dir}" / "notebook.ipynb" and "lr is 0.25" in executed.read_text()
+
+
+def test_a_folder_of_images_is_meant_from_where_the_command_is_given(write_notebook, tmp_path, monkeypatch, capfd):
+    path = write_notebook("print('from', dataset)", 'dataset: str = "digits"\nother: int = 1')
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert main(["run", "--notebook", str(path), "--run-dir", "run", "-p", "dataset", "folder:mine"]) == 0
+    assert f"from folder:{tmp_path}/elsewhere/mine" in capfd.readouterr().out
+
+
+def test_a_default_that_is_an_expression_hides_no_other_check(write_notebook, tmp_path):
+    path = write_notebook("print(steps)", "steps: int = 5 * 60\nlr: float = 1e-3")
+    with pytest.raises(SettingsError, match="lr = 'banana'"):
+        run_notebook(path, tmp_path / "run", {"lr": "banana"})
+    assert "300" in run_notebook(path, tmp_path / "run", {"lr": 0.1}).read_text()
+
+
+def test_a_run_dir_that_is_a_file_is_refused(write_notebook, tmp_path):
+    path = write_notebook()
+    with pytest.raises(SettingsError, match="cannot be a folder for results"):
+        run_notebook(path, path, {})
+    assert not (tmp_path / "evidence").exists()
+
+
+def test_help_names_every_parameter_of_the_notebook(write_notebook, capfd):
+    path = write_notebook(parameters="lr: float = 1e-3  # learning rate\nsteps: int = None  # of training")
+    assert main(["run", "--help", "--notebook", str(path)]) == 0
+    lines = capfd.readouterr().out.splitlines()[-2:]
+    assert [line.split(None, 3) for line in lines] == [
+        ["lr", "float", "1e-3", "learning rate"],
+        ["steps", "int", "None", "of training"],
+    ]
