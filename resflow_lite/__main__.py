@@ -76,7 +76,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _sample(options: argparse.Namespace) -> None:
     if _first():
-        from .book.figures.chapter08 import image_grid  # matplotlib, which a machine that only trains can do without
+        from .book.figures.panels import image_grid  # matplotlib, which a machine that only trains can do without
 
         run = load_run(options.run_dir, options.weights)
         n_levels = load_images(run.experiment.dataset, "test").n_levels

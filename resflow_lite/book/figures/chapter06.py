@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from .panels import beside, rows
 from .style import AMBER, EXACT, GREEN, GREY, LIGHT, PINK, ROULETTE, SKY, TRUNCATED, styled
 
 __all__ = [
@@ -33,12 +34,11 @@ def _finish(ax: Axes, **settings: Any) -> None:
 @styled
 def curves(z: Any, functions: Mapping[str, tuple[Any, Any, Any]]) -> Figure:
     """a, a' and a'' of several activations. functions: name -> the three, each like z."""
-    figure, axes = plt.subplots(1, 3, figsize=(9.5, 3.3))
-    for name, values in functions.items():
-        for ax, value in zip(axes, values):
-            ax.plot(z, value, color=COLOURS[name], label=name)
-    for ax, title in zip(axes, ("value a(z)", "slope a'(z)", "curvature a''(z)")):
-        _finish(ax, title=title, xlabel="z")
+    figure, axes = beside(("value a(z)", "slope a'(z)", "curvature a''(z)"), (9.5, 3.3), sharey=False)
+    for i, ax in enumerate(axes):
+        for name, values in functions.items():
+            ax.plot(z, values[i], color=COLOURS[name], label=name)
+        _finish(ax, xlabel="z")
     axes[1].axhline(1, color=GREY, linestyle=":", linewidth=1.2)
     axes[0].set_ylim(-2, 4)
     axes[0].legend(loc="upper left")
@@ -48,16 +48,16 @@ def curves(z: Any, functions: Mapping[str, tuple[Any, Any, Any]]) -> Figure:
 @styled
 def slope_bounds(z: Any, slopes: Mapping[str, Any], pair: Any) -> Figure:
     """Slopes of LipSwish for several scales, and those of the pair that is CLipSwish with their 2-norm."""
-    figure, axes = plt.subplots(1, 2, figsize=(8.5, 3.2), sharey=True)
+    figure, axes = beside(("LipSwish: one maximum, any scale", "CLipSwish: a little above 1"), (8.5, 3.2))
     for (label, slope), alpha in zip(slopes.items(), (0.35, 0.65, 1)):
         axes[0].plot(z, slope, color=GREEN, alpha=alpha, label=label)
     plus, minus = pair
     axes[1].plot(z, plus, color=GREEN, label="slope of LipSwish(z)")
     axes[1].plot(z, minus, color=PINK, label="slope of LipSwish(-z)")
     axes[1].plot(z, np.hypot(plus, minus), color=EXACT, label="2-norm of both")
-    for ax, title in zip(axes, ("LipSwish: one maximum, any scale", "CLipSwish: a little above 1")):
+    for ax in axes:
         ax.axhline(1, color=GREY, linestyle=":", linewidth=1.2)
-        _finish(ax, title=title, xlabel="z", ylim=(-0.85, 1.1))
+        _finish(ax, xlabel="z", ylim=(-0.85, 1.1))
         ax.legend(loc="lower right")
     return figure
 
@@ -151,9 +151,7 @@ def local_optima(angles: Any, norms: Any, starts: Any, ends: Any, rates: Mapping
         axes[1].barh(i, rate, color=GREEN, height=0.65)
         axes[1].barh(i, 1 - rate, left=rate, color=TRUNCATED, height=0.65, alpha=0.35)
         axes[1].text(0.02, i, f"{rate:.0%}", va="center", color="white", fontweight="bold")
-    axes[1].set_yticks(range(len(rates)), rates)
-    axes[1].set(xlim=(0, 1), ylim=(len(rates) - 0.5, -0.5), xlabel="share of starts that find the norm")
-    axes[1].tick_params(axis="y", length=0)
+    rows(axes[1], rates, xlim=(0, 1), xlabel="share of starts that find the norm")
     return figure
 
 

@@ -11,7 +11,7 @@ import torch
 from matplotlib.colors import to_hex
 
 from resflow_lite.book.figures import chapter08 as plots
-from resflow_lite.book.figures import style
+from resflow_lite.book.figures import panels, style
 
 
 def texts(ax):
@@ -20,20 +20,20 @@ def texts(ax):
 
 def test_tile_puts_images_row_by_row_with_gaps():
     images = torch.arange(1.0, 4.0).view(3, 1, 1, 1).expand(3, 1, 2, 2)
-    canvas = plots.tile(images, columns=2)
+    canvas = panels.tile(images, columns=2)
     assert canvas.shape == (5, 5)
     assert (canvas[:2, :2] == 1).all() and (canvas[:2, 3:] == 2).all() and (canvas[3:, :2] == 3).all()
     assert np.isnan(canvas[2]).all() and np.isnan(canvas[3:, 3:]).all()
 
 
 def test_tile_keeps_colours():
-    assert plots.tile(torch.rand(4, 3, 2, 2), columns=4).shape == (2, 11, 3)
+    assert panels.tile(torch.rand(4, 3, 2, 2), columns=4).shape == (2, 11, 3)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_image_grid_shows_the_images_themselves(channels):
     images = torch.rand(4, channels, 8, 8)
-    figure = plots.image_grid(images, columns=2, title="four")
+    figure = panels.image_grid(images, columns=2, title="four")
     (ax,) = figure.axes
     shown = np.asarray(ax.images[0].get_array())
     assert np.allclose(shown[:8, :8].reshape(-1), images[0].movedim(0, -1).reshape(-1))
@@ -42,7 +42,7 @@ def test_image_grid_shows_the_images_themselves(channels):
 
 def test_image_rows_labels_each_block_and_keeps_its_range():
     rows = {"a": torch.rand(4, 1, 8, 8), "b": torch.randn(4, 1, 8, 8)}
-    figure = plots.image_rows(rows, ranges={"b": (-3, 3)})
+    figure = panels.image_rows(rows, ranges={"b": (-3, 3)})
     assert [texts(ax) for ax in figure.axes] == [["a"], ["b"]]
     assert [ax.images[0].get_clim() for ax in figure.axes] == [(0, 1), (-3, 3)]
 
@@ -86,7 +86,7 @@ def test_training_curve_draws_the_history_and_a_line_for_each_baseline():
     assert texts(ax) == ["pixels", "Gaussian", "residual flow"]
 
 
-def test_cost_per_image_shows_the_cheapest_and_the_dearest():
+def test_cost_per_image_shows_the_cheapest_and_the_most_expensive():
     bits = torch.linspace(1, 3, 20)[torch.randperm(20)]
     images = bits.view(20, 1, 1, 1).expand(20, 1, 2, 2)
     cheap, histogram, dear = plots.cost_per_image(bits, images, extremes=2).axes
@@ -140,7 +140,7 @@ def test_where_the_bits_go_is_a_bill_that_adds_up():
 
 def test_styled_figures_leave_the_settings_of_the_reader_alone():
     before = dict(plt.rcParams)
-    figure = plots.image_grid(torch.rand(1, 1, 8, 8), columns=1)
+    figure = panels.image_grid(torch.rand(1, 1, 8, 8), columns=1)
     assert figure.dpi == style.STYLE["figure.dpi"]
     assert dict(plt.rcParams) == before
 
