@@ -13,15 +13,8 @@ from matplotlib.patheffects import withStroke
 from .panels import array, beside, plane
 from .style import AMBER, EXACT, GREEN, PINK, ROULETTE, SKY, TRUNCATED, styled
 
-__all__ = [
-    "mass_through_map",
-    "smallest_flow",
-    "shrinking_squares",
-    "clouds",
-    "training_terms",
-    "heat_maps",
-    "boxes_of_mass",
-]
+__all__ = ["mass_through_map", "smallest_flow", "shrinking_squares", "clouds", "training_terms", "heat_maps"]
+__all__ += ["boxes_of_mass"]
 
 
 @styled
