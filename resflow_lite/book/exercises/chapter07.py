@@ -59,7 +59,7 @@ def check_trace_series(truncated: Callable[[Tensor, Tensor, int], Tensor]) -> st
     J = 0.25 * torch.randn(6, 2, 2, generator=generator, dtype=torch.float64)
     t, d = J.diagonal(dim1=1, dim2=2).sum(1), torch.linalg.det(J)
 
-    def series(n: int, harmonic: bool = True) -> Tensor:
+    def series(n: int, *, harmonic: bool = True) -> Tensor:
         traces = [torch.linalg.matrix_power(J, k).diagonal(dim1=1, dim2=2).sum(1) for k in range(1, n + 1)]
         terms = [(-1) ** (k + 1) * p / (k if harmonic else 1) for k, p in enumerate(traces, 1)]
         return torch.stack(terms).sum(0) if terms else torch.zeros_like(t)
