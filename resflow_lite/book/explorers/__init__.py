@@ -5,13 +5,5 @@ What they draw is in the modules here, as functions of data that need no control
 
 from ...faces import face
 
-__getattr__, __dir__ = face(
-    __name__,
-    {
-        "balls": "",
-        "cobwebs": "",
-        "series": "",
-        "simulation": "",
-        "widgets": "cobweb deep_flows grid_through grid_through_depth truncated_against_roulette truncation unit_balls",
-    },
-)
+NAMES = "cobweb deep_flows grid_through grid_through_depth truncated_against_roulette truncation unit_balls"
+__getattr__, __dir__ = face(__name__, {"widgets": NAMES})

@@ -68,11 +68,8 @@ def cobweb() -> widgets.VBox:
 
 def truncation() -> widgets.VBox:
     """Chapter 3: the bias of the truncated series for J = r R(angle)."""
-    controls = dict(
-        r=_slider("r", 0.8, 0.3, 0.98, 0.01),
-        angle=_slider("angle (°)", 180, 0, 180, 5),
-        n_terms=_slider("terms", 5, 1, 30),
-    )
+    controls = dict(r=_slider("r", 0.8, 0.3, 0.98, 0.01), angle=_slider("angle (°)", 180, 0, 180, 5))
+    controls |= dict(n_terms=_slider("terms", 5, 1, 30))
     return explorer(series.truncation_bias, controls)
 
 
@@ -140,7 +137,7 @@ def deep_flows(models: Path) -> dict[str, Flow]:
 
 @torch.no_grad()
 def grid_through(flow: Flow, points: Tensor, limit: float = 4.0) -> list[tuple[str, Tensor, Tensor]]:
-    """Stages for chapter07.pushed_grid: a grid on [-limit, limit]^2, and points, after 0, 1, ... blocks with ActNorm."""
+    """Stages for chapter07.pushed_grid: a grid on [-limit, limit]^2, and points, after 0, 1, ... blocks."""
     ticks, along = torch.linspace(-limit, limit, 17), torch.linspace(-limit, limit, 161)
     level = torch.stack(torch.meshgrid(ticks, along, indexing="ij")[::-1], -1)
     lines = torch.cat([level, level.flip(2)])  # (lines, points of a line, 2)

@@ -24,9 +24,8 @@ def mass_through_map(x_edges: Any, z_edges: Any, mass: Any, curve: tuple[Any, An
     x_edges, z_edges: (n + 1,) edges of the cells before and after.  mass: (n,).  marked: cells followed by bands.
     """
     x_edges, z_edges, mass = array(x_edges), array(z_edges), array(mass)
-    figure, axes = plt.subplots(
-        2, 2, figsize=(8, 6), width_ratios=[1, 2.6], height_ratios=[2.6, 1], sharex="col", sharey="row"
-    )
+    ratios = dict(width_ratios=[1, 2.6], height_ratios=[2.6, 1])
+    figure, axes = plt.subplots(2, 2, figsize=(8, 6), sharex="col", sharey="row", **ratios)
     (left, middle), (corner, below) = axes
     corner.set_axis_off()
     colours = [SKY] * len(mass)
@@ -96,12 +95,9 @@ def training_terms(histories: Mapping[str, Any]) -> Figure:
     figure, axes = beside(histories, (9, 3.3), "nats")
     for ax, history in zip(axes, histories.values()):
         step, base, log_det = array(history).T
-        for values, colour, label in (
-            (base, AMBER, "mean log N(z)"),
-            (log_det, GREEN, "mean log-determinant"),
-            (base + log_det, EXACT, "sum: log-likelihood"),
-        ):
-            ax.plot(step, values, color=colour, label=label)
+        ax.plot(step, base, color=AMBER, label="mean log N(z)")
+        ax.plot(step, log_det, color=GREEN, label="mean log-determinant")
+        ax.plot(step, base + log_det, color=EXACT, label="sum: log-likelihood")
         ax.set(xscale="log", xlabel="step")
     axes[1].legend(loc="lower right")
     return figure

@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from .panels import beside, rows
+from .panels import Curves, beside, rows
 from .style import AMBER, EXACT, GREEN, GREY, LIGHT, PINK, ROULETTE, SKY, TRUNCATED, styled
 
 __all__ = ["intervals", "weight_boxes", "law_curves", "coverage", "fans", "batch_means", "equal_products", "noise_bars"]
@@ -62,14 +62,12 @@ def weight_boxes(laws: Mapping[str, Any], n_exact: int, widest: float = 22.0) ->
 
 
 @styled
-def law_curves(
-    x: Any, curves: Mapping[str, Any], xlabel: str, ylabel: str, *, logx: bool = False, walls: Mapping[str, float] = {}
-) -> Figure:
+def law_curves(x: Any, curves: Curves, xlabel: str, ylabel: str, *, logx: bool = False, walls: Any = ()) -> Figure:
     """One curve per law on a logarithmic vertical axis. walls: law -> the x where its curve goes to infinity."""
     figure, ax = plt.subplots(figsize=(8, 3.4))
     for name, y in curves.items():
         ax.plot(x, y, label=name, **law_style(name))
-    for name, wall in walls.items():
+    for name, wall in dict(walls).items():
         ax.axvline(wall, color=law_style(name)["color"], linestyle=":", linewidth=1.5, zorder=0)
     ax.set(xlabel=xlabel, ylabel=ylabel, yscale="log", xscale="log" if logx else "linear")
     ax.legend()

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .panels import beside, rows
+from .panels import Curves, Pairs, beside, rows
 from .style import AMBER, EXACT, GREEN, GREY, LIGHT, PINK, ROULETTE, SKY, TRUNCATED, styled
 
 __all__ = ["curves", "slope_bounds", "curvature_against_slope", "near_one", "two_demands", "local_optima"]
@@ -54,18 +54,15 @@ def slope_bounds(z: Any, slopes: Mapping[str, Any], pair: Any) -> Figure:
 
 
 @styled
-def curvature_against_slope(
-    paths: Mapping[str, tuple[Any, Any]], dots: Mapping[str, tuple[Any, Any]], notes: Mapping[str, str]
-) -> Figure:
+def curvature_against_slope(paths: Pairs, dots: Pairs, notes: Mapping[str, str]) -> Figure:
     """a'' against a', one panel for each of six activations with the band near slope 1 shaded, and the band enlarged.
 
     paths: (a', a'') along all z; jumps are left open.  dots: the same at quantiles of the inputs, equally many in each
     panel; the area of a dot says how many lie on it.
     """
     names = list(paths)
-    figure, panels = plt.subplot_mosaic(
-        [[*names[:3], "band"], [*names[3:], "band"]], figsize=(11, 5.4), width_ratios=[1, 1, 1, 1.5]
-    )
+    places = [[*names[:3], "band"], [*names[3:], "band"]]
+    figure, panels = plt.subplot_mosaic(places, figsize=(11, 5.4), width_ratios=[1, 1, 1, 1.5])
     band = panels.pop("band")
     for (name, ax), path in zip(panels.items(), paths.values()):
         path = np.stack([np.asarray(part) for part in path])
@@ -181,9 +178,7 @@ def broken_chain(sizes: Sequence[int], product: float, radius: Sequence[float], 
 
 
 @styled
-def learned_orders(
-    paths: Mapping[str, Any], target: Any, orders: Mapping[str, Any], ball: float, bound: float
-) -> Figure:
+def learned_orders(paths: Curves, target: Any, orders: Curves, ball: float, bound: float) -> Figure:
     """First columns (a, b) of applied weights on their way to a target, and the orders that were learned.
 
     paths: label -> (steps, 2), the fixed order first.  ball: the order that the other path ended with.

@@ -9,7 +9,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .panels import array, beside, plane, rows
+from .panels import Curves, array, beside, plane, rows
 from .style import AMBER, EXACT, GREEN, GREY, LIGHT, PINK, ROULETTE, SKY, TRUNCATED, styled
 
 __all__ = ["SYSTEM_COLOURS", "point_sets", "coupling_curves", "training_curves", "densities", "block_by_block"]
@@ -73,9 +73,7 @@ def training_curves(histories: Mapping[str, Sequence[tuple[float, float]]], labe
 
 
 @styled
-def densities(
-    panels: Mapping[str, Any], points: Any, limit: float, nats: Mapping[str, float], ceiling: float
-) -> Figure:
+def densities(panels: Curves, points: Any, limit: float, nats: Mapping[str, float], ceiling: float) -> Figure:
     """Densities (n, n) on [-limit, limit]^2 beside each other, the data first, and the nats of each last.
 
     panels, nats: label -> density, rows for x_2, and mean log-likelihood.

@@ -11,7 +11,13 @@ from matplotlib.figure import Figure
 
 from .style import LIGHT, styled
 
-__all__ = ["array", "beside", "plane", "rows", "tile", "show_images", "image_grid", "image_rows"]
+__all__ = ["Curves", "Pairs", "array", "beside", "plane", "rows", "tile", "show_images", "image_grid", "image_rows"]
+
+
+Curves = Mapping[str, Any]
+"""label -> numbers"""
+Pairs = Mapping[str, tuple[Any, Any]]
+"""label -> two numbers, or two arrays of them"""
 
 
 def array(values: Any) -> np.ndarray:
@@ -77,9 +83,7 @@ def image_grid(images: Any, columns: int, title: str = "", vmax: float = 1.0) ->
 
 
 @styled
-def image_rows(
-    blocks: Mapping[str, Any], ranges: Mapping[str, tuple[float, float]] | None = None, columns: int = 0
-) -> Figure:
+def image_rows(blocks: Mapping[str, Any], ranges: Pairs | None = None, columns: int = 0) -> Figure:
     """Labelled blocks of images under one another. ranges: (white, black) of a block where that is not (0, 1)."""
     columns = columns or max(len(images) for images in blocks.values())
     heights = [math.ceil(len(images) / columns) for images in blocks.values()]
