@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from .panels import array, rows, show_images
 from .style import AMBER, EXACT, GREEN, GREY, LIGHT, PINK, ROULETTE, SKY, TRUNCATED, styled
 
-__all__ = ["point_masses", "logit_map", "squeeze_map", "layer_list", "training_curve", "cost_per_image"]
+__all__ = ["point_masses", "logit_map", "squeeze_map", "layer_list", "cost_per_image"]
 __all__ += ["error_budget", "estimator_errors", "where_the_bits_go"]
 
 LAYER_COLOURS = {"Logit": GREEN, "ActNorm": SKY, "Squeeze": AMBER, "Flatten": AMBER}
@@ -82,20 +82,6 @@ def layer_list(layers: Sequence[tuple[str, tuple[int, ...], int]]) -> Figure:
         ax.text(left, -0.5, heading, va="center", fontweight="bold", fontsize=10)
     ax.set(xlim=(0, 6.9), ylim=(len(layers), -1))
     ax.set_axis_off()
-    return figure
-
-
-@styled
-def training_curve(history: Sequence[Mapping[str, Any]], baselines: Mapping[str, float]) -> Figure:
-    """Bits/dim during training, with the scores of simpler models as lines. history: rows of training.jsonl."""
-    steps, bits = [row["step"] for row in history], [row["bits_per_dim"] for row in history]
-    figure, ax = plt.subplots(figsize=(7.5, 3.4))
-    for style, (name, value) in zip(("--", "-.", ":"), baselines.items()):
-        ax.axhline(value, color=GREY, linestyle=style, linewidth=1.4)
-        ax.text(1.01, value, name, transform=ax.get_yaxis_transform(), color=GREY, va="center", fontsize=10)
-    ax.plot(steps, bits, color=ROULETTE, marker="o", markersize=4)
-    ax.text(1.01, bits[-1], "residual flow", transform=ax.get_yaxis_transform(), color=ROULETTE, va="center")
-    ax.set(xlabel="step", ylabel="bits/dim (training batches)")
     return figure
 
 

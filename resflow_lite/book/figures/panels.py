@@ -1,7 +1,7 @@
 """What several chapters draw: images in a block, points of the plane, panels beside each other, labelled rows."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .style import LIGHT, styled
+from .style import AMBER, GREY, LIGHT, ROULETTE, styled
 
-__all__ = ["Curves", "Pairs", "array", "beside", "plane", "rows", "tile", "show_images", "image_grid", "image_rows"]
+__all__ = ["array", "beside", "plane", "rows", "tile", "show_images", "image_grid", "image_rows", "training_curve"]
 
 
 Curves = Mapping[str, Any]
@@ -93,4 +93,23 @@ def image_rows(blocks: Mapping[str, Any], ranges: Pairs | None = None, columns: 
         white, black = (ranges or {}).get(label, (0.0, 1.0))
         show_images(ax, images, columns, black, white)
         ax.text(-0.02, 0.5, label, transform=ax.transAxes, ha="right", va="center")
+    return figure
+
+
+@styled
+def training_curve(history: Sequence[Mapping[str, Any]], lines: Mapping[str, float]) -> Figure:
+    """Bits/dim over steps: training batches, held-out images where they were scored, and lines to compare with.
+
+    history: rows of training.jsonl.
+    """
+    figure, ax = plt.subplots(figsize=(8, 3.4))
+    for style, (name, value) in zip(("--", "-.", ":", (0, (5, 1))), lines.items()):
+        ax.axhline(value, color=GREY, linestyle=style, linewidth=1.4, label=f"{name}, {value:.2f}")
+    steps, bits = [row["step"] for row in history], [row["bits_per_dim"] for row in history]
+    ax.plot(steps, bits, color=ROULETTE, label="training batches", linewidth=1.6)
+    scored = [(row["step"], row["validation"]) for row in history if "validation" in row]
+    if scored:
+        ax.plot(*zip(*scored), color=AMBER, marker="o", markersize=4, linewidth=0.8, label="held-out, averaged weights")
+    ax.set(xlabel="step", ylabel="bits/dim")
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

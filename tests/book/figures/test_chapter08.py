@@ -47,14 +47,6 @@ def test_layer_list_names_every_layer_with_shape_and_parameters():
     assert {"Logit", "residual, 8 x 8", "1 x 8 x 8", "64", "0", "5,379", "12,483"} <= set(texts(ax))
 
 
-def test_training_curve_draws_the_history_and_a_line_for_each_baseline():
-    history = [dict(step=1, bits_per_dim=3.0), dict(step=2, bits_per_dim=2.0, note="x")]
-    (ax,) = chapter08.training_curve(history, {"pixels": 2.4, "Gaussian": 2.9}).axes
-    assert [line.get_ydata()[0] for line in ax.lines[:2]] == [2.4, 2.9]
-    assert list(ax.lines[2].get_xdata()) == [1, 2] and list(ax.lines[2].get_ydata()) == [3, 2]
-    assert texts(ax) == ["pixels", "Gaussian", "residual flow"]
-
-
 def test_cost_per_image_shows_the_cheapest_and_the_most_expensive():
     bits = torch.linspace(1, 3, 20)[torch.randperm(20)]
     images = bits.view(20, 1, 1, 1).expand(20, 1, 2, 2)

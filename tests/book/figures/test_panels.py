@@ -65,3 +65,14 @@ def test_rows_are_labelled_from_the_top_down():
     panels.rows(ax, (name for name in ("first", "second")), xlabel="nats")
     assert [label.get_text() for label in ax.get_yticklabels()] == ["first", "second"]
     assert list(ax.get_yticks()) == [0, 1] and ax.get_ylim() == (1.5, -0.5) and ax.get_xlabel() == "nats"
+
+
+def test_a_training_curve_shows_training_validation_and_lines_to_compare_with():
+    history = [dict(step=10, bits_per_dim=2.0, validation=2.1), dict(step=20, bits_per_dim=1.9)]
+    (ax,) = panels.training_curve(history, {"independent pixels": 2.42}).axes
+    line, training, scored = ax.lines
+    assert list(line.get_ydata()) == [2.42, 2.42]
+    assert list(training.get_xdata()) == [10, 20] and list(training.get_ydata()) == [2.0, 1.9]
+    assert list(scored.get_xdata()) == [10] and list(scored.get_ydata()) == [2.1]
+    assert len(panels.training_curve(history[1:], {}).axes[0].lines) == 1
+    assert len(panels.training_curve([], {}).axes[0].lines[0].get_xdata()) == 0  # a run that has just begun
