@@ -1,19 +1,17 @@
-"""resflow-lite: Residual Flows for Invertible Generative Modeling (Chen et al. 2019), to read and to run."""
+"""resflow-lite: Residual Flows for Invertible Generative Modeling (Chen et al. 2019), to read and to run.
 
-from .checks import CheckReport, check_activation, check_bijection, check_unbiased
+Here are the names of the paper, by the folders that hold them. `rf.lab` has what trains, scores and compares models,
+`rf.book` what draws the chapters' figures and checks their exercises.
+"""
+
+from .checks import check_activation, check_bijection, check_unbiased
 from .errors import CheckFailed, DataError, InverseError, NotContractiveError, ResflowError, SettingsError
 from .estimators.krylov import Krylov
-from .estimators.linearization import AutogradLinearization, Linearization, linearize
-from .estimators.logdet import Exact, LogDetEstimate, PowerSeries, log_det
+from .estimators.linearization import Linearization, linearize
+from .estimators.logdet import Exact, PowerSeries, log_det
 from .estimators.series import Geometric, Matched, Poisson, Roulette, Truncated, expected_terms, tail_ratio
-from .lab.data.images import Images, check_images, image_names, load_images
-from .lab.evaluation import Evaluation, evaluate
-from .lab.runs import Run, load_run
-from .lab.tasks.density import Experiment
-from .lab.tasks.hybrid import HybridExperiment, run_hybrid
-from .lab.tasks.plane import ToyExperiment, run_toy
-from .lab.training import fit
-from .layers.activations import ELU, Activation, CLipSwish, LipSwish, ReLU, Sine, Softplus, Tanh, compile_activations_
+from .faces import face
+from .layers.activations import ELU, Activation, CLipSwish, LipSwish, ReLU, Sine, Softplus, Tanh
 from .layers.bijection import Bijection, Chain
 from .layers.branch import LipschitzBranch
 from .layers.continuous import ContinuousFlow
@@ -23,16 +21,55 @@ from .layers.elementwise import ActNorm, Logit, Normalize
 from .layers.lipschitz import LearnedOrder, LipschitzLinear, update_norms_
 from .layers.residual import ResidualBlock, invert
 from .layers.shape import FactorOut, Flatten, NoiseChannels, Squeeze
-from .models.bias import BiasReport, bias_report
 from .models.certificate import Certificate
 from .models.densities import toy_data, toy_names
 from .models.dequantize import VariationalDequantizer, uniform_dequantize
 from .models.flow import Flow, bits_per_dim
-from .models.hybrid import HybridFlow, hybrid_flow, hybrid_kinds
+from .models.hybrid import HybridFlow, hybrid_flow
 from .models.image import ImageModel, image_flow
-from .models.presets import Recipe, presets, recipes
-from .models.systems import System, image_system, systems, toy_system, with_budget
+from .models.presets import presets, recipes
+from .models.systems import systems
 from .models.toy import toy_flow
-from .numerics.fixed_point import Solution
 
 __version__ = "0.1.0"
+__all__ = [
+    # estimators
+    *("log_det", "PowerSeries", "Krylov", "Exact", "Truncated", "Roulette", "Geometric", "Poisson", "Matched"),
+    *("expected_terms", "tail_ratio", "linearize", "Linearization"),
+    # layers
+    *("Activation", "LipSwish", "CLipSwish", "ELU", "Tanh", "Sine", "Softplus", "ReLU"),
+    *("LipschitzLinear", "LipschitzConv2d", "LearnedOrder", "update_norms_", "LipschitzBranch"),
+    *("ResidualBlock", "invert", "Bijection", "Chain", "ActNorm", "Logit", "Normalize", "Squeeze", "Flatten"),
+    *("FactorOut", "NoiseChannels", "AffineCoupling", "MixtureCoupling", "InvertibleLinear", "ContinuousFlow"),
+    # models
+    *("Flow", "toy_flow", "image_flow", "ImageModel", "HybridFlow", "hybrid_flow", "systems", "presets", "recipes"),
+    *("Certificate", "uniform_dequantize", "VariationalDequantizer", "bits_per_dim"),
+    *("toy_data", "toy_names"),
+    # checks and errors
+    *("check_activation", "check_bijection", "check_unbiased"),
+    *("ResflowError", "SettingsError", "DataError", "InverseError", "NotContractiveError", "CheckFailed"),
+    # of the lab
+    *("Experiment", "fit", "evaluate", "load_run", "load_images"),
+]
+
+# further names, imported when they are asked for, and so is all that the lab and the book need
+__getattr__, __dir__ = face(
+    __name__,
+    {
+        "numerics.fixed_point": "Solution banach",
+        "numerics.norms": "gram_upper power_iteration",
+        "estimators.linearization": "AutogradLinearization",
+        "estimators.logdet": "LogDetEstimate dense_jacobian",
+        "layers.activations": "ACTIVATIONS compile_activations_",
+        "layers.continuous": "dense_velocity",
+        "models.bias": "BiasReport bias_report",
+        "models.branches": "dense_branch",
+        "models.hybrid": "hybrid_kinds",
+        "models.presets": "Recipe",
+        "models.systems": "System image_system toy_system with_budget",
+        "checks": "CheckReport exact_log_det",
+        "lab": "Experiment fit evaluate load_run load_images ToyExperiment run_toy HybridExperiment run_hybrid"
+        " Evaluation Run Images check_images image_names",
+        "book": "",
+    },
+)

@@ -118,7 +118,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _sample(options: argparse.Namespace) -> None:
     if _first():
-        from .book.figures.chapter08 import image_grid  # matplotlib, which a machine that only trains can do without
+        from .book.figures.panels import image_grid  # matplotlib, which a machine that only trains can do without
 
         run = _loaded(options)
         levels = sample_levels(run, options.n, options.temperature, options.seed)

@@ -1,0 +1,37 @@
+"""The lab: data, training, runs, scores, the ledger, sweeps and reports. `from resflow_lite.lab import load_flow`.
+
+The modules of the lab import each other, never this face.
+"""
+
+from ..faces import face
+
+__getattr__, __dir__ = face(
+    __name__,
+    {
+        "baselines": "gaussian_on_logits independent_pixels",
+        "checkpoints": "load_flow write_whole",
+        "costs": "MODES StepCosts measure_costs",
+        "data.images": "Images check_images fetch image_names load_images",
+        "evaluation": "Evaluation evaluate",
+        "features": "inception train_features",
+        "hours": "GPU PEAK_FLOPS UTILISATION step_tflop",
+        "interruption": "being_trained",
+        "ledger": "provenance publish",
+        "machine": "connect",
+        "parameters": "experiment_from_notebook",
+        "report": "",
+        "reported": "REPORTED SECOND_HAND",
+        "reproduction": "estimate",
+        "runs": "Run load_run",
+        "sampling": "dequantised sample_levels",
+        "scoring": "estimating_with image_bits",
+        "seeds": "by_seed compare group mean_and_error paired_interval read_entries",
+        "sweeps": "planned published",
+        "tables": "",
+        "tasks.density": "Experiment",
+        "tasks.hybrid": "HybridExperiment hybrid_weights run_hybrid",
+        "tasks.hybrid_scores": "auroc calibration_error reliability score_hybrid summary",
+        "tasks.plane": "STEPS ToyExperiment load_toy point_nats run_toy train_toy",
+        "training": "fit",
+    },
+)

@@ -18,12 +18,12 @@ MISCONCEPTIONS = {
     "05": ("Less memory means approximate gradients", "**The answer to (a): the last digit,**"),
     "06": ("Smooth is enough", "Smooth is not enough"),
 }
-# functions of resflow_lite.book.figures that stand for an explorer's picture without its controls
+# functions of resflow_lite.book.explorers that stand for an explorer's picture without its controls
 STATIC = {
-    "cobweb": "contractions.cobwebs",
+    "cobweb": "cobwebs.cobwebs",
     "truncation": "series.truncation_bias",
     "truncated_against_roulette": "series.truncated_against_roulette",
-    "unit_balls": "norms.unit_balls",
+    "unit_balls": "balls.unit_balls",
 }
 
 

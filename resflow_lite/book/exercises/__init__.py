@@ -1,1 +1,1 @@
-"""Checks of the chapters' exercises, one module per chapter: from resflow_lite.exercises import chapter08."""
+"""Checks of the chapters' exercises, a module for each: `from resflow_lite.book.exercises import chapter08`."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .verdict import close, exercise, expect
+from .verdict import close, exercise, expect, shaped
 
 __all__ = ["check_heavy_tail", "check_price", "check_batch_error"]
 
@@ -14,10 +14,7 @@ __all__ = ["check_heavy_tail", "check_price", "check_batch_error"]
 def check_heavy_tail(sample: Callable[[int, torch.Generator], Tensor]) -> str:
     """sample(n, generator): n draws of an N with P(N >= k) = 1 / (k + 1)^2, int64, (n,)."""
     n = 100_000
-    answer = sample(n, torch.Generator().manual_seed(0))
-    expect(answer is not None, "heavy_tail returned None; replace the line with the dots")
-    expect(isinstance(answer, Tensor), f"expected a tensor, got a {type(answer).__name__}")
-    expect(tuple(answer.shape) == (n,), f"expected n draws, shape ({n},), not {tuple(answer.shape)}")
+    answer = shaped(sample(n, torch.Generator().manual_seed(0)), (n,), "n draws")
     expect(answer.dtype == torch.int64, f"N counts terms: expected int64, not {answer.dtype}; use .long()")
     expect(int(answer.min()) >= 0, "a negative N: 1 / sqrt(U) overflows at U = 0, so take U from (0, 1]")
     expect(int(answer.min()) == 0, "your N starts at 1: the support of a law is 0, 1, 2, ..., with P(N >= 0) = 1")
@@ -36,7 +33,6 @@ def check_price(price: Callable[[float], float]) -> str:
     """price(rho): the infimum of E[N] over the geometric laws with finite variance, rho^2 / (1 - rho^2)."""
     for rho in (0.5, 0.9, 0.98):
         answer = price(rho)
-        expect(answer is not None, "price returned None; replace the line with the dots")
         answer, q = float(answer), rho**2
         expect(not close(answer, rho / (1 - rho)), "that is the price of q = rho; q > rho^2 is enough")
         expect(not close(answer, 1 / (1 - q)), "that is the mean of a geometric law that starts at 1; ours starts at 0")
@@ -53,13 +49,10 @@ def check_batch_error(batch_error: Callable[[Tensor], float]) -> str:
     shared = torch.randn(batches, 1, generator=generator, dtype=torch.float64)
     values = 3 + shared + 0.5 * torch.randn(batches, samples, generator=generator, dtype=torch.float64)
     answer = batch_error(values)
-    expect(answer is not None, "batch_error returned None; replace the line with the dots")
     answer, right = float(answer), float(values.mean(1).std() / batches**0.5)
     naive = float(values.std() / values.numel() ** 0.5)
-    expect(
-        abs(answer / naive - 1) > 0.01,
-        f"{batches} draws of N are not {values.numel()}: this error is {right / naive:.1f} times too small",
-    )
+    short = f"{batches} draws of N are not {values.numel()}: this error is {right / naive:.1f} times too small"
+    expect(abs(answer / naive - 1) > 0.01, short)
     expect(abs(answer / (right * batches**0.5) - 1) > 0.01, "that is the error of one batch, not of the mean of all")
     expect(not close(answer, values.mean(0).std() / samples**0.5), "average over samples first, not over batches")
     # unbiased or not (n - 1 or n) is a matter of taste here

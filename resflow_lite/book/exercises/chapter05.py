@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import grad
 
-from .verdict import close, exercise, expect
+from .verdict import close, exercise, expect, shaped
 
 __all__ = ["check_log_det_gradient", "check_neumann_vector", "check_number_to_log", "check_weighted_surrogate"]
 
@@ -19,10 +19,7 @@ WEIGHTS = [1.0, 1.0, 2.0, 4.0]
 def check_log_det_gradient(log_det_gradient: Callable[[Tensor], Tensor]) -> str:
     """log_det_gradient(J): (D, D) -> (D, D), the derivatives of log det(I + J) by the entries of J."""
     J = torch.tensor(MATRIX, dtype=torch.float64)
-    answer = log_det_gradient(J)
-    expect(answer is not None, "log_det_gradient returned None; replace the line with the dots")
-    shape = tuple(torch.as_tensor(answer).shape)
-    expect(shape == (3, 3), f"expected one derivative for each entry of J, shape (3, 3), not {shape}")
+    answer = shaped(log_det_gradient(J), (3, 3), "one derivative for each entry of J")
     inverse = torch.linalg.inv(torch.eye(3, dtype=J.dtype) + J)
     expect(not close(answer, inverse), "nearly: compare the derivative by J[0, 1] with a finite difference")
     expect(not close(answer, torch.linalg.inv(J).T), "that is the gradient of log det(J); the identity is missing")
@@ -44,16 +41,13 @@ def check_neumann_vector(neumann_vector: Callable[[Callable, Tensor, Sequence[fl
         powers = [torch.linalg.matrix_power(matrix, first + k) @ v for k in range(len(WEIGHTS))]
         return sum(sign**k * c * w for k, (c, w) in enumerate(zip(WEIGHTS, powers)))
 
-    answer = neumann_vector(pull_back, v, WEIGHTS)
-    expect(answer is not None, "neumann_vector returned None; replace the line with the dots")
-    shape = tuple(torch.as_tensor(answer).shape)
-    expect(shape == (3,), f"expected a vector like v, shape (3,), not {shape}")
+    answer = shaped(neumann_vector(pull_back, v, WEIGHTS), (3,), "a vector like v")
     expect(not close(answer, u(J.T, 1, 0)), "the signs should alternate, and start with plus")
     expect(not close(answer, u(J.T, -1, 1)), "one power of J too many: the first term is c_1 v itself")
     plain = sum((-1) ** k * torch.linalg.matrix_power(J.T, k) @ v for k in range(len(WEIGHTS)))
     expect(not close(answer, plain), "the weights c_k are missing: this u is that of a truncated series")
     right = u(J.T, -1, 0)
-    expect(close(answer, right), f"expected {right.tolist()}, got {torch.as_tensor(answer).tolist()}")
+    expect(close(answer, right), f"expected {right.tolist()}, got {answer.tolist()}")
     needed = len(WEIGHTS) - 1
     expect(len(calls) <= needed, f"right, but with {len(calls)} products where {needed} are enough")
     return "n - 1 products without a graph; the one with a graph, J^T u, comes on top."
@@ -63,17 +57,14 @@ def check_neumann_vector(neumann_vector: Callable[[Callable, Tensor, Sequence[fl
 def check_number_to_log(number_to_log: Callable[[Sequence[float], Sequence[float]], Any]) -> str:
     """number_to_log(d, c): d_k = v^T J^k v and weights c_k -> the estimate of log det(I + J)."""
     d = [-0.9, 0.5, -0.3, 0.2]
-    answer = number_to_log(d, WEIGHTS)
-    expect(answer is not None, "number_to_log returned None; replace the line with the dots")
-    shape = tuple(torch.as_tensor(answer).shape)
-    expect(shape == (), f"expected one number, not shape {shape}")
+    answer = shaped(number_to_log(d, WEIGHTS), (), "one number")
     surrogate = sum((-1) ** k * c * t for k, (c, t) in enumerate(zip(WEIGHTS, d)))
     right = sum((-1) ** k * c * t / (k + 1) for k, (c, t) in enumerate(zip(WEIGHTS, d)))
     unweighted = sum((-1) ** k * t / (k + 1) for k, t in enumerate(d))
     expect(not close(answer, surrogate), "that is <u, J v>, an estimate of tr(J (I + J)^-1): the 1/k is missing")
     expect(not close(answer, unweighted), "without the weights c_k the estimate is truncated, and biased")
     expect(not close(answer, -right), "the sign is wrong: the first term counts with plus")
-    expect(close(answer, right), f"for d = {d} and c = {WEIGHTS} expected {right:.4f}, got {answer}")
+    expect(close(answer, right), f"for d = {d} and c = {WEIGHTS} expected {right:.4f}, got {float(answer):.4f}")
     return "the same numbers as in <u, J v>, each divided by its k."
 
 
@@ -100,7 +91,6 @@ def check_weighted_surrogate(weighted_surrogate: Callable[..., Tensor]) -> str:
         return gradient((weights * (pulled * right).sum(1)).sum())
 
     answer = weighted_surrogate(g, x, u, v, weights)
-    expect(answer is not None, "weighted_surrogate returned None; replace the line with the dots")
     expect(isinstance(answer, Tensor), f"expected a tensor, got a {type(answer).__name__}")
     expect(answer.numel() == 1, f"expected a scalar, not shape {tuple(answer.shape)}: sum over the samples")
     expect(answer.requires_grad, "this scalar has no graph: grad(..., create_graph=True) keeps one")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...layers.elementwise import Logit
 from ...models.flow import bits_per_dim
-from .verdict import close, exercise, expect
+from .verdict import close, exercise, expect, shaped
 
 __all__ = ["check_inverse_logit", "check_error_bars", "check_tighter_bound"]
 
@@ -18,11 +18,7 @@ __all__ = ["check_inverse_logit", "check_error_bars", "check_tighter_bound"]
 def check_inverse_logit(log_det: Callable[[Tensor, float], Tensor]) -> str:
     """log_det(t, alpha): (B, ...) -> (B,) nats, of the map from t to x = (sigmoid(t) - alpha) / (1 - 2 alpha)."""
     t, alpha = torch.linspace(-4, 4, 12, dtype=torch.float64).view(2, 2, 3), 0.05
-    answer = log_det(t, alpha)
-    expect(answer is not None, "inverse_logit_log_det returned None; replace the line with the dots")
-    expect(isinstance(answer, Tensor), f"expected a tensor, got a {type(answer).__name__}")
-    shape = tuple(answer.shape)
-    expect(shape == (2,), f"expected one number per image, shape (2,), not {shape}: sum over the pixels")
+    answer = shaped(log_det(t, alpha), (2,), "one number per image", ": sum over the pixels")
     layer = Logit(alpha)
     right = -layer(layer.inverse(t))[1]
     expect(not close(answer, -right), "the sign is wrong: what the logit stretches, its inverse squeezes")
@@ -40,22 +36,18 @@ def check_error_bars(error_bars: Callable[[Tensor], Any]) -> str:
     of_image = 0.2 * torch.randn(images, generator=generator, dtype=torch.float64)
     bits = 2 + of_image + 0.03 * torch.randn(passes, images, generator=generator, dtype=torch.float64)
     answer = error_bars(bits)
-    expect(answer is not None, "error_bars returned None; replace the line with the dots")
     expect(len(answer) == 2, "error_bars should return two numbers: the standard error and the noise of the passes")
     total, noise = (float(a) for a in answer)
     right_total = float(bits.mean(0).std() / images**0.5)
     right_noise = float((bits.var(0).mean() / (passes * images)).sqrt())
-    expect(
-        not close(total, bits.std() / (passes * images) ** 0.5),
-        f"{passes} passes over {images} images are not {passes * images} images: this standard error is "
-        f"{right_total / total:.1f} times too small. Average over the passes first",
-    )
+    count = passes * images
+    small = f"this standard error is {right_total / total:.1f} times too small. Average over the passes first"
+    naive = close(total, bits.std() / count**0.5)
+    expect(not naive, f"{passes} passes over {images} images are not {count} images: {small}")
     # unbiased or not (n - 1 or n) is a matter of taste here
     expect(abs(total / right_total - 1) < 0.01, f"standard error {total:.5f} where {right_total:.5f} was expected")
-    expect(
-        not close(noise, bits.var(0).mean().sqrt()) and not close(noise, bits.std(0).mean()),
-        "that is the noise of one pass over one image; the mean is over all passes and all images",
-    )
+    single = close(noise, bits.var(0).mean().sqrt()) or close(noise, bits.std(0).mean())
+    expect(not single, "that is the noise of one pass over one image; the mean is over all passes and all images")
     expect(abs(noise / right_noise - 1) < 0.2, f"noise of the passes {noise:.5f} where {right_noise:.5f} was expected")
     return "more passes shrink the second number and leave the first almost where it is; only more images shrink that."
 
@@ -65,11 +57,8 @@ def check_tighter_bound(tighter_bits: Callable[[Tensor, int, int], Tensor]) -> s
     """tighter_bits(log_probs, n_dims, n_levels): (K, B) nats of K dequantisations -> bits/dim (B,) by log-mean-exp."""
     n_dims, n_levels = 64, 17
     log_probs = torch.tensor([[90.0, -2000.0], [95.0, -2001.0], [93.0, 900.0]], dtype=torch.float64)
-    answer = tighter_bits(log_probs, n_dims, n_levels)
-    expect(answer is not None, "tighter_bits returned None; replace the line with the dots")
-    shape = tuple(torch.as_tensor(answer).shape)
-    expect(shape == (2,), f"expected one number per image, shape (2,), not {shape}")
-    expect(bool(torch.isfinite(answer).all()), "exp overflowed or underflowed: torch.logsumexp does not")
+    answer = shaped(tighter_bits(log_probs, n_dims, n_levels), (2,), "one number per image")
+    expect(bool(answer.isfinite().all()), "exp overflowed or underflowed: torch.logsumexp does not")
 
     def bits(log_prob: Tensor) -> Tensor:
         return bits_per_dim(log_prob, (n_dims,), n_levels)

@@ -5,8 +5,9 @@ from functools import wraps
 from typing import Any
 
 import torch
+from torch import Tensor
 
-__all__ = ["exercise", "expect", "close"]
+__all__ = ["exercise", "expect", "shaped", "close"]
 
 
 class _NotYet(Exception):
@@ -19,18 +20,35 @@ def expect(condition: bool, otherwise: str) -> None:
 
 
 def exercise(check: Callable[[Callable], str]) -> Callable[[Callable], None]:
-    """A check returns what the reader has shown, or raises _NotYet; an error in the reader's function is told too."""
+    """A check returns what the reader has shown, or raises _NotYet. So does a stub, and an error becomes a verdict."""
 
     @wraps(check)
     def verdict(answer: Callable) -> None:
+        name = getattr(answer, "__name__", "your answer")
+
+        def tried(*inputs: Any) -> Any:
+            result = answer(*inputs)
+            expect(result is not None, f"{name} returned None; replace the line with the dots")
+            return result
+
         try:
-            print(f"correct: {check(answer)}")
+            print(f"correct: {check(tried)}")
         except _NotYet as problem:
             print(f"not yet: {problem}")
         except Exception as error:
-            print(f"not yet: {getattr(answer, '__name__', 'your answer')} raised {type(error).__name__}: {error}")
+            print(f"not yet: {name} raised {type(error).__name__}: {error}")
 
     return verdict
+
+
+def shaped(answer: Any, shape: tuple[int, ...], what: str, hint: str = "") -> Tensor:
+    """The answer as a tensor of this shape.  what: it was to be, as in "one number per image"."""
+    try:
+        answer = torch.as_tensor(answer)
+    except (TypeError, ValueError, RuntimeError):
+        raise _NotYet(f"expected a tensor, got a {type(answer).__name__}") from None
+    expect(answer.shape == shape, f"expected {what}, shape {shape}, not {tuple(answer.shape)}{hint}")
+    return answer
 
 
 def close(a: Any, b: Any) -> bool:

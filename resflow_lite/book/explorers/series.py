@@ -95,12 +95,10 @@ def _errors(ax: Axes, race: Race) -> None:
     ax.set(xlabel="draws", ylabel="|running mean − truth|, nats per dimension")
     _decades(ax.xaxis)
     _decades(ax.yaxis)
-    labels = (
-        (f"truncated, {race.n_terms} products: bias {_signed(race.bias)}", TRUNCATED),
-        (f"roulette, {race.products:.3g} products on average: 30 runs, their median", ROULETTE),
-    )
-    for i, (label, colour) in enumerate(labels):
-        ax.text(0.99, 0.99 - 0.05 * i, label, transform=ax.transAxes, ha="right", va="top", color=colour)
+    place = dict(transform=ax.transAxes, ha="right", va="top")
+    ax.text(0.99, 0.99, f"truncated, {race.n_terms} products: bias {_signed(race.bias)}", color=TRUNCATED, **place)
+    label = f"roulette, {race.products:.3g} products on average: 30 runs, their median"
+    ax.text(0.99, 0.94, label, color=ROULETTE, **place)
 
 
 def _one_run(ax: Axes, race: Race) -> None:

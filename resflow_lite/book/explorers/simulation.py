@@ -111,6 +111,7 @@ def race(
     roulette: Roulette = DEFAULT,
     n_terms: int | None = None,
     seed: int | np.random.Generator = 0,
+    *,
     probe_noise: bool = True,
 ) -> Race:
     """Estimate log |det(I + J)| by truncation and by roulette, many times.

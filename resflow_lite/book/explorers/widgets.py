@@ -1,4 +1,4 @@
-"""Explorers: controls over the plotting functions of this folder. Each returns a widget, to be a cell's last line."""
+"""The explorers: controls over the figures of this folder. Each is a widget, to be a cell's last line."""
 
 from collections.abc import Callable, Mapping
 from io import BytesIO
@@ -17,17 +17,14 @@ from ...layers.elementwise import ActNorm
 from ...models.densities import toy_data
 from ...models.flow import Flow
 from ...models.systems import systems
-from ..figures import chapter07 as toys
-from . import balls as norms
-from . import cobweb as contractions
-from . import series
+from ..figures import chapter07
+from . import balls, cobwebs, series
 from .simulation import spectral_radius
 
 __all__ = ["cobweb", "truncation", "truncated_against_roulette", "unit_balls", "grid_through_depth"]
 
 Controls = Mapping[str, widgets.ValueWidget]
 LABEL = {"description_width": "90px"}
-MODELS = Path(__file__).resolve().parents[3] / "data" / "models"
 
 
 def explorer(draw: Callable[..., Figure], controls: Controls) -> widgets.VBox:
@@ -57,7 +54,7 @@ def cobweb() -> widgets.VBox:
         factor, bent = branches[branch]
         a = strength * factor
         title = f"g(x) = {a:.3g} {'tanh x' if bent else 'x'}".replace("-", "−")
-        return contractions.cobweb(lambda x: a * (np.tanh(x) if bent else x), y, start, steps, title)
+        return cobwebs.cobweb(lambda x: a * (np.tanh(x) if bent else x), y, start, steps, title)
 
     controls = dict(
         branch=_choice("g(x)", list(branches)),
@@ -71,11 +68,8 @@ def cobweb() -> widgets.VBox:
 
 def truncation() -> widgets.VBox:
     """Chapter 3: the bias of the truncated series for J = r R(angle)."""
-    controls = dict(
-        r=_slider("r", 0.8, 0.3, 0.98, 0.01),
-        angle=_slider("angle (°)", 180, 0, 180, 5),
-        n_terms=_slider("terms", 5, 1, 30),
-    )
+    controls = dict(r=_slider("r", 0.8, 0.3, 0.98, 0.01), angle=_slider("angle (°)", 180, 0, 180, 5))
+    controls |= dict(n_terms=_slider("terms", 5, 1, 30))
     return explorer(series.truncation_bias, controls)
 
 
@@ -108,16 +102,11 @@ def truncated_against_roulette(source: Mapping[str, np.ndarray] | None = None) -
             jacobian = series.rotation(chosen["r"], chosen["angle"], chosen["spread"])
         else:
             jacobian = source[chosen["block"]]
-        match chosen["law"]:
-            case "Geometric":
-                law = Geometric(chosen["p"])
-            case "Poisson":
-                law = Poisson(chosen["rate"])
-            case _:
-                law = Matched(spectral_radius(jacobian))
+        laws = dict(Geometric=lambda: Geometric(chosen["p"]), Poisson=lambda: Poisson(chosen["rate"]))
+        law = laws.get(chosen["law"], lambda: Matched(spectral_radius(jacobian)))()
         n_terms = None if chosen["equal_cost"] else chosen["n_terms"]
-        roulette = Roulette(law, chosen["n_exact"])
-        race = series.race(jacobian, roulette, n_terms, chosen["seed"], chosen.get("probe_noise", True))
+        roulette, noisy = Roulette(law, chosen["n_exact"]), chosen.get("probe_noise", True)
+        race = series.race(jacobian, roulette, n_terms, chosen["seed"], probe_noise=noisy)
         return series.truncated_against_roulette(race)
 
     return explorer(draw, controls)
@@ -128,7 +117,7 @@ def unit_balls() -> widgets.VBox:
     orders = [("1", 1), ("1.25", 1.25), ("1.5", 1.5), ("2", 2), ("3", 3), ("5", 5), ("∞", np.inf)]
 
     def draw(p: float, q: float, factor: float, angle: float, turn: float) -> Figure:
-        return norms.unit_balls(norms.stretch(factor, 0.5, angle, turn), p, q)
+        return balls.unit_balls(balls.stretch(factor, 0.5, angle, turn), p, q)
 
     controls = dict(
         p=_order("p, before", orders, 2),
@@ -140,15 +129,15 @@ def unit_balls() -> widgets.VBox:
     return explorer(draw, controls)
 
 
-def deep_flows() -> dict[str, Flow]:
-    """The small flows of the pinwheel that data/models keeps, by the system's label."""
+def deep_flows(models: Path) -> dict[str, Flow]:
+    """The small flows of the pinwheel in this folder, which is data/models of the checkout, by the system's label."""
     names = ("resflow", "realnvp")
-    return {systems[name].label: load_toy(MODELS / f"pinwheel-{name}.safetensors")[0] for name in names}
+    return {systems[name].label: load_toy(models / f"pinwheel-{name}.safetensors")[0] for name in names}
 
 
 @torch.no_grad()
 def grid_through(flow: Flow, points: Tensor, limit: float = 4.0) -> list[tuple[str, Tensor, Tensor]]:
-    """Stages for toys.pushed_grid: a grid on [-limit, limit]^2 and points, after 0, 1, ... blocks and their ActNorm."""
+    """Stages for chapter07.pushed_grid: a grid on [-limit, limit]^2, and points, after 0, 1, ... blocks."""
     ticks, along = torch.linspace(-limit, limit, 17), torch.linspace(-limit, limit, 161)
     level = torch.stack(torch.meshgrid(ticks, along, indexing="ij")[::-1], -1)
     lines = torch.cat([level, level.flip(2)])  # (lines, points of a line, 2)
@@ -162,14 +151,14 @@ def grid_through(flow: Flow, points: Tensor, limit: float = 4.0) -> list[tuple[s
     return stages
 
 
-def grid_through_depth() -> widgets.VBox:
-    """Chapter 7: a grid of the plane, and data, after some of the blocks of a trained flow."""
+def grid_through_depth(models: Path) -> widgets.VBox:
+    """Chapter 7: a grid of the plane, and data, after some of the blocks of a trained flow of deep_flows(models)."""
     points = toy_data("pinwheel", 600, torch.Generator().manual_seed(0))
-    flows = {label: grid_through(flow, points) for label, flow in deep_flows().items()}
+    flows = {label: grid_through(flow, points) for label, flow in deep_flows(models).items()}
     depths = min(map(len, flows.values())) - 1
 
     def draw(flow: str, depth: int) -> Figure:
-        return toys.pushed_grid(flows[flow], (0, depth))
+        return chapter07.pushed_grid(flows[flow], (0, depth))
 
     return explorer(draw, dict(flow=_choice("flow", list(flows)), depth=_slider("depth", 1, 0, depths)))
 

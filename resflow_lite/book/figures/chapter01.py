@@ -10,18 +10,11 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from .chapter08 import _array
+from .panels import array, beside, plane
 from .style import AMBER, EXACT, GREEN, PINK, ROULETTE, SKY, TRUNCATED, styled
 
-__all__ = [
-    "mass_through_map",
-    "smallest_flow",
-    "shrinking_squares",
-    "clouds",
-    "training_terms",
-    "heat_maps",
-    "boxes_of_mass",
-]
+__all__ = ["mass_through_map", "smallest_flow", "shrinking_squares", "clouds", "training_terms", "heat_maps"]
+__all__ += ["boxes_of_mass"]
 
 
 @styled
@@ -30,10 +23,9 @@ def mass_through_map(x_edges: Any, z_edges: Any, mass: Any, curve: tuple[Any, An
 
     x_edges, z_edges: (n + 1,) edges of the cells before and after.  mass: (n,).  marked: cells followed by bands.
     """
-    x_edges, z_edges, mass = _array(x_edges), _array(z_edges), _array(mass)
-    figure, axes = plt.subplots(
-        2, 2, figsize=(8, 6), width_ratios=[1, 2.6], height_ratios=[2.6, 1], sharex="col", sharey="row"
-    )
+    x_edges, z_edges, mass = array(x_edges), array(z_edges), array(mass)
+    ratios = dict(width_ratios=[1, 2.6], height_ratios=[2.6, 1])
+    figure, axes = plt.subplots(2, 2, figsize=(8, 6), sharex="col", sharey="row", **ratios)
     (left, middle), (corner, below) = axes
     corner.set_axis_off()
     colours = [SKY] * len(mass)
@@ -43,7 +35,7 @@ def mass_through_map(x_edges: Any, z_edges: Any, mass: Any, curve: tuple[Any, An
         middle.axhspan(*z_edges[cell : cell + 2], color=colour, alpha=0.3, linewidth=0)
     below.bar(x_edges[:-1], mass / np.diff(x_edges), np.diff(x_edges), align="edge", color=colours, linewidth=0)
     left.barh(z_edges[:-1], mass / np.diff(z_edges), np.diff(z_edges), align="edge", color=colours, linewidth=0)
-    middle.plot(*(_array(c) for c in curve), color=EXACT)
+    middle.plot(*(array(c) for c in curve), color=EXACT)
     left.invert_xaxis()
     left.set(ylabel="z = f(x)", xlabel="density of z")
     left.tick_params(labelbottom=True)
@@ -56,7 +48,7 @@ def mass_through_map(x_edges: Any, z_edges: Any, mass: Any, curve: tuple[Any, An
 @styled
 def smallest_flow(scale: Any, base: Any, log_det: Any) -> Figure:
     """The two terms of the mean log-likelihood of z = a x, and their sum, against a."""
-    scale, base, log_det = _array(scale), _array(base), _array(log_det)
+    scale, base, log_det = array(scale), array(base), array(log_det)
     figure, ax = plt.subplots(figsize=(7.5, 3.4))
     lines = ((base, AMBER, "mean log N(a x)"), (log_det, GREEN, "log |a|"), (base + log_det, EXACT, "their sum"))
     for values, colour, label in lines:
@@ -76,12 +68,12 @@ def shrinking_squares(images: Sequence[Any], linear: Any, sides: Sequence[float]
 
     images: outlines (n, 2), centred and divided by the side.  linear: the same for the Jacobian matrix.
     """
-    figure, axes = plt.subplots(1, len(images), figsize=(7.5, 3.1), sharex=True, sharey=True)
-    for ax, image, side, ratio in zip(axes, images, sides, ratios):
-        ax.fill(*_array(image).T, color=SKY, alpha=0.6, linewidth=0)
-        ax.plot(*np.vstack([_array(linear), _array(linear)[:1]]).T, color=EXACT, linestyle="--", linewidth=1.4)
-        ax.set(aspect="equal", xlabel="$z_1$ / side", title=f"side {side:g}: area × {ratio:.3f}")
-    axes[0].set_ylabel("$z_2$ / side")
+    titles = [f"side {side:g}: area × {ratio:.3f}" for side, ratio in zip(sides, ratios)]
+    figure, axes = beside(titles, (7.5, 3.1), "$z_2$ / side", sharex=True)
+    for ax, image in zip(axes, images):
+        ax.fill(*array(image).T, color=SKY, alpha=0.6, linewidth=0)
+        ax.plot(*np.vstack([array(linear), array(linear)[:1]]).T, color=EXACT, linestyle="--", linewidth=1.4)
+        ax.set(aspect="equal", xlabel="$z_1$ / side")
     return figure
 
 
@@ -89,28 +81,24 @@ def shrinking_squares(images: Sequence[Any], linear: Any, sides: Sequence[float]
 def clouds(points: Mapping[str, Any], limits: Sequence[float], axis: str = "x") -> Figure:
     """Scatter plots (n, 2) beside each other, each on [-limit, limit]^2; axis: the letter of the coordinates."""
     n = len(points)
-    figure, axes = plt.subplots(1, n, figsize=(min(2.9 * n, 10.5), min(3.2, 10.5 / n + 0.4)), squeeze=False)
-    for ax, (name, cloud), limit in zip(axes[0], points.items(), limits):
-        ax.scatter(*_array(cloud).T, s=2.5, color=ROULETTE, alpha=0.5, linewidths=0)
-        ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", title=name, xlabel=f"${axis}_1$")
-    axes[0, 0].set_ylabel(f"${axis}_2$")
+    size = (min(2.9 * n, 10.5), min(3.2, 10.5 / n + 0.4))
+    figure, axes = beside(points, size, f"${axis}_2$", sharey=False)
+    for ax, cloud, limit in zip(axes, points.values(), limits):
+        ax.scatter(*array(cloud).T, s=2.5, color=ROULETTE, alpha=0.5, linewidths=0)
+        plane(ax, limit, xlabel=f"${axis}_1$")
     return figure
 
 
 @styled
 def training_terms(histories: Mapping[str, Any]) -> Figure:
     """The terms of the log-likelihood during training. histories: name -> rows (step, log N(z), log-determinant)."""
-    figure, axes = plt.subplots(1, len(histories), figsize=(9, 3.3), sharey=True)
-    for ax, (name, history) in zip(axes, histories.items()):
-        step, base, log_det = _array(history).T
-        for values, colour, label in (
-            (base, AMBER, "mean log N(z)"),
-            (log_det, GREEN, "mean log-determinant"),
-            (base + log_det, EXACT, "sum: log-likelihood"),
-        ):
-            ax.plot(step, values, color=colour, label=label)
-        ax.set(xscale="log", xlabel="step", title=name)
-    axes[0].set_ylabel("nats")
+    figure, axes = beside(histories, (9, 3.3), "nats")
+    for ax, history in zip(axes, histories.values()):
+        step, base, log_det = array(history).T
+        ax.plot(step, base, color=AMBER, label="mean log N(z)")
+        ax.plot(step, log_det, color=GREEN, label="mean log-determinant")
+        ax.plot(step, base + log_det, color=EXACT, label="sum: log-likelihood")
+        ax.set(xscale="log", xlabel="step")
     axes[1].legend(loc="lower right")
     return figure
 
@@ -118,14 +106,13 @@ def training_terms(histories: Mapping[str, Any]) -> Figure:
 @styled
 def heat_maps(maps: Mapping[str, Any], limit: float, ranges: Sequence[tuple[float, float]]) -> Figure:
     """Functions of the plane on [-limit, limit]^2, (n, n) with rows for x_2; a range around 0 gets two colours."""
-    figure, axes = plt.subplots(1, len(maps), figsize=(10.5, 3.3), sharey=True)
-    for ax, (name, values), (low, high) in zip(axes, maps.items(), ranges):
+    figure, axes = beside(maps, (10.5, 3.3), "$x_2$")
+    for ax, values, (low, high) in zip(axes, maps.values(), ranges):
         colours = "PuOr_r" if low == -high else "cividis"
         extent = (-limit, limit, -limit, limit)
-        image = ax.imshow(_array(values), origin="lower", extent=extent, cmap=colours, vmin=low, vmax=high)
+        image = ax.imshow(array(values), origin="lower", extent=extent, cmap=colours, vmin=low, vmax=high)
         figure.colorbar(image, ax=ax, shrink=0.85, label="nats", extend="both")
-        ax.set(title=name, xlabel="$x_1$")
-    axes[0].set_ylabel("$x_2$")
+        ax.set_xlabel("$x_1$")
     return figure
 
 
@@ -135,9 +122,9 @@ def boxes_of_mass(cells: Mapping[str, Any], areas: Mapping[str, Any], mass: Any,
 
     cells: "z" and "x" -> outlines (cells, n, 2).  areas: their areas.  mass: (cells,).  marked: label -> cell.
     """
-    outlines = {letter: _array(values) for letter, values in cells.items()}
-    areas = {letter: _array(values) for letter, values in areas.items()}
-    density = {letter: _array(mass) / areas[letter] for letter in cells}
+    outlines = {letter: array(values) for letter, values in cells.items()}
+    areas = {letter: array(values) for letter, values in areas.items()}
+    density = {letter: array(mass) / areas[letter] for letter in cells}
     norm = PowerNorm(0.5, 0, np.quantile(density["x"], 0.95))
     figure = plt.figure(figsize=(10.5, 7))
     grid = figure.add_gridspec(2, 2, height_ratios=[1.9, 1], width_ratios=[1, 1.5])
@@ -163,8 +150,8 @@ def boxes_of_mass(cells: Mapping[str, Any], areas: Mapping[str, Any], mass: Any,
     for _, label, letter, colour, width, height in sorted(slots):
         slot = max(width, 0.43)  # room for the text over a narrow box
         boxes.bar(left + slot / 2, height, width, color=colour, alpha=0.9 if letter == "x" else 0.45)
-        told = f"{label} in {letter}\n{width:.3f} × {height:.3f}\n= {width * height:.3f}"
-        boxes.text(left + slot / 2, height, told, ha="center", va="bottom", fontsize=10)
+        label = f"{label} in {letter}\n{width:.3f} × {height:.3f}\n= {width * height:.3f}"
+        boxes.text(left + slot / 2, height, label, ha="center", va="bottom", fontsize=10)
         left += slot + (0 if letter == "z" else 0.2)
     boxes.set(xticks=[], ylabel="density", title="boxes of mass: width = area of the cell, height = density")
     boxes.margins(y=0.5)

@@ -10,19 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 
+from .panels import beside, plane
 from .style import AMBER, EXACT, GREY, LIGHT, PINK, ROULETTE, TRUNCATED, styled
 
-__all__ = [
-    "two_products",
-    "partial_sums",
-    "bias_disk",
-    "probe_means",
-    "free_nats",
-    "scissors",
-    "bias_map",
-    "densities",
-    "point_clouds",
-]
+__all__ = ["two_products", "partial_sums", "bias_disk", "probe_means", "free_nats", "scissors", "bias_map"]
+__all__ += ["densities", "point_clouds"]
 
 Points = Any
 """(n, 2), a tensor or an array."""
@@ -31,16 +23,11 @@ LEVELS = (-1, -0.3, -0.1, -0.03, -0.01, 0.01, 0.03, 0.1, 0.3, 1)
 """Contours of a bias, in nats."""
 
 
-def _plane(ax: Axes, limit: float) -> None:
-    ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
-
-
 def _arrow(ax: Axes, start: Any, step: Any, colour: str, label: str) -> None:
     start, step = np.asarray(start), np.asarray(step)
     ax.annotate("", start + step, start, arrowprops=dict(color=colour, width=2.2, headwidth=9, headlength=9, shrink=0))
-    ax.text(
-        *(start + step + 0.25 * step / np.linalg.norm(step)), label, color=colour, fontsize=13, ha="center", va="center"
-    )
+    x, y = start + step + 0.25 * step / np.linalg.norm(step)
+    ax.text(x, y, label, color=colour, fontsize=13, ha="center", va="center")
 
 
 @styled
@@ -69,15 +56,14 @@ def two_products(g: Callable, x: Points, v: Points, pushed: Points, u: Points, p
 @styled
 def partial_sums(cases: Mapping[str, tuple[Any, float]]) -> Figure:
     """The series after 1, 2, ... terms against its limit. cases: title -> (partial sums, log det(I + J))."""
-    figure, axes = plt.subplots(1, len(cases), figsize=(10.5, 3.2), squeeze=False)
-    for ax, (title, (sums, truth)) in zip(axes[0], cases.items()):
+    figure, axes = beside(cases, (10.5, 3.2), "nats", sharey=False)
+    for ax, (sums, truth) in zip(axes, cases.values()):
         n = np.arange(1, len(sums) + 1)
         ax.axhline(truth, color=EXACT, linestyle="--", linewidth=1.5)
         ax.vlines(n, truth, np.asarray(sums), color=AMBER, linewidth=3)
         ax.plot(n, np.asarray(sums), "o", color=TRUNCATED, markersize=5)
-        ax.set(title=title, xlabel="number of terms n", xticks=n[1::2])
+        ax.set(xlabel="number of terms n", xticks=n[1::2])
         ax.margins(y=0.15)
-    axes[0, 0].set_ylabel("nats")
     return figure
 
 
@@ -90,12 +76,12 @@ def bias_disk(
     bias(eigenvalues, n) in nats.  panels: title -> (n, eigenvalues to draw or None).  reach: bound of |eigenvalue|,
     drawn as a dashed circle.
     """
-    figure, axes = plt.subplots(1, len(panels), figsize=(2.75 * len(panels) + 1, 3.7), sharey=True, squeeze=False)
+    figure, axes = beside(panels, (2.75 * len(panels) + 1, 3.7), "imaginary part")
     side = np.linspace(-1, 1, 401)
     disk = torch.from_numpy(side + 1j * side[:, None])
     inside = disk.abs() < 0.999
     norm = BoundaryNorm(LEVELS, 256, extend="both")
-    for ax, (title, (n, eigenvalues)) in zip(axes[0], panels.items()):
+    for ax, (n, eigenvalues) in zip(axes, panels.values()):
         field = torch.where(inside, bias(torch.where(inside, disk, 0), n), torch.nan).numpy()
         shown = ax.contourf(side, side, field, LEVELS, cmap="PuOr_r", norm=norm, extend="both")
         ax.add_patch(plt.Circle((0, 0), 1, facecolor="none", edgecolor=GREY))
@@ -104,11 +90,9 @@ def bias_disk(
         if eigenvalues is not None:
             dots = np.asarray(eigenvalues).ravel()
             ax.plot(dots.real, dots.imag, "o", color=EXACT, markersize=3, markeredgewidth=0, alpha=0.35)
-        _plane(ax, 1.03)
-        ax.set(title=title, xlabel="real part", xticks=[-0.5, 0, 0.5], yticks=[-0.5, 0, 0.5])
+        plane(ax, 1.03, xlabel="real part", xticks=[-0.5, 0, 0.5], yticks=[-0.5, 0, 0.5])
         ax.spines[:].set_visible(False)
         ax.tick_params(length=0)
-    axes[0, 0].set_ylabel("imaginary part")
     bar = figure.colorbar(shown, ax=axes, shrink=0.85, ticks=LEVELS)
     bar.ax.set_yticklabels([f"{level:+g}".replace("-", "−") for level in LEVELS])
     bar.set_label("bias, nats per eigenvalue")
@@ -135,22 +119,14 @@ def probe_means(runs: Mapping[str, Any], truth: float, limits: Mapping[str, floa
 @styled
 def free_nats(stages: Sequence[tuple[str, Points, float, float]], limit: float = 3.2) -> Figure:
     """The same points after each stage of a map. stages: (title, points, claimed so far, true so far), in nats."""
-    figure, axes = plt.subplots(1, len(stages), figsize=(10.5, 4.1), sharey=True)
-    for ax, (title, points, claimed, truth) in zip(axes, stages):
-        points = np.asarray(points)
-        ax.scatter(*points.T, s=12, c=np.asarray(stages[0][1])[:, 0], cmap="cividis")
-        _plane(ax, limit)
-        ax.set(title=title, xlabel="$x_1$")
+    figure, axes = beside([stage[0] for stage in stages], (10.5, 4.1), "$x_2$")
+    for ax, (_, points, claimed, truth) in zip(axes, stages):
+        ax.scatter(*np.asarray(points).T, s=12, c=np.asarray(stages[0][1])[:, 0], cmap="cividis")
+        plane(ax, limit, xlabel="$x_1$")
         for line, (name, value, colour) in enumerate((("claimed", claimed, TRUNCATED), ("true", truth, EXACT))):
             text = f"{name} {round(value, 2) + 0.0:+.2f} nats".replace("-", "−").replace("+0.00", "0")
             ax.text(0.5, -0.24 - 0.1 * line, text, color=colour, weight="bold", ha="center", transform=ax.transAxes)
-    axes[0].set_ylabel("$x_2$")
     return figure
-
-
-def _running_mean(values: np.ndarray) -> np.ndarray:
-    """Means over up to five neighbours."""
-    return np.array([values[max(0, i - 2) : i + 3].mean() for i in range(len(values))])
 
 
 @styled
@@ -161,29 +137,26 @@ def scissors(runs: Mapping[str, tuple[Any, str]], bound: float, gaussian: float)
     log-likelihood that a density can have.  gaussian: that of the best normal density.
     """
     alone = len(runs) == 1
-    figure, axes = plt.subplots(1, len(runs), figsize=(8.5, 5) if alone else (10.8, 4), sharey=True, squeeze=False)
-    rows = {title: np.asarray(history) for title, (history, _) in runs.items()}
-    everything = np.concatenate(list(rows.values()))
+    figure, axes = beside(runs, (8.5, 5) if alone else (10.8, 4), "mean log-likelihood, nats")
+    everything = np.concatenate([np.asarray(history) for history, _ in runs.values()])
     top, bottom = max(bound + 0.5, everything[:, 1].max() + 0.2), min(gaussian - 0.3, everything[:, 2].min() - 0.1)
-    for ax, (title, (_, colour)) in zip(axes[0], runs.items()):
-        step, reported, exact = rows[title].T
+    for ax, (history, colour) in zip(axes, runs.values()):
+        step, reported, exact = np.asarray(history).T
         ax.axhspan(bound, top, color=LIGHT, alpha=0.5, linewidth=0)
         ax.axhline(bound, color=GREY, linewidth=1.2)
         ax.axhline(gaussian, color=GREY, linestyle=":", linewidth=1.5)
         ax.fill_between(step, reported, exact, color=colour, alpha=0.12, linewidth=0)
         for values, ink in ((reported, colour), (exact, EXACT)):
             ax.plot(step, values, color=ink, linewidth=0.8, alpha=0.5)
-            ax.plot(step, _running_mean(values), color=ink, linewidth=2.5)
-        ax.set(title=title, xlabel="training step", xlim=(0, step[-1]), ylim=(bottom, top))
+            means = [values[max(0, i - 2) : i + 3].mean() for i in range(len(values))]  # of up to five neighbours
+            ax.plot(step, means, color=ink, linewidth=2.5)
+        ax.set(xlabel="training step", xlim=(0, step[-1]), ylim=(bottom, top))
         ends = reported[-3:].mean(), exact[-3:].mean()
         apart = 8 if abs(ends[0] - ends[1]) < 0.25 else 0  # so that the labels do not overlap
         for value, name, ink, shift in ((ends[0], "reported", colour, apart), (ends[1], "exact", EXACT, -apart)):
-            end = (step[-1], value)
-            ax.annotate(
-                name, end, (5, shift), textcoords="offset points", color=ink, va="center", annotation_clip=False
-            )
-    ax = axes[0, 0]
-    ax.set_ylabel("mean log-likelihood, nats")
+            look = dict(textcoords="offset points", color=ink, va="center", annotation_clip=False)
+            ax.annotate(name, (step[-1], value), (5, shift), **look)
+    ax = axes[0]
     here = dict(transform=ax.get_yaxis_transform(), color=GREY, fontsize=10)
     above = f"No density can be here: above {bound:.3f}" if alone else "impossible"
     ax.text(0.02, top - 0.08, above.replace("-", "−"), va="top", **here)
@@ -198,14 +171,11 @@ def bias_map(by_block: Any, field: Any, limit: float, points: Points) -> Figure:
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), width_ratios=[1.2, 1])
     axes[0].bar(np.arange(1, len(by_block) + 1), by_block, color=TRUNCATED)
     axes[0].axhline(0, color=EXACT, linewidth=0.8)
-    axes[0].set(
-        xlabel="block", ylabel="claimed − true, nats", title=f"block by block: {by_block.sum():.2f} nats in all"
-    )
-    extent = (-limit, limit, -limit, limit)
+    axes[0].set(xlabel="block", ylabel="claimed − true, nats")
+    axes[0].set_title(f"block by block: {by_block.sum():.2f} nats in all")
     reach = float(abs(field).max())
-    shown = axes[1].imshow(
-        field, extent=extent, origin="lower", cmap=plt.get_cmap("PuOr_r", 16), vmin=-reach, vmax=reach
-    )
+    look = dict(cmap=plt.get_cmap("PuOr_r", 16), vmin=-reach, vmax=reach)
+    shown = axes[1].imshow(field, extent=(-limit, limit) * 2, origin="lower", **look)
     axes[1].plot(*np.asarray(points).T, ".", color="white", markersize=2)
     axes[1].set(title="point by point, all blocks", xlabel="$x_1$", ylabel="$x_2$")
     figure.colorbar(shown, ax=axes[1], label="claimed − true, nats")
@@ -215,18 +185,11 @@ def bias_map(by_block: Any, field: Any, limit: float, points: Points) -> Figure:
 @styled
 def densities(panels: Mapping[str, Any], limit: float, level: float) -> Figure:
     """Densities on a square grid, one colour scale. panels: title -> density per area; level: that of the data."""
-    figure, axes = plt.subplots(1, len(panels), figsize=(10.8, 3.9), sharey=True)
-    for ax, (title, density) in zip(axes, panels.items()):
-        shown = ax.imshow(
-            np.asarray(density) / level,
-            extent=(-limit, limit) * 2,
-            origin="lower",
-            cmap=plt.get_cmap("gray_r", 12),
-            vmin=0,
-            vmax=3,
-        )
-        ax.set(title=title, xlabel="$x_1$")
-    axes[0].set_ylabel("$x_2$")
+    figure, axes = beside(panels, (10.8, 3.9), "$x_2$")
+    look = dict(extent=(-limit, limit) * 2, origin="lower", cmap=plt.get_cmap("gray_r", 12), vmin=0, vmax=3)
+    for ax, density in zip(axes, panels.values()):
+        shown = ax.imshow(np.asarray(density) / level, **look)
+        ax.set_xlabel("$x_1$")
     figure.colorbar(shown, ax=axes, shrink=0.85, extend="max", label="density, in units of the data's")
     return figure
 
@@ -234,10 +197,8 @@ def densities(panels: Mapping[str, Any], limit: float, level: float) -> Figure:
 @styled
 def point_clouds(clouds: Mapping[str, tuple[Points, str]], limit: float) -> Figure:
     """Clouds of points of the plane side by side. clouds: title -> (points, colour)."""
-    figure, axes = plt.subplots(1, len(clouds), figsize=(10.8, 3.9), sharey=True)
-    for ax, (title, (points, colour)) in zip(axes, clouds.items()):
+    figure, axes = beside(clouds, (10.8, 3.9), "$x_2$")
+    for ax, (points, colour) in zip(axes, clouds.values()):
         ax.plot(*np.asarray(points).T, ".", color=colour, markersize=2.5, alpha=0.6, markeredgewidth=0)
-        _plane(ax, limit)
-        ax.set(title=title, xlabel="$x_1$")
-    axes[0].set_ylabel("$x_2$")
+        plane(ax, limit, xlabel="$x_1$")
     return figure

@@ -5,9 +5,9 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from .panels import Curves, beside, rows
 from .style import AMBER, EXACT, GREEN, GREY, LIGHT, PINK, ROULETTE, SKY, TRUNCATED, styled
 
 __all__ = ["intervals", "weight_boxes", "law_curves", "coverage", "fans", "batch_means", "equal_products", "noise_bars"]
@@ -28,18 +28,17 @@ def intervals(panels: Mapping[str, tuple[Any, Any]], truth: float, unit: str = "
 
     panels: title -> (means, half widths), each (n,).
     """
-    figure, axes = plt.subplots(1, len(panels), figsize=(max(8, 3.1 * len(panels)), 3.1), sharey=True, squeeze=False)
-    for ax, (title, (mean, half)) in zip(axes[0], panels.items()):
+    figure, axes = beside(panels, (max(8, 3.1 * len(panels)), 3.1), unit)
+    for ax, (title, (mean, half)) in zip(axes, panels.items()):
         mean, half = np.asarray(mean), np.asarray(half)
         miss = np.abs(mean - truth) > half
-        ax.vlines(
-            np.arange(len(mean)), mean - half, mean + half, colors=np.where(miss, AMBER, GREY), linewidth=1.6, zorder=2
-        )
+        look = dict(colors=np.where(miss, AMBER, GREY), linewidth=1.6, zorder=2)
+        ax.vlines(np.arange(len(mean)), mean - half, mean + half, **look)
         ax.axhline(truth, color=EXACT, linewidth=1.2, zorder=3)
         ax.set(title=f"{title}\n{miss.sum()} of {len(mean)} miss", xlabel="repetition", xlim=(-1, len(mean)))
     ends = np.concatenate([[np.asarray(m) - h, np.asarray(m) + h] for m, h in panels.values()], axis=None)
     low, high = np.quantile(ends, [0.04, 0.96])  # a few intervals may leave the picture
-    axes[0, 0].set(ylabel=unit, ylim=(low - 0.3 * (high - low), high + 0.3 * (high - low)))
+    axes[0].set(ylim=(low - 0.3 * (high - low), high + 0.3 * (high - low)))
     return figure
 
 
@@ -63,14 +62,12 @@ def weight_boxes(laws: Mapping[str, Any], n_exact: int, widest: float = 22.0) ->
 
 
 @styled
-def law_curves(
-    x: Any, curves: Mapping[str, Any], xlabel: str, ylabel: str, logx: bool = False, walls: Mapping[str, float] = {}
-) -> Figure:
+def law_curves(x: Any, curves: Curves, xlabel: str, ylabel: str, *, logx: bool = False, walls: Any = ()) -> Figure:
     """One curve per law on a logarithmic vertical axis. walls: law -> the x where its curve goes to infinity."""
     figure, ax = plt.subplots(figsize=(8, 3.4))
     for name, y in curves.items():
         ax.plot(x, y, label=name, **law_style(name))
-    for name, wall in walls.items():
+    for name, wall in dict(walls).items():
         ax.axvline(wall, color=law_style(name)["color"], linestyle=":", linewidth=1.5, zorder=0)
     ax.set(xlabel=xlabel, ylabel=ylabel, yscale="log", xscale="log" if logx else "linear")
     ax.legend()
@@ -90,17 +87,6 @@ def coverage(radii: Any, shares: Mapping[str, Any], nominal: float = 0.95) -> Fi
     return figure
 
 
-def _fan(ax: Axes, title: str, draws: np.ndarray, race: Mapping[str, Any]) -> None:
-    look, products = law_style(title)["color"], draws * race["cost"]
-    ax.loglog(products, race["errors"].T, color=look, linewidth=0.6, alpha=0.35)
-    ax.loglog(products, np.median(race["errors"], 0), color=look, linewidth=3, label="the error, median run")
-    ax.loglog(
-        products, np.median(race["claimed"], 0), color=EXACT, linewidth=1.6, linestyle="--", label="the error it claims"
-    )
-    ax.axhline(race["bias"], color=TRUNCATED, label="truncated, same products per draw")
-    ax.set(title=title, xlabel="products spent")
-
-
 @styled
 def fans(draws: Any, races: Mapping[str, Mapping[str, Any]]) -> Figure:
     """|running mean - truth| of many runs per law, what the runs claim, and the truncation of the same cost.
@@ -108,18 +94,19 @@ def fans(draws: Any, races: Mapping[str, Mapping[str, Any]]) -> Figure:
     draws: (n,) where the runs are looked at.  races: title -> errors (runs, n), claimed (runs, n) standard errors,
     cost in products per draw, bias of the truncated series.
     """
-    figure, axes = plt.subplots(1, len(races), figsize=(3.4 * len(races), 4.4), sharex=True, sharey=True, squeeze=False)
-    for ax, (title, race) in zip(axes[0], races.items()):
-        _fan(ax, title, np.asarray(draws), race)
-    axes[0, 0].set(ylabel="error, nats per dimension", ylim=(3e-4, 10))
-    axes[0, 0].set_xlim(
-        max(draws[0] * race["cost"] for race in races.values()),
-        min(draws[-1] * race["cost"] for race in races.values()),
-    )
-    handles, labels = axes[0, -1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
-    for handle in figure.legends[0].legend_handles[:1]:
-        handle.set_color(GREY)
+    figure, axes = beside(races, (3.4 * len(races), 4.4), "error, nats per dimension", sharex=True)
+    for ax, (title, race) in zip(axes, races.items()):
+        colour, products = law_style(title)["color"], np.asarray(draws) * race["cost"]
+        ax.loglog(products, race["errors"].T, color=colour, linewidth=0.6, alpha=0.35)
+        ax.loglog(products, np.median(race["errors"], 0), color=colour, linewidth=3, label="the error, median run")
+        claimed = np.median(race["claimed"], 0)
+        ax.loglog(products, claimed, color=EXACT, linewidth=1.6, linestyle="--", label="the error it claims")
+        ax.axhline(race["bias"], color=TRUNCATED, label="truncated, same products per draw")
+        ax.set_xlabel("products spent")
+    costs = [race["cost"] for race in races.values()]
+    axes[0].set(xlim=(draws[0] * max(costs), draws[-1] * min(costs)), ylim=(3e-4, 10))
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.legends[0].legend_handles[0].set_color(GREY)  # the colour of no law
     return figure
 
 
@@ -132,11 +119,8 @@ def batch_means(means: Mapping[str, Any], exact: float) -> Figure:
         values = np.asarray(values)
         ax.plot(values, row + rng.uniform(-0.25, 0.25, len(values)), "o", color=ROULETTE, alpha=0.4, markersize=4)
     ax.axvline(exact, color=EXACT, linewidth=1.5)
-    ax.set(xlabel="mean log-determinant of the batch (nats)", ylim=(len(means) - 0.5, -0.5))
-    ax.set_yticks(
-        range(len(means)), [f"{name}\nstandard deviation {np.asarray(v).std():.2f}" for name, v in means.items()]
-    )
-    ax.tick_params(axis="y", length=0)
+    labels = (f"{name}\nstandard deviation {np.asarray(values).std():.2f}" for name, values in means.items())
+    rows(ax, labels, xlabel="mean log-determinant of the batch (nats)")
     return figure
 
 

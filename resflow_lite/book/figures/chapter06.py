@@ -8,19 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from .panels import Curves, Pairs, beside, rows
 from .style import AMBER, EXACT, GREEN, GREY, LIGHT, PINK, ROULETTE, SKY, TRUNCATED, styled
 
-__all__ = [
-    "curves",
-    "slope_bounds",
-    "curvature_against_slope",
-    "near_one",
-    "two_demands",
-    "local_optima",
-    "norm_bounds",
-    "broken_chain",
-    "learned_orders",
-]
+__all__ = ["curves", "slope_bounds", "curvature_against_slope", "near_one", "two_demands", "local_optima"]
+__all__ += ["norm_bounds", "broken_chain", "learned_orders"]
 
 COLOURS = {"LipSwish": GREEN, "ELU": AMBER, "softplus": PINK, "tanh": SKY, "sine": GREY, "ReLU": EXACT}
 
@@ -33,12 +25,11 @@ def _finish(ax: Axes, **settings: Any) -> None:
 @styled
 def curves(z: Any, functions: Mapping[str, tuple[Any, Any, Any]]) -> Figure:
     """a, a' and a'' of several activations. functions: name -> the three, each like z."""
-    figure, axes = plt.subplots(1, 3, figsize=(9.5, 3.3))
-    for name, values in functions.items():
-        for ax, value in zip(axes, values):
-            ax.plot(z, value, color=COLOURS[name], label=name)
-    for ax, title in zip(axes, ("value a(z)", "slope a'(z)", "curvature a''(z)")):
-        _finish(ax, title=title, xlabel="z")
+    figure, axes = beside(("value a(z)", "slope a'(z)", "curvature a''(z)"), (9.5, 3.3), sharey=False)
+    for i, ax in enumerate(axes):
+        for name, values in functions.items():
+            ax.plot(z, values[i], color=COLOURS[name], label=name)
+        _finish(ax, xlabel="z")
     axes[1].axhline(1, color=GREY, linestyle=":", linewidth=1.2)
     axes[0].set_ylim(-2, 4)
     axes[0].legend(loc="upper left")
@@ -48,33 +39,30 @@ def curves(z: Any, functions: Mapping[str, tuple[Any, Any, Any]]) -> Figure:
 @styled
 def slope_bounds(z: Any, slopes: Mapping[str, Any], pair: Any) -> Figure:
     """Slopes of LipSwish for several scales, and those of the pair that is CLipSwish with their 2-norm."""
-    figure, axes = plt.subplots(1, 2, figsize=(8.5, 3.2), sharey=True)
+    figure, axes = beside(("LipSwish: one maximum, any scale", "CLipSwish: a little above 1"), (8.5, 3.2))
     for (label, slope), alpha in zip(slopes.items(), (0.35, 0.65, 1)):
         axes[0].plot(z, slope, color=GREEN, alpha=alpha, label=label)
     plus, minus = pair
     axes[1].plot(z, plus, color=GREEN, label="slope of LipSwish(z)")
     axes[1].plot(z, minus, color=PINK, label="slope of LipSwish(-z)")
     axes[1].plot(z, np.hypot(plus, minus), color=EXACT, label="2-norm of both")
-    for ax, title in zip(axes, ("LipSwish: one maximum, any scale", "CLipSwish: a little above 1")):
+    for ax in axes:
         ax.axhline(1, color=GREY, linestyle=":", linewidth=1.2)
-        _finish(ax, title=title, xlabel="z", ylim=(-0.85, 1.1))
+        _finish(ax, xlabel="z", ylim=(-0.85, 1.1))
         ax.legend(loc="lower right")
     return figure
 
 
 @styled
-def curvature_against_slope(
-    paths: Mapping[str, tuple[Any, Any]], dots: Mapping[str, tuple[Any, Any]], notes: Mapping[str, str]
-) -> Figure:
+def curvature_against_slope(paths: Pairs, dots: Pairs, notes: Mapping[str, str]) -> Figure:
     """a'' against a', one panel for each of six activations with the band near slope 1 shaded, and the band enlarged.
 
     paths: (a', a'') along all z; jumps are left open.  dots: the same at quantiles of the inputs, equally many in each
     panel; the area of a dot says how many lie on it.
     """
     names = list(paths)
-    figure, panels = plt.subplot_mosaic(
-        [[*names[:3], "band"], [*names[3:], "band"]], figsize=(11, 5.4), width_ratios=[1, 1, 1, 1.5]
-    )
+    places = [[*names[:3], "band"], [*names[3:], "band"]]
+    figure, panels = plt.subplot_mosaic(places, figsize=(11, 5.4), width_ratios=[1, 1, 1, 1.5])
     band = panels.pop("band")
     for (name, ax), path in zip(panels.items(), paths.values()):
         path = np.stack([np.asarray(part) for part in path])
@@ -151,9 +139,7 @@ def local_optima(angles: Any, norms: Any, starts: Any, ends: Any, rates: Mapping
         axes[1].barh(i, rate, color=GREEN, height=0.65)
         axes[1].barh(i, 1 - rate, left=rate, color=TRUNCATED, height=0.65, alpha=0.35)
         axes[1].text(0.02, i, f"{rate:.0%}", va="center", color="white", fontweight="bold")
-    axes[1].set_yticks(range(len(rates)), rates)
-    axes[1].set(xlim=(0, 1), ylim=(len(rates) - 0.5, -0.5), xlabel="share of starts that find the norm")
-    axes[1].tick_params(axis="y", length=0)
+    rows(axes[1], rates, xlim=(0, 1), xlabel="share of starts that find the norm")
     return figure
 
 
@@ -192,9 +178,7 @@ def broken_chain(sizes: Sequence[int], product: float, radius: Sequence[float], 
 
 
 @styled
-def learned_orders(
-    paths: Mapping[str, Any], target: Any, orders: Mapping[str, Any], ball: float, bound: float
-) -> Figure:
+def learned_orders(paths: Curves, target: Any, orders: Curves, ball: float, bound: float) -> Figure:
     """First columns (a, b) of applied weights on their way to a target, and the orders that were learned.
 
     paths: label -> (steps, 2), the fixed order first.  ball: the order that the other path ended with.

@@ -9,22 +9,11 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .chapter08 import _array
+from .panels import Curves, array, beside, plane, rows
 from .style import AMBER, EXACT, GREEN, GREY, LIGHT, PINK, ROULETTE, SKY, TRUNCATED, styled
 
-__all__ = [
-    "SYSTEM_COLOURS",
-    "point_sets",
-    "coupling_curves",
-    "training_curves",
-    "densities",
-    "block_by_block",
-    "pushed_grid",
-    "honest_numbers",
-    "paired_differences",
-    "steepness",
-    "two_budgets",
-]
+__all__ = ["SYSTEM_COLOURS", "point_sets", "coupling_curves", "training_curves", "densities", "block_by_block"]
+__all__ += ["pushed_grid", "honest_numbers", "paired_differences", "steepness", "two_budgets"]
 
 SYSTEM_COLOURS = {"realnvp": AMBER, "glow": PINK, "ffjord": GREEN, "flow++": SKY}
 SYSTEM_COLOURS |= {"iresnet": TRUNCATED, "resflow": ROULETTE}
@@ -33,11 +22,11 @@ SYSTEM_COLOURS |= {"iresnet": TRUNCATED, "resflow": ROULETTE}
 @styled
 def point_sets(sets: Mapping[str, Any], limit: float = 4.5) -> Figure:
     """Scatter plots (n, 2), four in a row, each on [-limit, limit]^2."""
-    rows = -(-len(sets) // 4)
-    figure, axes = plt.subplots(rows, 4, figsize=(8.5, 2.3 * rows), sharex=True, sharey=True, squeeze=False)
+    height = -(-len(sets) // 4)
+    figure, axes = plt.subplots(height, 4, figsize=(8.5, 2.3 * height), sharex=True, sharey=True, squeeze=False)
     for ax, (name, points) in zip(axes.flat, sets.items()):
-        ax.scatter(*_array(points).T, s=1.5, color=EXACT, alpha=0.5, linewidths=0)
-        ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", title=name)
+        ax.scatter(*array(points).T, s=1.5, color=EXACT, alpha=0.5, linewidths=0)
+        plane(ax, limit, title=name)
     for ax in axes.flat[len(sets) :]:
         ax.set_axis_off()
     for ax in axes[-1]:
@@ -53,7 +42,7 @@ def coupling_curves(x: Any, curves: Mapping[str, tuple[Any, Any]], labels: Mappi
     figure, axes = plt.subplots(1, 2, figsize=(8.5, 3.2))
     for name, pair in curves.items():
         for ax, values in zip(axes, pair):
-            ax.plot(_array(x), _array(values), color=SYSTEM_COLOURS[name], label=labels[name])
+            ax.plot(array(x), array(values), color=SYSTEM_COLOURS[name], label=labels[name])
     axes[0].set(xlabel="$x_2$", ylabel="$h(x_2)$", title="what becomes of $x_2$ for one $x_1$")
     axes[1].set(xlabel="$x_2$", ylabel="$h'(x_2)$", yscale="log", title="its slope")
     axes[1].legend()
@@ -84,9 +73,7 @@ def training_curves(histories: Mapping[str, Sequence[tuple[float, float]]], labe
 
 
 @styled
-def densities(
-    panels: Mapping[str, Any], points: Any, limit: float, nats: Mapping[str, float], ceiling: float
-) -> Figure:
+def densities(panels: Curves, points: Any, limit: float, nats: Mapping[str, float], ceiling: float) -> Figure:
     """Densities (n, n) on [-limit, limit]^2 beside each other, the data first, and the nats of each last.
 
     panels, nats: label -> density, rows for x_2, and mean log-likelihood.
@@ -94,13 +81,13 @@ def densities(
     """
     figure, axes = plt.subplots(2, 4, figsize=(10, 5.3))
     first, *others, last = axes.flat
-    first.scatter(*_array(points).T, s=1.2, color=EXACT, alpha=0.5, linewidths=0)
-    first.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", title="data")
+    first.scatter(*array(points).T, s=1.2, color=EXACT, alpha=0.5, linewidths=0)
+    plane(first, limit, title="data")
     # the same few levels everywhere: easy to compare, and light
-    levels = np.quantile(np.stack([_array(p) for p in panels.values()]), 0.995) * np.linspace(0, 1, 9) ** 1.5
+    levels = np.quantile(np.stack([array(p) for p in panels.values()]), 0.995) * np.linspace(0, 1, 9) ** 1.5
     for ax, (name, density) in zip(others, panels.items()):
         ticks = np.linspace(-limit, limit, len(density))
-        ax.contourf(ticks, ticks, _array(density), levels, cmap="magma", extend="max")
+        ax.contourf(ticks, ticks, array(density), levels, cmap="magma", extend="max")
         ax.set(aspect="equal", title=f"{name}  {nats[name]:.2f}")
     for i, (name, value) in enumerate(nats.items()):
         last.plot(value, -i, "o", color=EXACT)
@@ -121,16 +108,15 @@ def block_by_block(stages: Mapping[str, Mapping[str, Any]], colours: Any) -> Fig
     """The same points on their way through each system, each panel at its own scale.
 
     stages: row label -> column label -> (n, 2).
-
     colours: (n,) angles of the data points, which every point keeps.
     """
-    rows, columns = len(stages), max(len(row) for row in stages.values())
-    figure, axes = plt.subplots(rows, columns, figsize=(1.6 * columns, 1.6 * rows), squeeze=False)
+    height, width = len(stages), max(len(row) for row in stages.values())
+    figure, axes = plt.subplots(height, width, figsize=(1.6 * width, 1.6 * height), squeeze=False)
     for row, (label, clouds) in zip(axes, stages.items()):
         for ax, (title, points) in zip(row, clouds.items()):
-            limit = 1.15 * np.quantile(np.abs(_array(points)), 0.99)
-            ax.scatter(*_array(points).T, s=3.5, c=_array(colours), cmap="twilight", linewidths=0)
-            ax.set(xlim=(-limit, limit), ylim=(-limit, limit), xticks=[], yticks=[], aspect="equal")
+            limit = 1.15 * np.quantile(np.abs(array(points)), 0.99)
+            ax.scatter(*array(points).T, s=3.5, c=array(colours), cmap="twilight", linewidths=0)
+            plane(ax, limit, xticks=[], yticks=[])
             ax.set_title(title, fontsize=9.5)
         row[0].set_ylabel(label)
     return figure
@@ -143,16 +129,15 @@ def pushed_grid(stages: Sequence[tuple[str, Any, Any]], depths: Sequence[int]) -
     stages: after 0, 1, ... layers: what the last one was, the grid's lines (lines, n, 2), the points (m, 2).
     depths: which of the stages to show, beside each other.
     """
-    figure, axes = plt.subplots(1, len(depths), figsize=(3.5 * len(depths), 3.8), squeeze=False)
-    for ax, depth in zip(axes[0], depths):
-        label, lines, points = stages[depth]
-        lines, points = _array(lines), _array(points)
+    titles = [f"depth {depth}: {stages[depth][0]}" for depth in depths]
+    figure, axes = beside(titles, (3.5 * len(depths), 3.8), "$h_2$", sharey=False)
+    for ax, depth in zip(axes, depths):
+        lines, points = map(array, stages[depth][1:])
         half, limit = len(lines) // 2, 1.15 * np.quantile(np.abs(points), 0.995)
         for part, colour in ((lines[:half], ROULETTE), (lines[half:], GREEN)):
             ax.add_collection(LineCollection(part, colors=colour, linewidths=0.7, alpha=0.75))
         ax.scatter(*points.T, s=3, color=EXACT, alpha=0.5, linewidths=0, zorder=3)
-        ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", title=f"depth {depth}: {label}")
-        ax.set(xlabel="$h_1$", ylabel="$h_2$" if ax is axes[0, 0] else "")
+        plane(ax, limit, xlabel="$h_1$")
     return figure
 
 
@@ -162,18 +147,17 @@ def honest_numbers(panels: Mapping[str, Mapping[str, Mapping[str, tuple[float, f
 
     panels: system -> set -> estimator ("training", "evaluation") -> (error, half-width).
     """
-    figure, axes = plt.subplots(1, len(panels), figsize=(10, 3.6), sharex=True, sharey=True, squeeze=False)
+    figure, axes = beside(panels, (10, 3.6), sharex=True)
     looks = {"training": (AMBER, "s", 0.14), "evaluation": (ROULETTE, "o", -0.14)}
-    for ax, (title, rows) in zip(axes[0], panels.items()):
-        for i, estimates in enumerate(rows.values()):
+    for ax, sets in zip(axes, panels.values()):
+        for i, estimates in enumerate(sets.values()):
             for name, (error, half_width) in estimates.items():
                 colour, marker, shift = looks[name]
                 ax.errorbar(error, i + shift, xerr=half_width, fmt=marker, color=colour, capsize=2, markersize=5)
         ax.axvline(0, color=EXACT, linewidth=1.2)
-        ax.set(yticks=range(len(rows)), yticklabels=list(rows), xlabel="reported minus exact, nats", title=title)
+        rows(ax, sets, xlabel="reported minus exact, nats")
     for name, (colour, marker, _) in looks.items():
         ax.plot([], [], marker, color=colour, label=f"{name} estimator")
-    axes[0, 0].invert_yaxis()
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
@@ -185,8 +169,8 @@ def paired_differences(tables: Mapping[str, Mapping[str, tuple[float, float]]], 
     tables: set -> system -> (mean over seeds of the paired difference, half-width of its 95 % interval). An interval of
     more than 2 nats to either side would squeeze the others into a dot: its numbers are written in its place.
     """
-    rows = -(-len(tables) // 4)
-    figure, axes = plt.subplots(rows, 4, figsize=(10.5, 2.5 * rows), sharey=True, squeeze=False)
+    height = -(-len(tables) // 4)
+    figure, axes = plt.subplots(height, 4, figsize=(10.5, 2.5 * height), sharey=True, squeeze=False)
     for ax, (name, table) in zip(axes.flat, tables.items()):
         for i, (system, (difference, half_width)) in enumerate(table.items()):
             if half_width > 2:
@@ -195,7 +179,7 @@ def paired_differences(tables: Mapping[str, Mapping[str, tuple[float, float]]], 
                 continue
             ax.errorbar(difference, i, xerr=half_width, fmt="o", color=SYSTEM_COLOURS[system], capsize=3, markersize=5)
         ax.axvline(0, color=EXACT, linewidth=1.2)
-        ax.set(yticks=range(len(table)), yticklabels=[labels[s] for s in table], title=name)
+        rows(ax, [labels[system] for system in table], title=name)
         ax.margins(x=0.15)
     for ax in axes.flat[len(tables) :]:
         ax.set_axis_off()
@@ -212,7 +196,7 @@ def steepness(stretch: Mapping[str, Any], bounds: Sequence[float], labels: Mappi
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.5))
     for name, values in stretch.items():
-        values = np.sort(_array(values))
+        values = np.sort(array(values))
         left.plot(np.linspace(0, 100, len(values)), values, color=SYSTEM_COLOURS[name], label=labels[name])
     left.set(yscale="log", xlabel="points with less, %", ylabel="largest stretch of f")
     left.legend(fontsize=9)
@@ -226,10 +210,10 @@ def steepness(stretch: Mapping[str, Any], bounds: Sequence[float], labels: Mappi
 
 
 @styled
-def two_budgets(rows: Mapping[str, tuple[float, float]], labels: Mapping[str, str], ceiling: float | None) -> Figure:
-    """Nats of each system after equal time (filled) and after equal steps (hollow). rows: system -> (time, steps)."""
-    figure, ax = plt.subplots(figsize=(8, 0.5 * len(rows) + 1.1))
-    for i, (name, (time, steps)) in enumerate(rows.items()):
+def two_budgets(nats: Mapping[str, tuple[float, float]], labels: Mapping[str, str], ceiling: float | None) -> Figure:
+    """Nats of each system after equal time (filled) and after equal steps (hollow). nats: system -> (time, steps)."""
+    figure, ax = plt.subplots(figsize=(8, 0.5 * len(nats) + 1.1))
+    for i, (name, (time, steps)) in enumerate(nats.items()):
         colour = SYSTEM_COLOURS[name]
         ax.plot([steps, time], [i, i], color=colour, linewidth=1.5)
         ax.plot(time, i, "o", color=colour, markersize=8)
@@ -238,7 +222,6 @@ def two_budgets(rows: Mapping[str, tuple[float, float]], labels: Mapping[str, st
         ax.plot([], [], "o", color=GREY, markerfacecolor=face, markersize=8, label=label)
     if ceiling is not None:
         ax.axvline(ceiling, color=GREY, linestyle="--", linewidth=1.4, label="ceiling")
-    ax.set(yticks=range(len(rows)), yticklabels=[labels[name] for name in rows], xlabel="nats per point, exact")
-    ax.invert_yaxis()
+    rows(ax, [labels[name] for name in nats], xlabel="nats per point, exact")
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

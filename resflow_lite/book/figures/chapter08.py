@@ -1,4 +1,4 @@
-"""The figures of the chapters. Each is a function of data and returns a matplotlib Figure."""
+"""The figures of chapter 8: images, layers, and what a reported bits/dim is made of."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,79 +6,15 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from .panels import array, rows, show_images
 from .style import AMBER, EXACT, GREEN, GREY, LIGHT, PINK, ROULETTE, SKY, TRUNCATED, styled
 
-__all__ = [
-    "tile",
-    "image_grid",
-    "image_rows",
-    "point_masses",
-    "logit_map",
-    "squeeze_map",
-    "layer_list",
-    "training_curve",
-    "cost_per_image",
-    "error_budget",
-    "estimator_errors",
-    "where_the_bits_go",
-]
+__all__ = ["point_masses", "logit_map", "squeeze_map", "layer_list", "cost_per_image"]
+__all__ += ["error_budget", "estimator_errors", "where_the_bits_go"]
 
 LAYER_COLOURS = {"Logit": GREEN, "ActNorm": SKY, "Squeeze": AMBER, "Flatten": AMBER}
-
-
-def _array(values: Any) -> np.ndarray:
-    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values, dtype=float)
-
-
-def tile(images: Any, columns: int, gap: int = 1) -> np.ndarray:
-    """(N, C, H, W) -> one picture (rows, columns) or (rows, columns, 3), row by row, NaN between the images."""
-    pictures = np.moveaxis(_array(images), 1, -1)
-    n, height, width, channels = pictures.shape
-    rows = math.ceil(n / columns)
-    canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), np.nan)
-    for i, picture in enumerate(pictures):
-        top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
-        canvas[top : top + height, left : left + width] = picture
-    return canvas[..., 0] if channels == 1 else canvas
-
-
-def _show(ax: Axes, images: Any, columns: int, vmax: float = 1.0, vmin: float = 0.0) -> None:
-    picture = tile(images, columns)
-    if picture.ndim == 3:
-        picture = np.nan_to_num(np.clip((picture - vmin) / (vmax - vmin), 0, 1), nan=0.87)
-    colours = plt.get_cmap("gray_r").with_extremes(bad=LIGHT)
-    ax.imshow(picture, cmap=colours, vmin=vmin, vmax=vmax)
-    ax.set_axis_off()
-
-
-@styled
-def image_grid(images: Any, columns: int, title: str = "", vmax: float = 1.0) -> Figure:
-    """One block of images (N, C, H, W); 0 is white, vmax is black."""
-    rows = math.ceil(len(images) / columns)
-    figure, ax = plt.subplots(figsize=(8, 8 * rows / columns + 0.3))
-    _show(ax, images, columns, vmax)
-    ax.set_title(title)
-    return figure
-
-
-@styled
-def image_rows(
-    rows: Mapping[str, Any], ranges: Mapping[str, tuple[float, float]] | None = None, columns: int = 0
-) -> Figure:
-    """Labelled blocks of images under one another. ranges: (white, black) of a block where that is not (0, 1)."""
-    columns = columns or max(len(images) for images in rows.values())
-    heights = [math.ceil(len(images) / columns) for images in rows.values()]
-    figure, axes = plt.subplots(
-        len(rows), 1, figsize=(8, 6.4 / columns * sum(heights) + 0.1 * len(rows)), height_ratios=heights, squeeze=False
-    )
-    for ax, (label, images) in zip(axes[:, 0], rows.items()):
-        white, black = (ranges or {}).get(label, (0.0, 1.0))
-        _show(ax, images, columns, black, white)
-        ax.text(-0.02, 0.5, label, transform=ax.transAxes, ha="right", va="center")
-    return figure
 
 
 @styled
@@ -89,10 +25,9 @@ def point_masses(widths: Any, raw: Any, dequantised: Any, floor: float) -> Figur
     ax.plot(widths, dequantised, color=ROULETTE, label="scored after dequantisation")
     ax.axhline(floor, color=EXACT, linestyle="--", linewidth=1.2, label="entropy of the levels: no code is shorter")
     ax.axhline(0, color=LIGHT, linewidth=1, zorder=0)
-    ax.set_xscale("log")
+    ax.set(xscale="log", ylim=(min(array(raw)) - 0.5, min(8.0, max(array(dequantised)))), ylabel="bits per pixel")
+    ax.set(xlabel="width of the bumps, in levels (narrower to the right)")
     ax.invert_xaxis()
-    ax.set_ylim(min(_array(raw)) - 0.5, min(8.0, max(_array(dequantised))))
-    ax.set(xlabel="width of the bumps, in levels (narrower to the right)", ylabel="bits per pixel")
     ax.legend(loc="lower left")
     return figure
 
@@ -102,7 +37,7 @@ def logit_map(before: Any, after: Any) -> Figure:
     """Histograms of pixel values before and after the logit."""
     figure, axes = plt.subplots(1, 2, figsize=(8, 2.8))
     for ax, values, colour, label in zip(axes, (before, after), (AMBER, GREEN), ("x", "logit of x")):
-        ax.hist(_array(values).ravel(), bins=85, density=True, color=colour)
+        ax.hist(array(values).ravel(), bins=85, density=True, color=colour)
         ax.set(xlabel=label, yticks=[])
         ax.spines["left"].set_visible(False)
     axes[0].set_title("the pixels end at two walls")
@@ -113,7 +48,7 @@ def logit_map(before: Any, after: Any) -> Figure:
 @styled
 def squeeze_map(before: Any, after: Any) -> Figure:
     """A one-channel image of numbers, and the channels that a squeeze makes of it; equal numbers, equal colours."""
-    before, after = _array(before), _array(after)
+    before, after = array(before), array(after)
     size = before.shape[-1]
     # a colour for the place inside a 2 x 2 patch
     place = {before[i, j]: 2 * (i % 2) + j % 2 for i in range(size) for j in range(size)}
@@ -131,11 +66,11 @@ def squeeze_map(before: Any, after: Any) -> Figure:
 
 
 @styled
-def layer_list(rows: Sequence[tuple[str, tuple[int, ...], int]]) -> Figure:
-    """A model from top to bottom. rows: (name, shape after the layer, parameters)."""
-    figure, ax = plt.subplots(figsize=(7.5, 0.24 * len(rows) + 0.4))
-    most = max(parameters for *_, parameters in rows) or 1
-    for i, (name, shape, parameters) in enumerate(rows):
+def layer_list(layers: Sequence[tuple[str, tuple[int, ...], int]]) -> Figure:
+    """A model from top to bottom. layers: (name, shape after the layer, parameters)."""
+    figure, ax = plt.subplots(figsize=(7.5, 0.24 * len(layers) + 0.4))
+    most = max(parameters for *_, parameters in layers) or 1
+    for i, (name, shape, parameters) in enumerate(layers):
         colour = LAYER_COLOURS.get(name, ROULETTE if "residual" in name else LIGHT)
         ax.add_patch(plt.Rectangle((0, i + 0.08), 2.6, 0.84, color=colour, linewidth=0))
         dark = colour in (ROULETTE, GREEN)
@@ -145,37 +80,23 @@ def layer_list(rows: Sequence[tuple[str, tuple[int, ...], int]]) -> Figure:
         ax.text(4.25, i + 0.5, f"{parameters:,}", va="center", fontsize=9.5)
     for left, heading in ((0, "layer"), (2.8, "shape after it"), (4.2, "parameters")):
         ax.text(left, -0.5, heading, va="center", fontweight="bold", fontsize=10)
-    ax.set(xlim=(0, 6.9), ylim=(len(rows), -1))
+    ax.set(xlim=(0, 6.9), ylim=(len(layers), -1))
     ax.set_axis_off()
     return figure
 
 
 @styled
-def training_curve(history: Sequence[Mapping[str, Any]], baselines: Mapping[str, float]) -> Figure:
-    """Bits/dim during training, with the scores of simpler models as lines. history: rows of training.jsonl."""
-    steps, bits = [row["step"] for row in history], [row["bits_per_dim"] for row in history]
-    figure, ax = plt.subplots(figsize=(7.5, 3.4))
-    for style, (name, value) in zip(("--", "-.", ":"), baselines.items()):
-        ax.axhline(value, color=GREY, linestyle=style, linewidth=1.4)
-        ax.text(1.01, value, name, transform=ax.get_yaxis_transform(), color=GREY, va="center", fontsize=10)
-    ax.plot(steps, bits, color=ROULETTE, marker="o", markersize=4)
-    ax.text(1.01, bits[-1], "residual flow", transform=ax.get_yaxis_transform(), color=ROULETTE, va="center")
-    ax.set(xlabel="step", ylabel="bits/dim (training batches)")
-    return figure
-
-
-@styled
 def cost_per_image(bits: Any, images: Any, extremes: int = 6) -> Figure:
-    """How many bits each image costs: the histogram, and the cheapest and the dearest images."""
-    bits = _array(bits)
+    """How many bits each image costs: the histogram, and the cheapest and the most expensive images."""
+    bits = array(bits)
     order = np.argsort(bits)
     figure, axes = plt.subplots(1, 3, figsize=(8, 2.7), width_ratios=[1, 2.4, 1])
     axes[1].hist(bits, bins=30, color=SKY)
     axes[1].axvline(bits.mean(), color=EXACT, linestyle="--", linewidth=1.5)
     axes[1].text(bits.mean(), 1.0, " mean", va="top", transform=axes[1].get_xaxis_transform())
     axes[1].set(xlabel="bits/dim of one image", ylabel="images")
-    for ax, chosen, title in ((axes[0], order[:extremes], "cheapest"), (axes[2], order[-extremes:], "dearest")):
-        _show(ax, images[chosen.tolist()], 2)
+    for ax, chosen, title in ((axes[0], order[:extremes], "cheapest"), (axes[2], order[-extremes:], "most expensive")):
+        show_images(ax, images[chosen.tolist()], 2)
         ax.set_title(title, loc="center")
     return figure
 
@@ -186,13 +107,13 @@ def error_budget(noise: Mapping[str, float], bias: Mapping[str, float], yardstic
 
     noise: one standard error each.  bias: signed; the sign is printed.
     """
-    rows = [(name, value, ROULETTE) for name, value in noise.items()]
-    rows += [(name, value, TRUNCATED) for name, value in bias.items()]
+    errors = [(name, value, ROULETTE) for name, value in noise.items()]
+    errors += [(name, value, TRUNCATED) for name, value in bias.items()]
     # an error of zero has no place on this axis: it is drawn as nothing, at the left end
-    smallest = max(1e-8, min(abs(value) for _, value, _ in rows))
-    figure, ax = plt.subplots(figsize=(8, 0.36 * len(rows) + 1.3))
+    smallest = max(1e-8, min(abs(value) for _, value, _ in errors))
+    figure, ax = plt.subplots(figsize=(8, 0.36 * len(errors) + 1.3))
     left = 10 ** math.floor(math.log10(smallest)) / 2
-    for i, (name, value, colour) in enumerate(rows):
+    for i, (name, value, colour) in enumerate(errors):
         ax.barh(i, max(0.0, abs(value) - left), left=left, height=0.66, color=colour)
         sign = "±" if name in noise else "+" if value > 0 else "−"
         label = ax.text(max(abs(value), left) * 1.12, i, f"{sign}{abs(value):.2g}", va="center", fontsize=10)
@@ -200,14 +121,9 @@ def error_budget(noise: Mapping[str, float], bias: Mapping[str, float], yardstic
     for name, value in yardsticks.items():
         ax.axvline(value, color=GREY, linestyle=":", linewidth=1.5, zorder=0)
         ax.text(value, -0.75, name, ha="center", va="bottom", color=GREY, fontsize=10)
-    ax.set_xscale("log")
-    ax.set(
-        xlim=(left, 3 * max(left, *(abs(value) for _, value, _ in rows))),
-        ylim=(len(rows) - 0.5, -0.7),
-        xlabel="bits/dim",
-    )
-    ax.set_yticks(range(len(rows)), [name for name, *_ in rows])
-    ax.tick_params(axis="y", length=0)
+    right = 3 * max(left, *(abs(value) for _, value, _ in errors))
+    ax.set(xscale="log", xlim=(left, right), xlabel="bits/dim")
+    rows(ax, [name for name, *_ in errors], ylim=(len(errors) - 0.5, -0.7))
     return figure
 
 
@@ -218,7 +134,7 @@ def estimator_errors(exact: Any, estimates: Mapping[str, tuple[Any, Any]]) -> Fi
     estimates: name -> (mean of estimate - exact, standard error), each (n_blocks,). A name that starts with "roulette"
     has that estimator's colour, all others are truncations in lighter and darker orange.
     """
-    exact = _array(exact)
+    exact = array(exact)
     blocks = np.arange(1, len(exact) + 1)
     figure, axes = plt.subplots(2, 1, figsize=(8, 4.6), sharex=True, height_ratios=[1, 1.9])
     axes[0].bar(blocks, exact, color=EXACT, width=0.6)
@@ -229,17 +145,8 @@ def estimator_errors(exact: Any, estimates: Mapping[str, tuple[Any, Any]]) -> Fi
     for i, (name, (error, standard_error)) in enumerate(estimates.items()):
         colour, marker = (ROULETTE, "o") if name.startswith("roulette") else (next(orange), next(markers))
         offset = 0.22 * (i - (len(estimates) - 1) / 2)
-        axes[1].errorbar(
-            blocks + offset,
-            _array(error),
-            2 * _array(standard_error),
-            fmt=marker,
-            color=colour,
-            capsize=3,
-            label=name,
-            markersize=5,
-            linewidth=1.5,
-        )
+        look = dict(fmt=marker, color=colour, capsize=3, markersize=5, linewidth=1.5)
+        axes[1].errorbar(blocks + offset, array(error), 2 * array(standard_error), label=name, **look)
     axes[1].axhline(0, color=EXACT, linewidth=0.8)
     axes[1].set(xlabel="block", ylabel="nats", title="estimate minus exact, ± 2 standard errors", xticks=blocks)
     axes[1].legend(ncols=len(estimates), loc="upper right")
@@ -253,10 +160,9 @@ def where_the_bits_go(parts: Mapping[str, float], images: Any, columns: int, tit
     parts: signed contributions in bits/dim, in the order of the model; they add up to the total.
     """
     figure, axes = plt.subplots(1, 2, figsize=(9.5, 4.3), width_ratios=[1, 1.25])
-    _show(axes[0], images, columns)
+    show_images(axes[0], images, columns)
     axes[0].set_title(title)
     ax, level = axes[1], 0.0
-    names = [*parts, "bits/dim"]
     for i, (name, value) in enumerate(parts.items()):
         ax.barh(i, value, left=level, height=0.7, color=TRUNCATED if value > 0 else GREEN)
         right = max(level, level + value)
@@ -266,8 +172,6 @@ def where_the_bits_go(parts: Mapping[str, float], images: Any, columns: int, tit
     ax.barh(len(parts), level, height=0.7, color=EXACT)
     ax.text(level, len(parts), f" {level:.2f}", va="center", fontsize=10, fontweight="bold")
     ax.axvline(0, color=EXACT, linewidth=0.8)
-    ax.set_yticks(range(len(names)), names)
-    ax.tick_params(axis="y", length=0)
+    rows(ax, [*parts, "bits/dim"], xlabel="bits/dim", title="where the bits go: costs (orange), savings (green)")
     ax.margins(x=0.14)
-    ax.set(ylim=(len(names) - 0.5, -0.5), xlabel="bits/dim", title="where the bits go: costs (orange), savings (green)")
     return figure

@@ -8,18 +8,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .chapter08 import _array, tile
+from .panels import array, beside, rows, tile
 from .style import AMBER, EXACT, GREEN, GREY, LIGHT, PINK, ROULETTE, SKY, TRUNCATED, styled
 
-__all__ = [
-    "accuracy_against_bits",
-    "density_histograms",
-    "gradient_norms",
-    "learning_curves",
-    "one_direction",
-    "reliability_diagrams",
-    "worth_of_labels",
-]
+__all__ = ["accuracy_against_bits", "density_histograms", "gradient_norms", "learning_curves", "one_direction"]
+__all__ += ["reliability_diagrams", "worth_of_labels"]
 
 WEIGHTS = {"0": SKY, "1/D": GREEN, "1": PINK}
 """Colours of the three lambdas."""
@@ -29,7 +22,7 @@ KINDS = {"residual": (ROULETTE, "o"), "coupling": (AMBER, "s"), "coupling+1x1": 
 @styled
 def one_direction(degrees: Any, density: Any, label: Any, weights: Mapping[str, float]) -> Figure:
     """Mean log p(x) and log p(y | x), nats, of the best model for each direction; their weighted sums and its best."""
-    degrees, density, label = _array(degrees), _array(density), _array(label)
+    degrees, density, label = array(degrees), array(density), array(label)
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.7))
     left.plot(degrees, density - density.max(), color=EXACT, label="mean log p(x)")
     left.plot(degrees, label - label.max(), color=TRUNCATED, label="mean log p(y | x)")
@@ -50,14 +43,12 @@ def one_direction(degrees: Any, density: Any, label: Any, weights: Mapping[str, 
 def worth_of_labels(labels: Mapping[str, float], gaps: Mapping[str, float]) -> Figure:
     """Bits/dim that knowing every label is worth, by data set, beside the gap between two published densities."""
     figure, ax = plt.subplots(figsize=(8, 0.5 * len(labels) + 1.1))
-    rows = np.arange(len(labels))
-    ax.plot(list(labels.values()), rows, "o", color=TRUNCATED, markersize=9, label="all labels known")
+    ax.plot(list(labels.values()), range(len(labels)), "o", color=TRUNCATED, markersize=9, label="all labels known")
     found = [(gap, row) for row, name in enumerate(labels) if (gap := gaps.get(name)) is not None]
     ax.plot(*zip(*found), "D", color=EXACT, markersize=8, label="Residual Flow ahead of Glow (paper)")
-    for value, row in [*zip(labels.values(), rows), *found]:
+    for value, row in [*zip(labels.values(), range(len(labels))), *found]:
         ax.annotate(f"{value:.4f}", (value, row), (0, 8), textcoords="offset points", ha="center", fontsize=9)
-    ax.set_xscale("log")
-    ax.set(xlabel="bits/dim", yticks=rows, yticklabels=list(labels), ylim=(len(labels) - 0.4, -0.7), xlim=(6e-4, 0.15))
+    rows(ax, labels, xscale="log", xlabel="bits/dim", xlim=(6e-4, 0.15), ylim=(len(labels) - 0.4, -0.7))
     ax.legend(loc="upper left", fontsize=9)
     return figure
 
@@ -70,8 +61,7 @@ def gradient_norms(steps: Sequence[int], density: Sequence[float], label: Sequen
     ax.plot(steps, density, color=WEIGHTS["1"], marker="^", label="∇ log p(x), as λ = 1 adds it")
     ax.plot(steps, density / dims, color=WEIGHTS["1/D"], marker="o", label=f"1/{dims} of it, as λ = 1/D adds it")
     ax.plot(steps, label, color=TRUNCATED, marker="s", label="∇ log p(y | x)")
-    ax.set_yscale("log")
-    ax.set(xlabel="step", ylabel="norm of the gradient", title="what pulls at the shared layers")
+    ax.set(yscale="log", xlabel="step", ylabel="norm of the gradient", title="what pulls at the shared layers")
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
@@ -83,12 +73,11 @@ def learning_curves(records: Mapping[str, Sequence[tuple[float, float, float]]],
     top: of the axis of bits/dim; what lies above is drawn at its edge.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.3))
-    for name, rows in records.items():
-        step, accuracy, bits = np.array(rows).T
+    for name, record in records.items():
+        step, accuracy, bits = np.array(record).T
         left.plot(step, 100 * (1 - accuracy).clip(1e-3), color=WEIGHTS[name], label=f"λ = {name}")
         right.plot(step, bits.clip(max=top), color=WEIGHTS[name], label=f"λ = {name}")
-    left.set_yscale("log")
-    left.set(xlabel="step", ylabel="wrong labels, %", title="the classifier")
+    left.set(yscale="log", xlabel="step", ylabel="wrong labels, %", title="the classifier")
     right.set(xlabel="step", ylabel="bits/dim", title="the density", ylim=(None, top * 1.02))
     left.set_yticks([1, 3, 10, 30, 90], ["1", "3", "10", "30", "90"])
     left.minorticks_off()
@@ -124,15 +113,12 @@ def accuracy_against_bits(points: Mapping[tuple[str, str], tuple[Sequence[float]
         both.plot(*zip(*line), color=KINDS[kind][0], linewidth=1.2, alpha=0.6, zorder=1)
     for weight, group in groups.items():
         x, top, bottom = np.array(group).T
-        look = dict(textcoords="offset points", fontsize=12)
-        if weight == "1":  # the axis is near below
-            both.annotate(f"λ = {weight}", (x.max(), bottom.min()), (14, 0), va="center", **look)
-        else:
-            both.annotate(f"λ = {weight}", (x.mean(), top.max()), (0, 6), ha="center", va="bottom", **look)
-    alone.set(
-        xlim=(-0.7, len(kinds) - 0.3), xticks=[], xlabel="no density trained", ylabel="accuracy on test images, %"
-    )
-    alone.set_title("λ = 0")
+        above = (x.mean(), top.max()), (0, 6), dict(ha="center", va="bottom")
+        beside_it = (x.max(), bottom.min()), (14, 0), dict(va="center")  # for λ = 1, above which there is no room
+        place, offset, look = beside_it if weight == "1" else above
+        both.annotate(f"λ = {weight}", place, offset, textcoords="offset points", fontsize=12, **look)
+    alone.set(xlim=(-0.7, len(kinds) - 0.3), xticks=[], title="λ = 0")
+    alone.set(xlabel="no density trained", ylabel="accuracy on test images, %")
     both.set(xlabel="bits/dim on test images  (better to the left)", title="λ > 0: the same blocks do both")
     handles = [Line2D([], [], color=KINDS[k][0], marker=KINDS[k][1], linestyle="", markersize=9) for k in kinds]
     both.legend(handles, [f"{kind} blocks" for kind in kinds], loc="lower right")
@@ -144,23 +130,23 @@ def accuracy_against_bits(points: Mapping[tuple[str, str], tuple[Sequence[float]
 @styled
 def reliability_diagrams(models: Mapping[str, tuple[Any, Any, Any]], errors: Mapping[str, float]) -> Figure:
     """Accuracy against confidence in equal bins. models: name -> reliability(...).  errors: calibration errors."""
-    figure, axes = plt.subplots(1, len(models), figsize=(3.1 * len(models), 3.4), sharey=True, squeeze=False)
-    for ax, (name, bins) in zip(axes[0], models.items()):
-        confidence, accuracy, counts = map(_array, bins)
+    titles = [f"{name}: error {errors[name]:.3f}" for name in models]
+    figure, axes = beside(titles, (3.1 * len(models), 3.4), "accuracy")
+    for ax, bins in zip(axes, models.values()):
+        confidence, accuracy, counts = map(array, bins)
         ax.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1.2)
         for x, y in zip(confidence, accuracy):
             ax.plot([x, x], [x, y], color=TRUNCATED, linewidth=2.5, alpha=0.7)
         ax.scatter(confidence, accuracy, s=12 + 250 * np.sqrt(counts / counts.sum()), color=EXACT, zorder=3)
-        ax.set(title=f"{name}: error {errors[name]:.3f}", xlabel="confidence", xlim=(0, 1.05), ylim=(-0.03, 1.06))
-    axes[0, 0].set_ylabel("accuracy")
+        ax.set(xlabel="confidence", xlim=(0, 1.05), ylim=(-0.03, 1.06))
     return figure
 
 
 @styled
 def density_histograms(known: Any, strange: Mapping[str, tuple[Any, Any]], title: str) -> Figure:
     """Histograms of log p(x) in nats: test images in grey, altered ones in blue. strange: name -> images, scores."""
-    known = _array(known)
-    scores = {name: _array(values) for name, (_, values) in strange.items()}
+    known = array(known)
+    scores = {name: array(values) for name, (_, values) in strange.items()}
     low = known.min() - 2 * (known.max() - known.min())
     edges = np.linspace(low, max(known.max(), *(values.max() for values in scores.values())), 60)
     highest = 1.6 * np.histogram(known, edges, density=True)[0].max()

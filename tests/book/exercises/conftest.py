@@ -10,8 +10,8 @@ def verdict(capsys):
     def of(chapter, check, answer):
         module = importlib.import_module(f"resflow_lite.book.exercises.{chapter}")
         assert getattr(module, check)(answer) is None
-        told = capsys.readouterr().out
-        assert told.count("\n") == 1
-        return told
+        sentence = capsys.readouterr().out
+        assert sentence.count("\n") == 1
+        return sentence
 
     return of

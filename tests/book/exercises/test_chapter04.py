@@ -81,7 +81,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("check", "answer", "told"), WRONG, ids=[answer.__name__ for _, answer, _ in WRONG])
-def test_a_typical_wrong_answer_is_refused_with_its_reason(check, answer, told, verdict):
+@pytest.mark.parametrize(("check", "answer", "reason"), WRONG, ids=[answer.__name__ for _, answer, _ in WRONG])
+def test_a_typical_wrong_answer_is_refused_with_its_reason(check, answer, reason, verdict):
     sentence = verdict(CHAPTER, check, answer)
-    assert sentence.startswith("not yet: ") and told in sentence
+    assert sentence.startswith("not yet: ") and reason in sentence

@@ -67,7 +67,7 @@ def test_an_answer_of_the_wrong_type_is_a_verdict_not_an_error(chapter, check, r
 
 
 @pytest.mark.parametrize(("chapter", "check"), CHECKS)
-def test_an_error_in_the_answer_is_told(chapter, check, verdict):
+def test_an_error_in_the_answer_is_named(chapter, check, verdict):
     def answer(*_):
         raise IndexError("too far")
 

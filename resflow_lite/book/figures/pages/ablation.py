@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ..panels import beside, rows
 from ..style import EXACT, GREEN, GREY, LIGHT, ROULETTE, TRUNCATED, styled
 
 __all__ = ["over_seeds", "differences", "claimed_and_true"]
@@ -27,10 +28,8 @@ def over_seeds(scores: Mapping[str, Sequence[float]], kinds: Mapping[str, str], 
         error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
         ax.errorbar(values.mean(), y + 0.12, xerr=error, fmt="o", color=color, capsize=4, markersize=7)
         ax.annotate(f"{values.mean():.3f}", (1.01, y), xycoords=("axes fraction", "data"), va="center", color=color)
-    ax.set(yticks=range(len(scores)), yticklabels=scores, xlabel="test bits/dim (fewer is better)", title=title)
-    ax.set_ylim(len(scores) - 0.4, -0.6)
+    rows(ax, scores, ylim=(len(scores) - 0.4, -0.6), xlabel="test bits/dim (fewer is better)", title=title)
     ax.grid(axis="x", color=LIGHT, linewidth=0.8)
-    ax.tick_params(axis="y", length=0)
     return figure
 
 
@@ -45,10 +44,8 @@ def differences(intervals: Mapping[str, tuple[float, float]], unit: str = "bits/
         ax.errorbar(difference, y, xerr=finite, fmt="o", color=color, capsize=4, markersize=7)
         text = f"{difference:+.3f} ± {half_width:.3f}" if np.isfinite(half_width) else f"{difference:+.3f}, one seed"
         ax.annotate(text, (1.01, y), xycoords=("axes fraction", "data"), va="center", color=color)
-    ax.set(yticks=range(len(intervals)), yticklabels=intervals, xlabel=f"difference in {unit}: left of 0 helps")
-    ax.set_ylim(len(intervals) - 0.4, -0.6)
+    rows(ax, intervals, ylim=(len(intervals) - 0.4, -0.6), xlabel=f"difference in {unit}: left of 0 helps")
     ax.grid(axis="x", color=LIGHT, linewidth=0.8)
-    ax.tick_params(axis="y", length=0)
     return figure
 
 
@@ -58,9 +55,9 @@ def claimed_and_true(histories: Mapping[str, Sequence[tuple[float, float, float]
 
     histories: title -> rows of (epoch, claimed bits/dim, true bits/dim). A title that holds "roulette" is blue.
     """
-    figure, axes = plt.subplots(1, len(histories), figsize=(4.6 * len(histories), 3.5), sharey=True, squeeze=False)
-    for ax, (title, rows) in zip(axes[0], histories.items()):
-        epochs, claimed, true = np.asarray(rows, dtype=float).T
+    figure, axes = beside(histories, (4.6 * len(histories), 3.5), "bits/dim")
+    for ax, (title, history) in zip(axes, histories.items()):
+        epochs, claimed, true = np.asarray(history, dtype=float).T
         color = ROULETTE if "roulette" in title else TRUNCATED
         ax.fill_between(epochs, claimed, true, color=color, alpha=0.15, linewidth=0)
         ax.plot(epochs, claimed, color=color)
@@ -68,5 +65,4 @@ def claimed_and_true(histories: Mapping[str, Sequence[tuple[float, float, float]
         ax.set(title=f"{title}: {claimed[-1] - true[-1]:+.3f} at the end", xlabel="epochs")
         lines = [Line2D([], [], color=color), Line2D([], [], color=EXACT, linestyle="--")]
         ax.legend(lines, ["what the objective claims", "the truth"], loc="lower left")
-    axes[0, 0].set_ylabel("bits/dim")
     return figure

@@ -1,39 +1,14 @@
-"""Figures of a training run at any scale."""
+"""The figure of a run's estimators: how large their errors are, block by block."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..style import AMBER, GREEN, GREY, ROULETTE, TRUNCATED, styled
+from ..style import GREEN, GREY, ROULETTE, TRUNCATED, styled
 
-__all__ = ["progress", "estimator_bias"]
-
-
-@styled
-def progress(history: Sequence[Mapping[str, Any]], lines: Mapping[str, float]) -> Figure:
-    """Bits/dim over steps: training batches, held-out images where they were scored, and lines to compare with.
-
-    history: rows of training.jsonl.
-    """
-    figure, ax = plt.subplots(figsize=(8, 3.4))
-    for style, (name, value) in zip(("--", "-.", ":", (0, (5, 1))), lines.items()):
-        ax.axhline(value, color=GREY, linestyle=style, linewidth=1.4, label=f"{name}, {value:.2f}")
-    ax.plot(
-        [row["step"] for row in history],
-        [row["bits_per_dim"] for row in history],
-        color=ROULETTE,
-        label="training batches",
-        linewidth=1.6,
-    )
-    scored = [(row["step"], row["validation"]) for row in history if "validation" in row]
-    if scored:
-        ax.plot(*zip(*scored), color=AMBER, marker="o", markersize=4, linewidth=0.8, label="held-out, averaged weights")
-    ax.set(xlabel="step", ylabel="bits/dim")
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return figure
+__all__ = ["estimator_bias"]
 
 
 @styled
@@ -53,8 +28,8 @@ def estimator_bias(report: Any) -> Figure:
             ax.plot(blocks[chosen], size[chosen], marker, color=colour, markerfacecolor=face, markersize=6)
         ax.plot([], [], marker, color=colour, label=name)
     ax.plot([], [], "o", color=GREY, markerfacecolor="none", label="none found;\n3 standard errors")
-    ax.set_yscale("log")
-    ax.set(xlabel="block", ylabel="|error|, nats", xticks=blocks if len(blocks) <= 20 else blocks[4::5])
+    ticks = blocks if len(blocks) <= 20 else blocks[4::5]
+    ax.set(yscale="log", xlabel="block", ylabel="|error|, nats", xticks=ticks)
     ax.set_title(f"error of the mean log-determinant, {report.products} products each")
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

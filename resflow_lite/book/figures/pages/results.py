@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from ....lab.report import Setting
 from ....lab.tables import TITLES
+from ..panels import rows
 from ..style import AMBER, GREEN, GREY, PINK, ROULETTE, SKY, styled
 
 __all__ = ["bits_against_images", "side_by_side"]
@@ -56,8 +57,7 @@ def side_by_side(settings: Sequence[Setting], score: str, label: str) -> Figure:
         values = [entry.facts[score] for entry in setting.entries]
         ax.plot(values, [y] * len(values), "o", color=GREY, markersize=4, alpha=0.6)
         ax.errorbar(setting.comparison.mean, y, xerr=_bar(setting), fmt="o", color=ROULETTE, markersize=7, capsize=4)
-    ax.set_yticks(range(len(settings)), [setting.name for setting in settings])
-    ax.set(xlabel=label, ylim=(len(settings) - 0.5, -0.5))
+    rows(ax, [setting.name for setting in settings], xlabel=label)
     return figure
 
 

@@ -1,12 +1,13 @@
 """Figures of sample quality: how near samples come to training images, and a distance that depends on their number."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..panels import Curves, Pairs
 from ..style import AMBER, EXACT, GREEN, GREY, PINK, ROULETTE, SKY, TRUNCATED, styled
 
 __all__ = ["nearest_distances", "distance_against_number", "distance_against_temperature"]
@@ -27,9 +28,7 @@ def nearest_distances(groups: Mapping[str, Any], xlabel: str) -> Figure:
 
 
 @styled
-def distance_against_number(
-    curves: Mapping[str, Mapping[int, tuple[float, float]]], limits: Mapping[str, tuple[float, float]], ylabel: str
-) -> Figure:
+def distance_against_number(curves: Curves, limits: Pairs, ylabel: str) -> Figure:
     """A Frechet distance against 1 / (number of samples), with its extrapolation to infinitely many.
 
     curves: name -> {n: (mean, standard error)}.  limits: name -> (value at 1 / n = 0, standard error).
@@ -53,10 +52,8 @@ def distance_against_number(
 
 
 @styled
-def distance_against_temperature(
-    temperatures: Sequence[float], distances: Sequence[tuple[float, float]], floor: float, ylabel: str
-) -> Figure:
-    """(mean, standard error) at every temperature, and what test images themselves get."""
+def distance_against_temperature(temperatures: Any, distances: Any, floor: float, ylabel: str) -> Figure:
+    """(mean, standard error) at each of the temperatures, and what test images themselves get."""
     figure, ax = plt.subplots(figsize=(8, 3.4))
     means, errors = np.array(distances).T
     ax.errorbar(temperatures, means, 2 * errors, fmt="o-", color=ROULETTE, capsize=3)

@@ -4,65 +4,34 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_hex
 
-from resflow_lite.book.figures import chapter08 as plots
-from resflow_lite.book.figures import style
+from resflow_lite.book.figures import chapter08, style
 
 
 def texts(ax):
     return [text.get_text() for text in ax.texts]
 
 
-def test_tile_puts_images_row_by_row_with_gaps():
-    images = torch.arange(1.0, 4.0).view(3, 1, 1, 1).expand(3, 1, 2, 2)
-    canvas = plots.tile(images, columns=2)
-    assert canvas.shape == (5, 5)
-    assert (canvas[:2, :2] == 1).all() and (canvas[:2, 3:] == 2).all() and (canvas[3:, :2] == 3).all()
-    assert np.isnan(canvas[2]).all() and np.isnan(canvas[3:, 3:]).all()
-
-
-def test_tile_keeps_colours():
-    assert plots.tile(torch.rand(4, 3, 2, 2), columns=4).shape == (2, 11, 3)
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_image_grid_shows_the_images_themselves(channels):
-    images = torch.rand(4, channels, 8, 8)
-    figure = plots.image_grid(images, columns=2, title="four")
-    (ax,) = figure.axes
-    shown = np.asarray(ax.images[0].get_array())
-    assert np.allclose(shown[:8, :8].reshape(-1), images[0].movedim(0, -1).reshape(-1))
-    assert ax.get_title(loc="left") == "four"
-
-
-def test_image_rows_labels_each_block_and_keeps_its_range():
-    rows = {"a": torch.rand(4, 1, 8, 8), "b": torch.randn(4, 1, 8, 8)}
-    figure = plots.image_rows(rows, ranges={"b": (-3, 3)})
-    assert [texts(ax) for ax in figure.axes] == [["a"], ["b"]]
-    assert [ax.images[0].get_clim() for ax in figure.axes] == [(0, 1), (-3, 3)]
-
-
 def test_point_masses_draws_both_curves_and_the_floor():
     widths, raw, dequantised = [1.0, 0.1, 0.01], [3.0, 0.0, -3.0], [3.5, 3.1, 20.0]
-    (ax,) = plots.point_masses(widths, raw, dequantised, floor=3.0).axes
+    (ax,) = chapter08.point_masses(widths, raw, dequantised, floor=3.0).axes
     assert [list(line.get_ydata()) for line in ax.lines[:3]] == [raw, dequantised, [3.0, 3.0]]
     assert ax.xaxis_inverted() and ax.get_ylim()[0] < -3
 
 
 def test_logit_map_draws_densities():
-    figure = plots.logit_map(torch.rand(500), torch.randn(500))
+    figure = chapter08.logit_map(torch.rand(500), torch.randn(500))
     for ax in figure.axes:
         assert sum(bar.get_height() * bar.get_width() for bar in ax.patches) == pytest.approx(1)
 
 
 def test_squeeze_map_gives_a_number_one_colour_everywhere():
     before = torch.arange(16.0).view(1, 1, 4, 4)
-    figure = plots.squeeze_map(before[0, 0], torch.nn.functional.pixel_unshuffle(before, 2)[0])
+    figure = chapter08.squeeze_map(before[0, 0], torch.nn.functional.pixel_unshuffle(before, 2)[0])
     whole, *channels = [
         {text.get_text(): to_hex(patch.get_facecolor()) for text, patch in zip(ax.texts, ax.patches)}
         for ax in figure.axes
@@ -74,22 +43,14 @@ def test_squeeze_map_gives_a_number_one_colour_everywhere():
 
 def test_layer_list_names_every_layer_with_shape_and_parameters():
     rows = [("Logit", (1, 8, 8), 0), ("residual, 8 x 8", (1, 8, 8), 5379), ("residual, dense", (64,), 12483)]
-    (ax,) = plots.layer_list(rows).axes
+    (ax,) = chapter08.layer_list(rows).axes
     assert {"Logit", "residual, 8 x 8", "1 x 8 x 8", "64", "0", "5,379", "12,483"} <= set(texts(ax))
 
 
-def test_training_curve_draws_the_history_and_a_line_for_each_baseline():
-    history = [dict(step=1, bits_per_dim=3.0), dict(step=2, bits_per_dim=2.0, note="x")]
-    (ax,) = plots.training_curve(history, {"pixels": 2.4, "Gaussian": 2.9}).axes
-    assert [line.get_ydata()[0] for line in ax.lines[:2]] == [2.4, 2.9]
-    assert list(ax.lines[2].get_xdata()) == [1, 2] and list(ax.lines[2].get_ydata()) == [3, 2]
-    assert texts(ax) == ["pixels", "Gaussian", "residual flow"]
-
-
-def test_cost_per_image_shows_the_cheapest_and_the_dearest():
+def test_cost_per_image_shows_the_cheapest_and_the_most_expensive():
     bits = torch.linspace(1, 3, 20)[torch.randperm(20)]
     images = bits.view(20, 1, 1, 1).expand(20, 1, 2, 2)
-    cheap, histogram, dear = plots.cost_per_image(bits, images, extremes=2).axes
+    cheap, histogram, dear = chapter08.cost_per_image(bits, images, extremes=2).axes
     assert np.nanmax(np.ma.filled(cheap.images[0].get_array(), np.nan)) == pytest.approx(1 + 2 / 19)
     assert np.nanmin(np.ma.filled(dear.images[0].get_array(), np.nan)) == pytest.approx(3 - 2 / 19)
     assert sum(bar.get_height() for bar in histogram.patches) == 20
@@ -97,7 +58,7 @@ def test_cost_per_image_shows_the_cheapest_and_the_dearest():
 
 
 def test_error_budget_tells_noise_from_bias_by_colour_and_sign():
-    (ax,) = plots.error_budget({"images": 0.01}, {"one": -0.2, "two": 0.03}, {"FFJORD": 0.02}).axes
+    (ax,) = chapter08.error_budget({"images": 0.01}, {"one": -0.2, "two": 0.03}, {"FFJORD": 0.02}).axes
     ends = [bar.get_x() + bar.get_width() for bar in ax.patches]
     assert ends == pytest.approx([0.01, 0.2, 0.03])
     assert [to_hex(bar.get_facecolor()).upper() for bar in ax.patches] == [style.ROULETTE, *[style.TRUNCATED] * 2]
@@ -106,13 +67,13 @@ def test_error_budget_tells_noise_from_bias_by_colour_and_sign():
 
 
 def test_error_budget_survives_an_error_of_zero():
-    (ax,) = plots.error_budget({"images": 0.0}, {"one": 0.0}, {}).axes
+    (ax,) = chapter08.error_budget({"images": 0.0}, {"one": 0.0}, {}).axes
     assert len(ax.patches) == 2
 
 
 def test_estimator_errors_draws_two_standard_errors_around_the_error():
     error, standard_error = torch.tensor([0.1, -0.2]), torch.tensor([0.01, 0.02])
-    figure = plots.estimator_errors(
+    figure = chapter08.estimator_errors(
         [3.0, -1.0], {"2 terms": (error, standard_error), "roulette": (error, standard_error)}
     )
     top, bottom = figure.axes
@@ -127,7 +88,7 @@ def test_estimator_errors_draws_two_standard_errors_around_the_error():
 
 def test_where_the_bits_go_is_a_bill_that_adds_up():
     parts = {"raw": 4.0, "logit": -4.5, "normal": 2.0}
-    pictures, bill = plots.where_the_bits_go(parts, torch.rand(4, 1, 8, 8), columns=2, title="samples").axes
+    pictures, bill = chapter08.where_the_bits_go(parts, torch.rand(4, 1, 8, 8), columns=2, title="samples").axes
     *steps, total = [(bar.get_bbox().xmin, abs(bar.get_width())) for bar in bill.patches]
     level = 0.0
     for (left, width), value in zip(steps, parts.values()):
@@ -136,14 +97,3 @@ def test_where_the_bits_go_is_a_bill_that_adds_up():
     assert total == pytest.approx((0, 1.5))
     assert [label.get_text() for label in bill.get_yticklabels()] == ["raw", "logit", "normal", "bits/dim"]
     assert pictures.get_title(loc="left") == "samples"
-
-
-def test_styled_figures_leave_the_settings_of_the_reader_alone():
-    before = dict(plt.rcParams)
-    figure = plots.image_grid(torch.rand(1, 1, 8, 8), columns=1)
-    assert figure.dpi == style.STYLE["figure.dpi"]
-    assert dict(plt.rcParams) == before
-
-
-def test_the_colours_of_the_estimators_differ():
-    assert len({style.EXACT, style.TRUNCATED, style.ROULETTE}) == 3

@@ -1,4 +1,4 @@
-"""What the figures of a training run draw: the numbers in them, not the pixels."""
+"""What the figure of the estimators draws: the numbers in it, not the pixels."""
 
 import matplotlib
 
@@ -8,16 +8,6 @@ import numpy as np
 
 from resflow_lite.book.figures.pages import density
 from resflow_lite.models.bias import BiasReport, BlockBias
-
-
-def test_progress_shows_training_validation_and_lines_to_compare_with():
-    history = [dict(step=10, bits_per_dim=2.0, validation=2.1), dict(step=20, bits_per_dim=1.9)]
-    (ax,) = density.progress(history, {"independent pixels": 2.42}).axes
-    line, training, scored = ax.lines
-    assert list(line.get_ydata()) == [2.42, 2.42]
-    assert list(training.get_xdata()) == [10, 20] and list(training.get_ydata()) == [2.0, 1.9]
-    assert list(scored.get_xdata()) == [10] and list(scored.get_ydata()) == [2.1]
-    assert len(density.progress(history[1:], {}).axes[0].lines) == 1
 
 
 def test_a_bias_within_its_error_is_drawn_hollow_and_at_its_limit():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import resflow_lite as rf
-from resflow_lite.book.explorers import simulation as sim
+from resflow_lite.book.explorers import simulation
 from resflow_lite.estimators.logdet import SeriesDraw
 from resflow_lite.estimators.series import SeriesWeights
 
@@ -18,20 +18,22 @@ POISSON = rf.Roulette(rf.Poisson(2.0), n_exact=2)
 @pytest.mark.parametrize("angle", [0, 75, 180])
 def test_a_rotation_without_spread_has_the_closed_form_for_every_probe(angle):
     r, k, phi = 0.8, np.arange(1, 60), math.radians(angle)
-    terms = sim.log_series(sim.rotation(r, angle), 59)
+    terms = simulation.log_series(simulation.rotation(r, angle), 59)
     assert np.allclose(terms, (-1.0) ** (k + 1) * r**k * np.cos(k * phi) / k, atol=1e-14)
-    assert sim.race(sim.rotation(r, angle)).truth == pytest.approx(math.log(1 + 2 * r * math.cos(phi) + r**2) / 2)
+    assert simulation.race(simulation.rotation(r, angle)).truth == pytest.approx(
+        math.log(1 + 2 * r * math.cos(phi) + r**2) / 2
+    )
 
 
 def test_spread_keeps_the_norm_and_makes_the_probes_differ():
-    jacobian = sim.rotation(0.9, 130, spread=0.4)
+    jacobian = simulation.rotation(0.9, 130, spread=0.4)
     assert np.linalg.norm(jacobian, 2) == pytest.approx(0.9)
     # p_k = t p_(k-1) - Delta p_(k-2) for the power sums of any 2 x 2 matrix
     p = [2.0, np.trace(jacobian)]
     for _ in range(28):
         p.append(np.trace(jacobian) * p[-1] - np.linalg.det(jacobian) * p[-2])
     k = np.arange(1, 30)
-    terms = sim.log_series(jacobian, 29)
+    terms = simulation.log_series(jacobian, 29)
     assert np.allclose(terms.mean(0), (-1.0) ** (k + 1) / k * np.array(p[1:]) / 2, atol=1e-14)
     assert abs(terms[0] - terms[1]).max() > 0.1
 
@@ -40,7 +42,7 @@ def test_spread_keeps_the_norm_and_makes_the_probes_differ():
 def test_the_mean_over_the_probes_is_the_exact_trace(size):
     jacobian = np.random.default_rng(1).normal(size=(size, size))
     jacobian *= 0.8 / np.linalg.norm(jacobian, 2)
-    terms = sim.log_series(jacobian, 300).mean(0)
+    terms = simulation.log_series(jacobian, 300).mean(0)
     powers = [np.trace(np.linalg.matrix_power(jacobian, k)) for k in range(1, 6)]
     assert np.allclose(terms[:5] * size, [(-1) ** (k + 1) / k * power for k, power in enumerate(powers, 1)])
     assert terms.sum() * size == pytest.approx(np.linalg.slogdet(np.eye(size) + jacobian)[1])
@@ -48,7 +50,7 @@ def test_the_mean_over_the_probes_is_the_exact_trace(size):
 
 @pytest.mark.parametrize("roulette", [DEFAULT, POISSON, rf.Roulette(rf.Matched(0.7), n_exact=0)])
 def test_every_draw_is_one_that_the_package_can_make(roulette):
-    jacobian = sim.rotation(0.7, 110, spread=0.3)
+    jacobian = simulation.rotation(0.7, 110, spread=0.3)
     g = rf.linearize(lambda x: x @ torch.from_numpy(jacobian).T, torch.zeros(1, 2))
     possible = []
     for probe in ([1.0, 1.0], [1.0, -1.0]):
@@ -56,7 +58,7 @@ def test_every_draw_is_one_that_the_package_can_make(roulette):
             weights = (1.0,) * roulette.n_exact + tuple(1 / roulette.law.survival(k) for k in range(1, n + 1))
             draw = SeriesDraw(SeriesWeights(weights), torch.tensor([[probe]]))
             possible.append(float(rf.PowerSeries(roulette).estimate(g, draw).value.detach()) / 2)
-    draws = sim.race(jacobian, roulette).draws
+    draws = simulation.race(jacobian, roulette).draws
     nearest = np.sort(possible)[:, None]
     assert len(np.unique(draws)) > 10
     assert max(abs(nearest - x).min() / (1 + abs(x)) for x in np.unique(draws)) < 1e-12
@@ -64,7 +66,7 @@ def test_every_draw_is_one_that_the_package_can_make(roulette):
 
 @pytest.mark.parametrize("spread", [0.0, 0.4])
 def test_roulette_is_unbiased_and_truncation_is_not(spread):
-    race = sim.race(sim.rotation(0.8, 180, spread), seed=3)
+    race = simulation.race(simulation.rotation(0.8, 180, spread), seed=3)
     final = race.roulette_means[:, -1]
     standard_error = final.std(ddof=1) / len(final) ** 0.5
     assert abs(final.mean() - race.truth) < 4 * standard_error
@@ -76,7 +78,7 @@ def test_roulette_is_unbiased_and_truncation_is_not(spread):
 
 
 def test_the_defaults_cost_five_products_and_have_a_bias_of_015_nats():
-    race = sim.race(sim.rotation(0.8, 180))
+    race = simulation.race(simulation.rotation(0.8, 180))
     assert race.products == pytest.approx(5) and race.n_terms == 5
     assert race.bias == pytest.approx(-math.log(0.2) - sum(0.8**k / k for k in range(1, 6)))
     assert round(race.bias, 3) == 0.151
@@ -88,25 +90,27 @@ def test_the_defaults_cost_five_products_and_have_a_bias_of_015_nats():
 )
 def test_coverage_is_what_the_design_states(r, roulette, stated):
     """The stated shares come from 1,000 intervals, these from 5,000: the difference has both standard errors."""
-    coverage = np.mean([sim.race(sim.rotation(r, 180), roulette, seed=seed).coverage for seed in range(5)])
+    coverage = np.mean(
+        [simulation.race(simulation.rotation(r, 180), roulette, seed=seed).coverage for seed in range(5)]
+    )
     deviation = (stated * (1 - stated) * (1 / 1000 + 1 / 5000)) ** 0.5
     assert abs(coverage - stated) < 3 * deviation
 
 
 def test_the_limit_tells_finite_variance_from_infinite():
-    assert sim.race(sim.rotation(0.8, 180)).limit == pytest.approx(0.75)
-    assert sim.race(sim.rotation(0.8, 180), POISSON).limit == 0
-    assert sim.race(sim.rotation(0.8, 60)).rho == pytest.approx(0.8)
+    assert simulation.race(simulation.rotation(0.8, 180)).limit == pytest.approx(0.75)
+    assert simulation.race(simulation.rotation(0.8, 180), POISSON).limit == 0
+    assert simulation.race(simulation.rotation(0.8, 60)).rho == pytest.approx(0.8)
 
 
 def test_without_probe_noise_only_the_law_is_random():
-    race = sim.race(sim.rotation(0.8, 150, 0.5), probe_noise=False)
+    race = simulation.race(simulation.rotation(0.8, 150, 0.5), probe_noise=False)
     assert np.allclose(race.truncated_means, race.truncated, atol=1e-12)
 
 
 def test_a_diverging_series_is_refused():
     with pytest.raises(rf.SettingsError, match="spectral radius 1.100"):
-        sim.race(sim.rotation(1.1, 20))
+        simulation.race(simulation.rotation(1.1, 20))
 
 
 def test_block_jacobians_are_those_of_the_branches_where_the_event_passes():
@@ -114,7 +118,7 @@ def test_block_jacobians_are_those_of_the_branches_where_the_event_passes():
     x = rf.toy_data("pinwheel", 64).double()
     flow = flow.double()
     flow.initialize_(x)
-    jacobians = sim.block_jacobians(flow, x[5:8])
+    jacobians = simulation.block_jacobians(flow, x[5:8])
     blocks = [m for m in flow.modules() if isinstance(m, rf.ResidualBlock)]
     assert len(jacobians) == len(blocks) == 3
     for block in blocks:
