@@ -27,8 +27,9 @@ class ResidualBlock(Bijection):
 
     branch: g, a LipschitzBranch (hand-written products) or any nn.Module (autograd), same results.
     train_estimator, eval_estimator: used in training mode and in evaluation mode.
-    gradient: "neumann" (no graph through the series) or "series" (backpropagation through every term).
-    memory: "recompute", "backward_in_forward" or "store"; see memory.py. All give the same gradient.
+    gradient: "neumann" (no graph through the terms) or "series" (backpropagation through every term).
+    memory: what a block keeps with "neumann", "recompute", "backward_in_forward" or "store"; see gradient.py. All give
+    the same gradient. With "series" every value is accepted and means to keep the graph of all terms.
     Raises SettingsError for unknown modes. Source: paper, sec. 2 and 3; Behrmann et al. 2019.
     """
 
