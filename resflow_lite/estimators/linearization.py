@@ -1,7 +1,7 @@
 """What a log-determinant estimator may ask of a map g at a point x."""
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -106,8 +106,9 @@ class AutogradLinearization(Linearization):
     """The readable reference for any callable: products with J by automatic differentiation."""
 
     def __init__(self, g: Callable[[Tensor], Tensor], x: Tensor):
-        with torch.enable_grad():
-            self.x = x if x.requires_grad else x.detach().requires_grad_()
+        # autograd must record, also inside torch.inference_mode, whose tensors it does not take
+        with torch.inference_mode(False), torch.enable_grad():
+            self.x = x if x.requires_grad else (x.clone() if x.is_inference() else x.detach()).requires_grad_()
             self.output = g(self.x)
         if self.output.shape != x.shape:
             raise SettingsError(
@@ -165,10 +166,9 @@ class _Replay:
     """Any map: under the same autocast, with the same random numbers (dropout), whenever it is computed."""
 
     def __init__(self, g: Callable[[Tensor], Tensor], x: Tensor) -> None:
-        kind, before = x.device.type, _RandomState(x)
-        self.g, self.autocast = g, torch.autocast(kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind))
+        kind, self.g, self.random = x.device.type, g, (torch.get_rng_state(), *get_device_states(x))
+        self.autocast = torch.autocast(kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind))
         self.first: Linearization | None = self._linearize(x)
-        self.random = before if before.differs(_RandomState(x)) else nullcontext()
 
     def _linearize(self, x: Tensor) -> Linearization:
         at = x.detach().requires_grad_()
@@ -181,28 +181,17 @@ class _Replay:
         if self.first is not None:
             g, self.first = self.first, None
             return g
-        with self.random, self.autocast:
+        with _numbers_from(*self.random), self.autocast:
             return self._linearize(inputs[0])
 
 
-class _RandomState:
-    """Of torch's default generators, on the CPU and where x lies; inside `with`, they go on from there."""
-
-    def __init__(self, x: Tensor) -> None:
-        self.devices, states = get_device_states(x)
-        self.states = [torch.get_rng_state(), *states]
-
-    def differs(self, other: "_RandomState") -> bool:
-        return not all(map(torch.equal, self.states, other.states))
-
-    def __enter__(self) -> None:
-        self.outside = torch.random.fork_rng(self.devices)
-        self.outside.__enter__()
-        torch.set_rng_state(self.states[0])
-        set_device_states(self.devices, self.states[1:])
-
-    def __exit__(self, *error) -> None:
-        self.outside.__exit__(*error)
+@contextmanager
+def _numbers_from(on_cpu: Tensor, devices: Sequence[int], states: Sequence[Tensor]) -> Iterator[None]:
+    """torch's default generators at these states inside, and as they were afterwards."""
+    with torch.random.fork_rng(devices):
+        torch.set_rng_state(on_cpu)
+        set_device_states(devices, states)
+        yield
 
 
 def leaves(output: Tensor) -> list[Tensor]:

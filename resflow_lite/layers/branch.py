@@ -1,6 +1,7 @@
 """The residual branch g: Lipschitz layers and activations."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -73,10 +74,13 @@ class LipschitzBranch(nn.Module):
         return bound
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.value(x, self.tensors(x))
+        return self._value(self.tensors(x), x)
 
-    def value(self, x: Tensor, tensors: Sequence[Tensor]) -> Tensor:
-        """g(x) alone, with the given tensors."""
+    def frozen(self, x: Tensor) -> Callable[[Tensor], Tensor]:
+        """g with its weights normalised once, for many evaluations at inputs of the size of x."""
+        return partial(self._value, self.tensors(x))
+
+    def _value(self, tensors: Sequence[Tensor], x: Tensor) -> Tensor:
         remaining, x = iter(tensors), channels_last(x)
         for step in self.steps:
             if isinstance(step, LipschitzLayer):
