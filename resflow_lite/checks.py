@@ -17,6 +17,7 @@ from .estimators.logdet import Estimator, Exact, dense_jacobian, log_det
 from .layers.activations import Activation
 from .layers.bijection import Bijection
 from .layers.residual import ResidualBlock
+from .models.variance import refuse_expansion
 
 __all__ = [
     "CheckReport",
@@ -104,6 +105,7 @@ def check_unbiased(
     branch: nn.Module | None = None,
     x: Tensor | None = None,
     calls: int = 1000,
+    *,
     gradient: bool = True,
     seed: int = 0,
 ) -> CheckReport:
@@ -138,6 +140,7 @@ def check_unbiased(
         truth = measured(log_det(branch, x, Exact()).value)
         block = ResidualBlock(branch, estimator)
         block.measure_contraction_(x)
+        refuse_expansion(block)
         draws = torch.stack([measured(block(x, generator)[1]) for _ in range(calls)])
     mean = draws.mean(0)
     # rounding is no bias: an estimator without noise may be off by the last digits
@@ -146,16 +149,16 @@ def check_unbiased(
     if not bool(z.isfinite().all()):
         raise CheckFailed("the estimates, or their gradient, are not finite")
     worst = int(z.abs().argmax())
-    told = f"z = {float(z[worst]):.1f}, the largest of {len(z)}"
+    score = f"z = {float(z[worst]):.1f}, the largest of {len(z)}"
     if float(z[worst].abs()) > Z_LIMIT:
         what = "its gradient is" if worst > len(x) else "it is"
         raise CheckFailed(
             f"biased: {what} off by {float(mean[worst] - truth[worst]):+.3f} +- {float(error[worst]):.3f}, the truth "
-            f"is {float(truth[worst]):.3f} ({told}; noise gives at most {Z_LIMIT:g})"
+            f"is {float(truth[worst]):.3f} ({score}; noise gives at most {Z_LIMIT:g})"
         )
     both = "value and gradient" if gradient else "value"
     return CheckReport(
-        f"no bias found in {both}: {told}; mean value known to {float(error[len(x)]):.4f} nats, {calls:,} calls at "
+        f"no bias found in {both}: {score}; mean value known to {float(error[len(x)]):.4f} nats, {calls:,} calls at "
         f"contraction rate {block.contraction:.2f}",
         dict(z=float(z[worst]), contraction=block.contraction, standard_error=float(error[len(x)])),
     )

@@ -83,18 +83,20 @@ class Krylov:
 
 
 @cache
-def _gauss_legendre(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights on [0, 1]."""
+def _nodes(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes t and weights on [0, 1], dense near 1: Gauss-Legendre in s, with t = 1 - (1 - s)^4."""
     nodes, weights = np.polynomial.legendre.leggauss(n)
-    return (nodes + 1) / 2, weights / 2
+    rest = (1 - nodes) / 2
+    return 1 - rest**4, 2 * weights * rest**3
 
 
 def _log_corner(h: Tensor) -> Tensor:
-    """[log(I + H)]_11 = int_0^1 [H (I + t H)^-1]_11 dt for (B, m, m), by Gauss-Legendre quadrature.
+    """[log(I + H)]_11 = int_0^1 [H (I + t H)^-1]_11 dt for (B, m, m), by quadrature.
 
-    40 nodes leave 1e-9 where the eigenvalues of H stay above -0.98.
+    An eigenvalue of H near -1 puts a pole just behind t = 1, where the nodes are dense: 40 of them leave 4e-12 nats at
+    -0.999, 1e-8 at -0.9999.
     """
-    nodes, weights = (torch.as_tensor(a, dtype=h.dtype, device=h.device) for a in _gauss_legendre(40))
+    nodes, weights = (torch.as_tensor(a, dtype=h.dtype, device=h.device) for a in _nodes(40))
     identity = torch.eye(h.shape[1], dtype=h.dtype, device=h.device)
     shifted = identity + nodes[:, None, None, None] * h
     first = identity[:, :1].expand(len(nodes), len(h), -1, -1)

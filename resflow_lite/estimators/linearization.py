@@ -1,13 +1,24 @@
 """What a log-determinant estimator may ask of a map g at a point x."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import get_device_states, set_device_states
 
 from ..errors import SettingsError
 
-__all__ = ["Linearization", "AutogradLinearization", "linearize", "contraction_rate", "per_sample_dot"]
+__all__ = [
+    "Linearization",
+    "AutogradLinearization",
+    "Surrogate",
+    "linearize",
+    "replay",
+    "contraction_rate",
+    "per_sample_dot",
+]
 
 
 def per_sample_dot(a: Tensor, b: Tensor) -> Tensor:
@@ -25,6 +36,8 @@ class Linearization:
 
     output: Tensor
     """(B, ...) g(x)."""
+    inputs: Sequence[Tensor]
+    """What `pull_back` differentiates in: x, then the tensors of g. Set by `replay`."""
 
     def vjp(self, u: Tensor) -> Tensor:
         """J^T u, shape of x."""
@@ -43,13 +56,59 @@ class Linearization:
         product = self.vjp(u)
         return product, product
 
+    def pull_back(
+        self,
+        cotangent: Tensor | None,
+        surrogate: "Surrogate | None" = None,
+        weights: Tensor | None = None,
+        *,
+        again: bool = False,
+    ) -> list[Tensor]:
+        """Gradients of <cotangent, g> + sum_b weights_b s_b in each of `inputs`, s the surrogate.
+
+        cotangent: like `output`, or None for 0.  weights: (B,), with a surrogate.  again: it will be called once more.
+        By autograd through the products above; a map that knows its chain rule may do better.
+        """
+        pairs = [] if cotangent is None else [(self.output, cotangent)]
+        if surrogate is not None:
+            with torch.enable_grad():
+                pairs.append((surrogate.of(self), weights))
+        pairs = [pair for pair in pairs if pair[0].requires_grad]
+        if not pairs:
+            return [torch.zeros_like(t) for t in self.inputs]
+        outputs, cotangents = zip(*pairs)
+        return list(torch.autograd.grad(outputs, self.inputs, cotangents, retain_graph=again, materialize_grads=True))
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """A number for each sample whose gradient, u and v held constant, is that of the estimated log-determinant:
+
+        s = sum_i <u_i, J v_i>,  with a control variate + tr(K) - mean over i of <v_i, K v_i>.
+
+    u, v: (n_probes, B, ...); see PowerSeries.neumann.
+    """
+
+    u: Tensor
+    v: Tensor
+    control_variate: bool
+
+    def of(self, g: Linearization) -> Tensor:
+        """s, (B,), with a graph where gradients are enabled."""
+        value = sum(per_sample_dot(g.vjp(u), v) for u, v in zip(self.u, self.v))
+        if self.control_variate:
+            frozen = sum(per_sample_dot(g.vjp_pair(v)[1], v) for v in self.v) / len(self.v)
+            value = value + g.trace() - frozen
+        return value
+
 
 class AutogradLinearization(Linearization):
     """The readable reference for any callable: products with J by automatic differentiation."""
 
     def __init__(self, g: Callable[[Tensor], Tensor], x: Tensor):
-        with torch.enable_grad():
-            self.x = x if x.requires_grad else x.detach().requires_grad_()
+        # autograd must record, also inside torch.inference_mode, whose tensors it does not take
+        with torch.inference_mode(False), torch.enable_grad():
+            self.x = x if x.requires_grad else (x.clone() if x.is_inference() else x.detach()).requires_grad_()
             self.output = g(self.x)
         if self.output.shape != x.shape:
             raise SettingsError(
@@ -60,7 +119,7 @@ class AutogradLinearization(Linearization):
     def vjp(self, u: Tensor) -> Tensor:
         if self.constant:
             return torch.zeros_like(self.x)
-        keep = torch.is_grad_enabled()
+        keep, u = torch.is_grad_enabled(), u.to(self.output.dtype)
         (product,) = torch.autograd.grad(
             self.output, self.x, u, create_graph=keep, retain_graph=True, materialize_grads=True
         )
@@ -84,6 +143,67 @@ def linearize(g: Callable[[Tensor], Tensor], x: Tensor) -> Linearization:
     """The map's own linearization where it has one, the autograd one otherwise."""
     own = getattr(g, "linearize", None)
     return own(x) if own is not None else AutogradLinearization(g, x)
+
+
+Again = Callable[..., Linearization]
+"""(inputs, to_pull_back=bool) -> g linearized there, with no graph beyond the inputs."""
+
+
+def replay(g: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Sequence[Tensor], Again]:
+    """What a block with a backward pass of its own needs of g at x, to linearize it once or twice.
+
+    Returns the inputs on which the gradient depends, x and the tensors of g, with their graph; and a function of the
+    inputs that linearizes g there, each time as the same function. A map with its own way offers `g.replay(x)`.
+    """
+    own = getattr(g, "replay", None)
+    if own is not None:
+        return own(x)
+    again = _Replay(g, x)
+    return [x, *again.first.inputs[1:]], again
+
+
+class _Replay:
+    """Any map: under the same autocast, with the same random numbers (dropout), whenever it is computed."""
+
+    def __init__(self, g: Callable[[Tensor], Tensor], x: Tensor) -> None:
+        kind, self.g, self.random = x.device.type, g, (torch.get_rng_state(), *get_device_states(x))
+        self.autocast = torch.autocast(kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind))
+        self.first: Linearization | None = self._linearize(x)
+
+    def _linearize(self, x: Tensor) -> Linearization:
+        at = x.detach().requires_grad_()
+        with torch.enable_grad():
+            g = linearize(self.g, at)
+        g.inputs = [at, *(t for t in leaves(g.output) if t is not at)]
+        return g
+
+    def __call__(self, inputs: Sequence[Tensor], *, to_pull_back: bool) -> Linearization:
+        if self.first is not None:
+            g, self.first = self.first, None
+            return g
+        with _numbers_from(*self.random), self.autocast:
+            return self._linearize(inputs[0])
+
+
+@contextmanager
+def _numbers_from(on_cpu: Tensor, devices: Sequence[int], states: Sequence[Tensor]) -> Iterator[None]:
+    """torch's default generators at these states inside, and as they were afterwards."""
+    with torch.random.fork_rng(devices):
+        torch.set_rng_state(on_cpu)
+        set_device_states(devices, states)
+        yield
+
+
+def leaves(output: Tensor) -> list[Tensor]:
+    """The tensors that require a gradient from which `output` was computed, whoever owns them."""
+    found, nodes, seen = [], [output.grad_fn], {None}
+    while nodes:
+        node = nodes.pop()
+        if node not in seen:
+            seen.add(node)
+            nodes += [following for following, _ in node.next_functions]
+            found += [node.variable] if hasattr(node, "variable") else []
+    return found
 
 
 @torch.no_grad()

@@ -102,12 +102,10 @@ class PowerSeries:
         # 0 * sum keeps an estimate without terms connected to the graph of g
         value = 0 * g.output.flatten(1).sum(1)
         for v in draw.probes:
-            for k, weight, w in self._powers(g, v, draw):
-                if k == 0:
-                    value = value + w
-                else:
-                    dot = per_sample_dot(w, v)
-                    value = value + _on(weight, dot) * ((-1) ** (k + 1) / k) * dot
+            first, correction = self._start(g, v)
+            value = value + correction
+            for k, (weight, w) in enumerate(self._powers(g, v, draw.weights, first), 1):
+                value = value + _term(k, weight, w, v)
         return LogDetEstimate(value / self.n_probes, g.output, len(draw.weights), self._products(draw))
 
     @torch.no_grad()
@@ -120,41 +118,49 @@ class PowerSeries:
         The inner products v^T J^k v that pass on the way give the value itself. u is divided by n_probes.
         Source: paper, sec. 3.2, eq. 8 (its code returns <u, J v>, which is not the value).
         """
-        estimates, pulled = [], []
+        values, pulled = [], []
         for v in draw.probes:
-            u, value, previous = torch.zeros_like(v), v.new_zeros(len(v)), v
-            for k, weight, w in self._powers(g, v, draw):
-                if k == 0:
-                    value = value + w
-                    continue
+            first, correction = self._start(g, v)
+            u, value, previous = torch.zeros_like(v), v.new_zeros(len(v)) + correction, v
+            for k, (weight, w) in enumerate(self._powers(g, v, draw.weights, first), 1):
                 u = u + (-1) ** (k - 1) * _per_sample(_on(weight, v), v) * previous
-                dot = per_sample_dot(w, v)  # in float32 at least, whatever v is in
-                value = value + _on(weight, dot) * ((-1) ** (k + 1) / k) * dot
+                value = value + _term(k, weight, w, v)
                 previous = w
-            estimates.append(value)
+            values.append(value)
             pulled.append(u / self.n_probes)
         # one more product, <u, J v>, is spent by whoever differentiates
         products = self._products(draw) + self.n_probes
-        value = torch.stack(estimates).mean(0)
+        value = torch.stack(values).mean(0)
         return LogDetEstimate(value, g.output, len(draw.weights), products), torch.stack(pulled)
 
-    def _powers(self, g: Linearization, v: Tensor, draw: SeriesDraw) -> Iterator[tuple[int, Any, Tensor]]:
-        """(k, c_k, (J^T)^k v) for k = 1, 2, ...; with a control variate (0, 1, its value per sample) first."""
-        w = v
-        if self.control_variate:
-            trace = g.trace()
-            if trace is None:
-                raise SettingsError("control_variate=True, but this map knows no exact trace: set it to False")
-            first, frozen = g.vjp_pair(v)
-            yield 0, 1.0, trace - per_sample_dot(frozen, v)
-        for k, weight in enumerate(draw.weights.weights, 1):
-            w = first if k == 1 and self.control_variate else g.vjp(w)
-            yield k, weight, w
+    def _start(self, g: Linearization, v: Tensor) -> tuple[Tensor | None, float | Tensor]:
+        """With the control variate J^T v, which it shares with the first term, and its value tr(K) - v^T K v, (B,)."""
+        if not self.control_variate:
+            return None, 0.0
+        trace = g.trace()
+        if trace is None:
+            raise SettingsError("control_variate=True, but this map knows no exact trace: set it to False")
+        first, of_frozen = g.vjp_pair(v)
+        return first, trace - per_sample_dot(of_frozen, v)
+
+    def _powers(
+        self, g: Linearization, v: Tensor, weights: SeriesWeights, first: Tensor | None
+    ) -> Iterator[tuple[float | Tensor, Tensor]]:
+        """(c_k, (J^T)^k v) for k = 1, 2, ...; first: J^T v, if that is known."""
+        for weight in weights:
+            v, first = g.vjp(v) if first is None else first, None
+            yield weight, v
 
     def _products(self, draw: SeriesDraw) -> int:
         """Products spent: one per term and probe; the control variate's trace costs about one more."""
         n = len(draw.weights)
         return self.n_probes * (max(n, 1) + 1 if self.control_variate else n)
+
+
+def _term(k: int, weight: float | Tensor, w: Tensor, v: Tensor) -> Tensor:
+    """c_k (-1)^(k+1) / k <w, v>, in float32 at least, whatever v is in."""
+    dot = per_sample_dot(w, v)
+    return _on(weight, dot) * ((-1) ** (k + 1) / k) * dot
 
 
 def _on(weight: float | Tensor, like: Tensor) -> float | Tensor:

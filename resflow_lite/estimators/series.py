@@ -140,17 +140,8 @@ def tail_ratio(law: Law) -> float:
     return 0.0 if ratio(far) < 0.9 * ratio(far // 2) else ratio(far)
 
 
-@dataclass(frozen=True)
-class SeriesWeights:
-    """The weights c_1, ..., c_n of one draw.
-
-    weights: one entry per computed term, a float for the whole batch or a (B,) CPU tensor, one per sample.
-    """
-
-    weights: tuple[float | Tensor, ...]
-
-    def __len__(self) -> int:
-        return len(self.weights)
+SeriesWeights = tuple[float | Tensor, ...]
+"""c_1, ..., c_n of one draw: a float for the whole batch or a (B,) CPU tensor, one entry per sample."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +155,7 @@ class Truncated:
             raise SettingsError(f"Truncated(n_terms={self.n_terms!r}): n_terms must be an integer, 0 or more")
 
     def draw(self, batch: int, generator: torch.Generator | None = None) -> SeriesWeights:
-        return SeriesWeights((1.0,) * self.n_terms)
+        return (1.0,) * self.n_terms
 
 
 @dataclass(frozen=True)
@@ -200,4 +191,4 @@ class Roulette:
         for k in range(1, int(n.max()) + 1):
             weight = 1 / self.law.survival(k)
             random.append(weight * (n >= k).double() if self.per_sample else weight)
-        return SeriesWeights(exact + tuple(random))
+        return exact + tuple(random)

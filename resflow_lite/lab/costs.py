@@ -1,4 +1,4 @@
-"""Bytes and seconds of one training step, in every gradient and memory mode of the residual blocks."""
+"""Bytes and seconds of one training step, for every way to differentiate the residual blocks."""
 
 import gc
 import json
@@ -19,7 +19,7 @@ from torch.profiler import ProfilerActivity, profile
 from ..errors import SettingsError
 from ..estimators.logdet import PowerSeries
 from ..estimators.series import Truncated
-from ..layers.gradient import GRADIENTS, MEMORY
+from ..layers.gradient import MEMORY
 from ..layers.residual import ResidualBlock
 from ..models.flow import Flow
 from ..models.image import ImageModel, image_flow
@@ -30,11 +30,11 @@ from .machine import World
 
 __all__ = ["MODES", "PATHS", "StepCosts", "allocations", "measure_costs", "set_modes", "step_bytes", "step_seconds"]
 
-MODES = tuple(product(reversed(GRADIENTS), reversed(MEMORY)))
-"""(gradient, memory), the plain one first."""
+MODES = (("series", "store"), *(("neumann", memory) for memory in reversed(MEMORY)))
+"""(gradient, memory): the four ways to differentiate a block, the plain one first."""
 PATHS = {"own": MODES, "autograd": (("series", "store"), ("neumann", "backward_in_forward"))}
-"""The package's branch with its own chain rule in all modes; the same layers as a plain module, every product by
-autograd, in the plain mode and with the two tricks of the paper."""
+"""The package's branch with its own chain rule in all four; the same layers as a plain module, every product by
+autograd, in the plain way and with the two tricks of the paper."""
 FILE = "memory_and_time.json"
 
 SHAPES = {"smoke": (1, 8, 8), "laptop": (1, 16, 16), "paper": (3, 32, 32)}

@@ -44,9 +44,8 @@ class ContinuousFlow(Bijection):
     """dz/dt = h(z, t) from z(0) = x to z(1) = y, and log det = integral of tr(dh/dz) dt. Backwards in time it inverts.
 
     No structure is asked of h, but each forward pass is a solver's: Dormand-Prince of order 5 with adaptive steps
-    (torchdiffeq), relative and absolute tolerance `tol`. `evaluations` counts those of h in the last solve; they grow
-    as h learns. The solver chooses its steps for the whole batch, so that a sample's result depends on the others, by
-    about tol.
+    (torchdiffeq), relative and absolute tolerance `tol`. Its evaluations of h grow as h learns. The solver chooses its
+    steps for the whole batch, so that a sample's result depends on the others, by about tol.
 
     velocity: h, called with (t, z).  divergence: "exact" (one product for each dimension) or "hutchinson" (v^T dh/dz v,
     one product in all; one probe v for the whole solve, as a new one at each step would make the equation rough).
@@ -56,7 +55,7 @@ class ContinuousFlow(Bijection):
     """
 
     def __init__(
-        self, velocity: nn.Module, divergence: str = "exact", tol: float = 1e-5, adjoint: bool = False
+        self, velocity: nn.Module, divergence: str = "exact", tol: float = 1e-5, *, adjoint: bool = False
     ) -> None:
         super().__init__()
         if divergence not in DIVERGENCES:
@@ -64,31 +63,44 @@ class ContinuousFlow(Bijection):
         if not 0 < tol < 1:
             raise SettingsError(f"ContinuousFlow(tol={tol!r}): expected a number between 0 and 1, such as 1e-5")
         self.velocity, self.divergence, self.tol, self.adjoint = velocity, divergence, tol, adjoint
-        self.evaluations = 0
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        if torch.is_inference_mode_enabled():  # where autograd, which computes the divergence, records nothing
+            with torch.inference_mode(False), torch.no_grad():
+                return self.forward(x.clone(), generator)
         probe = draw_probes("rademacher", 1, x, generator)[0] if self.divergence == "hutchinson" else None
 
         def rate(t: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
             keep = torch.is_grad_enabled()
             with torch.enable_grad():
                 z = state[0] if keep and state[0].requires_grad else state[0].detach().requires_grad_()
-                dz = self._velocity(t, z)
+                dz = self.velocity(t, z)
                 trace = exact_divergence(dz, z, keep) if probe is None else hutchinson_divergence(dz, z, probe, keep)
             return (dz, trace) if keep else (dz.detach(), trace)
 
         return self._solve(rate, (x, x.new_zeros(len(x))), (0.0, 1.0))
 
     def transform(self, x: Tensor) -> Tensor:
-        return self._solve(lambda t, state: (self._velocity(t, state[0]),), (x,), (0.0, 1.0))[0]
+        return self._solve(self._moved, (x,), (0.0, 1.0))[0]
 
     @torch.no_grad()
     def inverse(self, y: Tensor) -> Tensor:
-        return self._solve(lambda t, state: (self._velocity(t, state[0]),), (y,), (1.0, 0.0))[0]
+        return self._solve(self._moved, (y,), (1.0, 0.0))[0]
 
-    def _velocity(self, t: Tensor, z: Tensor) -> Tensor:
-        self.evaluations += 1
-        return self.velocity(t, z)
+    @torch.no_grad()
+    def evaluations(self, x: Tensor) -> int:
+        """How often transform(x) evaluates h."""
+        times: list[Tensor] = []
+
+        def counted(t: Tensor, state: tuple[Tensor]) -> tuple[Tensor]:
+            times.append(t)
+            return self._moved(t, state)
+
+        self._solve(counted, (x,), (0.0, 1.0))
+        return len(times)
+
+    def _moved(self, t: Tensor, state: tuple[Tensor]) -> tuple[Tensor]:
+        return (self.velocity(t, state[0]),)
 
     def _solve(
         self, rate: Callable[..., tuple[Tensor, ...]], start: tuple[Tensor, ...], span: tuple[float, float]
@@ -97,7 +109,6 @@ class ContinuousFlow(Bijection):
         from torchdiffeq import odeint, odeint_adjoint
 
         times = torch.tensor(span, dtype=start[0].dtype, device=start[0].device)
-        self.evaluations = 0
         # the last step ends at the end: a value interpolated inside it may be ten times less accurate
         settings = {"rtol": self.tol, "atol": self.tol, "method": "dopri5", "options": {"step_t": times[1:]}}
         if self.adjoint:
@@ -107,8 +118,8 @@ class ContinuousFlow(Bijection):
             states = (odeint_adjoint if self.adjoint else odeint)(rate, start, times, **settings)
         except AssertionError as error:  # how torchdiffeq reports steps that shrink to nothing, and NaN
             raise ResflowError(
-                f"the solver failed after {self.evaluations} evaluations of the velocity ({error}): it became too "
-                "steep. Train with a lower learning rate, or set a larger tol"
+                f"the solver failed ({error}): the velocity became too steep. Train with a lower learning rate, or "
+                "set a larger tol"
             ) from error
         return tuple(state[-1] for state in states)
 

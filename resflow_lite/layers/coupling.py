@@ -152,9 +152,9 @@ class MixtureCoupling(Coupling):
         k = self.n_components
         weight, centre, raw, ends = parameters.split([k, k, k, 2], 2)
         # components that start alike would stay alike
-        spread = torch.linspace(-1, 1, k, dtype=raw.dtype, device=raw.device).view(-1, *[1] * (raw.dim() - 3))
+        apart = torch.linspace(-1, 1, k, dtype=raw.dtype, device=raw.device).view(-1, *[1] * (raw.dim() - 3))
         raw_end, shift = ends.unbind(2)
-        return weight.log_softmax(2), centre + spread, bounded(raw), bounded(raw_end), shift
+        return weight.log_softmax(2), centre + apart, bounded(raw), bounded(raw_end), shift
 
     def move(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         log_weight, centre, log_scale, log_end, shift = self._unpack(parameters)

@@ -1,6 +1,5 @@
 """The residual block x + g(x): forward, log-determinant, inverse."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -27,8 +26,9 @@ class ResidualBlock(Bijection):
 
     branch: g, a LipschitzBranch (hand-written products) or any nn.Module (autograd), same results.
     train_estimator, eval_estimator: used in training mode and in evaluation mode.
-    gradient: "neumann" (no graph through the series) or "series" (backpropagation through every term).
-    memory: "recompute", "backward_in_forward" or "store"; see memory.py. All give the same gradient.
+    gradient: "neumann" (no graph through the terms) or "series" (backpropagation through every term).
+    memory: what a block keeps with "neumann", "recompute", "backward_in_forward" or "store"; see gradient.py. All give
+    the same gradient. With "series" every value is accepted and means to keep the graph of all terms.
     Raises SettingsError for unknown modes. Source: paper, sec. 2 and 3; Behrmann et al. 2019.
     """
 
@@ -48,7 +48,6 @@ class ResidualBlock(Bijection):
         self.train_estimator, self.eval_estimator = train_estimator, eval_estimator
         self.gradient, self.memory = gradient, memory
         self.contraction: float | None = None
-        self.inverse_evaluations = 0
 
     @property
     def estimator(self) -> Estimator:
@@ -85,10 +84,9 @@ class ResidualBlock(Bijection):
 
     def inverse(self, y: Tensor) -> Tensor:
         """The x with x + g(x) = y. Raises NotContractiveError where g is seen to expand a distance, and InverseError
-        where the solver does not reach its tolerance. Evaluations of g spent: `inverse_evaluations`."""
+        where the solver does not reach its tolerance. `invert` says more of the solution."""
         with torch.no_grad():
             solution = _solve(self, y, "anderson", None, 1000)
-        self.inverse_evaluations = solution.iterations
         expansion = float(solution.expansion.max())
         if expansion > 1.001:
             raise NotContractiveError(
@@ -126,13 +124,7 @@ def _solve(block: ResidualBlock, y: Tensor, solver: str, tol: float | None, max_
         raise SettingsError(f"invert(solver={solver!r}): expected one of {tuple(SOLVERS)}")
     if tol is None:
         tol = 10 * torch.finfo(y.dtype).eps * max(1.0, float(y.pow(2).mean().sqrt()))
-    g = frozen(block.branch, y)
-    return SOLVERS[solver](lambda x: y - g(x), y, tol, max_iter)
-
-
-def frozen(branch: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:
-    """g with its weights normalised once, for many evaluations."""
-    if not hasattr(branch, "tensors"):
-        return branch
-    tensors = branch.tensors(x)
-    return lambda z: branch.value(z, tensors)
+    # weights normalised once for all evaluations, and no autocast: a solution is no better than g is computed
+    with torch.autocast(y.device.type, enabled=False):
+        g = block.branch.frozen(y) if isinstance(block.branch, LipschitzBranch) else block.branch
+        return SOLVERS[solver](lambda x: y - g(x), y, tol, max_iter)

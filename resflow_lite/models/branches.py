@@ -1,11 +1,12 @@
 """Residual branches of Lipschitz layers with activations between: of vectors, and of images."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 from ..layers.activations import Activation, make_activation
 from ..layers.branch import LipschitzBranch
 from ..layers.convolution import LipschitzConv2d
-from ..layers.lipschitz import LearnedOrder, LipschitzLinear, Order
+from ..layers.lipschitz import LearnedOrder, LipschitzLayer, LipschitzLinear, Order
 
 __all__ = ["NORMS", "closed_chain", "conv_branch", "dense_branch"]
 
@@ -22,17 +23,12 @@ def dense_branch(
     widths: tuple[int, ...],
     activation: str | type[Activation],
     coeff: float,
+    *,
     preactivation: bool = False,
     norms: str = "spectral",
 ) -> LipschitzBranch:
-    """Linear layers widths[0] -> widths[1] -> ... with activations between, and one before the first if asked."""
-    wider = 1 + make_activation(activation).pairs
-    steps = []
-    for i, ((n_in, n_out), orders) in enumerate(zip(pairwise(widths), closed_chain(len(widths) - 1, norms))):
-        active = i > 0 or preactivation
-        steps += [make_activation(activation)] if active else []
-        steps.append(LipschitzLinear(n_in * wider if active else n_in, n_out, coeff, *orders))
-    return LipschitzBranch(steps)
+    """Linear layers widths[0] -> widths[1] -> ... with activations between; preactivation: and one before the first."""
+    return _branch(LipschitzLinear, list(pairwise(widths)), activation, coeff, preactivation, norms)
 
 
 def conv_branch(
@@ -40,15 +36,27 @@ def conv_branch(
     width: int,
     activation: str | type[Activation],
     coeff: float,
+    *,
     preactivation: bool,
     norms: str = "spectral",
 ) -> LipschitzBranch:
-    """channels -3x3-> width -1x1-> width -3x3-> channels, an activation between layers and one before if asked."""
-    wider = 1 + make_activation(activation).pairs
-    steps = []
-    sizes = ((channels, width, 3), (width, width, 1), (width, channels, 3))
-    for i, ((n_in, n_out, kernel), orders) in enumerate(zip(sizes, closed_chain(len(sizes), norms))):
+    """channels -3x3-> width -1x1-> width -3x3-> channels with activations as in `dense_branch`."""
+    sizes = [(channels, width, 3), (width, width, 1), (width, channels, 3)]
+    return _branch(LipschitzConv2d, sizes, activation, coeff, preactivation, norms)
+
+
+def _branch(
+    layer: type[LipschitzLayer],
+    sizes: Sequence[tuple[int, ...]],
+    activation: str | type[Activation],
+    coeff: float,
+    preactivation: bool,
+    norms: str,
+) -> LipschitzBranch:
+    """sizes: (inputs, outputs, more arguments) of each layer, inputs as they come out of the layer before."""
+    steps, wider = [], 1 + make_activation(activation).pairs
+    for i, ((n_in, *size), orders) in enumerate(zip(sizes, closed_chain(len(sizes), norms))):
         active = i > 0 or preactivation
         steps += [make_activation(activation)] if active else []
-        steps.append(LipschitzConv2d(n_in * wider if active else n_in, n_out, kernel, coeff, *orders))
+        steps.append(layer(n_in * wider if active else n_in, *size, coeff, *orders))
     return LipschitzBranch(steps)

@@ -17,10 +17,10 @@ def uniform_dequantize(levels: Tensor, n_levels: int, generator: torch.Generator
     The expected log-density of x bounds the log-probability of the levels from below (Theis et al. 2016).
     """
     like = torch.empty(0, dtype=torch.float32, device=levels.device)
-    return _spread(levels, draw_uniform(tuple(levels.shape), like, generator), n_levels)
+    return _in_level(levels, draw_uniform(tuple(levels.shape), like, generator), n_levels)
 
 
-def _spread(levels: Tensor, noise: Tensor, n_levels: int) -> Tensor:
+def _in_level(levels: Tensor, noise: Tensor, n_levels: int) -> Tensor:
     # the largest float below 1 keeps level + noise from rounding up to the next level
     return ((levels + noise) / n_levels).clamp_max(1 - torch.finfo(noise.dtype).eps / 2)
 
@@ -48,7 +48,9 @@ class VariationalDequantizer(nn.Module):
         channels = shape[0]
         # the still squares of the noise, and both colours of the image
         nets = (conv_net(3 * channels, width, AffineCoupling.n_parameters * channels) for _ in range(n_blocks))
-        self.couplings = nn.ModuleList(AffineCoupling(net, i % 2 == 1, True) for i, net in enumerate(nets))
+        self.couplings = nn.ModuleList(
+            AffineCoupling(net, swap=i % 2 == 1, checkerboard=True) for i, net in enumerate(nets)
+        )
 
     def forward(self, levels: Tensor, n_levels: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """levels (B, C, H, W), integers -> x in [0, 1), and log q(u | levels), (B,) nats."""
@@ -60,7 +62,7 @@ class VariationalDequantizer(nn.Module):
         for coupling in self.couplings:
             v, log_det = coupling(v, context=context)
             log_q = log_q - log_det
-        return _spread(levels, v.sigmoid(), n_levels), log_q + _log_slope_of_logit(v)
+        return _in_level(levels, v.sigmoid(), n_levels), log_q + _log_slope_of_logit(v)
 
 
 def _log_slope_of_logit(v: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from ..estimators.noise import device_generator
 from ..layers.bijection import Bijection
 from ..layers.residual import ResidualBlock
 from .certificate import Certificate, certify, enforce_
-from .variance import VarianceReport, variance_report
+from .variance import VarianceReport, refuse_expansion, variance_report
 
 __all__ = ["Flow", "bits_per_dim", "standard_normal_log_prob"]
 
@@ -59,10 +59,6 @@ class Flow(nn.Module):
         """x = f^-1(z) by fixed-point iteration through the blocks. Raises InverseError where one does not converge."""
         return self.bijection.inverse(z)
 
-    def inverse_evaluations(self) -> dict[str, int]:
-        """Evaluations of g that the last decode or sample spent, by block."""
-        return {n: m.inverse_evaluations for n, m in self.named_modules() if isinstance(m, ResidualBlock)}
-
     def sample(self, n: int, generator: torch.Generator | None = None, temperature: float = 1.0) -> Tensor:
         """n events: decode(temperature * standard normal noise)."""
         anchor = next(self.parameters())
@@ -88,8 +84,12 @@ class Flow(nn.Module):
         return enforce_(self)
 
     def measure_contraction_(self, x: Tensor) -> None:
-        """Measure at a batch of events what Matched laws and `variance_report` need. Call it now and then."""
+        """Measure at a batch of events what Matched laws and `variance_report` need. Call it now and then.
+
+        Raises NotContractiveError where a block does not contract there: its series diverges, and log p is no number.
+        """
         self.bijection.measure_contraction_(x)
+        refuse_expansion(self)
 
     def variance_report(self, x: Tensor | None = None) -> VarianceReport:
         """The blocks whose training law cannot have finite variance, with the numbers.

@@ -94,7 +94,9 @@ def _scales(
     """The layers from one scale to the end and the shape that leaves them. preactivation: of the very first branch."""
     layers = []
     for i in range(blocks[0]):
-        branch = conv_branch(shape[0], model.width, model.activation, model.coeff, preactivation or i > 0, model.norms)
+        active = preactivation or i > 0
+        style = dict(preactivation=active, norms=model.norms)
+        branch = conv_branch(shape[0], model.width, model.activation, model.coeff, **style)
         layers += [_block(model, branch), ActNorm(shape[0])]
     if len(blocks) == 1:
         dense, shape = _dense_end(model, shape)
@@ -119,7 +121,7 @@ def _dense_end(model: ImageModel, shape: tuple[int, int, int]) -> tuple[list[Bij
     layers: list[Bijection] = [Flatten(shape)]
     for _ in range(model.n_dense):
         widths = (d, model.dense_width, model.dense_width, d)
-        branch = dense_branch(widths, model.activation, model.coeff, True, model.norms)
+        branch = dense_branch(widths, model.activation, model.coeff, preactivation=True, norms=model.norms)
         layers += [_block(model, branch), ActNorm(d)]
     return layers, (d,)
 

@@ -82,7 +82,7 @@ def coupling_scale(style: CouplingStyle, channels: int, n_blocks: int, width: in
         moving = channels if board else (channels + swap) // 2
         net = conv_net(channels if board else channels - moving, width, style.coupling.n_parameters * moving)
         layers += [InvertibleLinear(channels)] if style.mix else []
-        layers += [style.coupling(net, swap, board), ActNorm(channels)]
+        layers += [style.coupling(net, swap=swap, checkerboard=board), ActNorm(channels)]
     return layers
 
 

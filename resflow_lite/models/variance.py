@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from ..errors import NotContractiveError
 from ..estimators.logdet import PowerSeries
 from ..estimators.series import Roulette, expected_terms, tail_ratio
 from ..layers.residual import ResidualBlock
 
-__all__ = ["BlockVariance", "VarianceReport", "variance_report"]
+__all__ = ["BlockVariance", "VarianceReport", "refuse_expansion", "variance_report"]
 
 
 @dataclass(frozen=True)
@@ -79,3 +80,18 @@ def variance_report(model: nn.Module) -> VarianceReport:
             cost = terms.n_exact + expected_terms(terms.law)
             rows.append(BlockVariance(name, repr(terms.law), block.contraction, tail_ratio(terms.law), cost))
     return VarianceReport(tuple(rows))
+
+
+def refuse_expansion(model: nn.Module) -> None:
+    """Raises NotContractiveError, with names and rates, where a block's stored contraction rate is not below 1.
+
+    The series of its log-determinant then diverges: an estimate is a number without meaning.
+    """
+    blocks = {name or "the block": block for name, block in model.named_modules() if isinstance(block, ResidualBlock)}
+    rates = {name: b.contraction for name, b in blocks.items() if b.contraction is not None and not b.contraction < 1}
+    if rates:
+        named = ", ".join(f"{name} ({rate:.3f})" for name, rate in rates.items())
+        raise NotContractiveError(
+            f"no contraction, by the measured rate: {named}. The series of the log-determinant diverges there: lower "
+            "coeff or the learning rate, run update_norms_(model), or scale the branch down"
+        )

@@ -46,9 +46,9 @@ class _Iterates:
         if self.last is not None:
             step = (x - self.last[0]).norm(dim=1)
             # steps near rounding say nothing of T
-            told = step > torch.finfo(x.dtype).eps ** 0.5 * (1 + x.norm(dim=1))
+            moved = step > torch.finfo(x.dtype).eps ** 0.5 * (1 + x.norm(dim=1))
             ratio = (image - self.last[1]).norm(dim=1) / step
-            self.expansion = torch.where(told & (ratio > self.expansion), ratio, self.expansion)
+            self.expansion = torch.where(moved & (ratio > self.expansion), ratio, self.expansion)
         self.last = (x, image)
 
     def solution(self, shape: torch.Size, iterations: int, tol: float, lipschitz: float | None) -> Solution:

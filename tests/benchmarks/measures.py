@@ -9,7 +9,6 @@ from cases import POINTS, Dense
 import resflow_lite as rf
 from resflow_lite.estimators.logdet import SeriesDraw
 from resflow_lite.estimators.noise import draw_probes
-from resflow_lite.estimators.series import SeriesWeights
 
 DRAWS, KRYLOV_DRAWS, GRADIENT_DRAWS = 1000, 200, 50
 
@@ -67,8 +66,8 @@ def many_draws(estimator, x, generator):
         return SeriesDraw(terms.draw(1), probes)
     if terms.per_sample:
         return SeriesDraw(terms.draw(len(x), generator), probes)
-    weights = replace(terms, per_sample=True).draw(len(x) // POINTS, generator).weights
-    return SeriesDraw(SeriesWeights(tuple(w.repeat(POINTS) if torch.is_tensor(w) else w for w in weights)), probes)
+    weights = replace(terms, per_sample=True).draw(len(x) // POINTS, generator)
+    return SeriesDraw(tuple(w.repeat(POINTS) if torch.is_tensor(w) else w for w in weights), probes)
 
 
 def expected_products(estimator):

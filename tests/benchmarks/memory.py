@@ -3,7 +3,7 @@
     python tests/benchmarks/memory.py
 
 Blocks 4-4-4 of width 128 and four dense blocks, 64 images of 1 x 28 x 28, float32, four terms. Branches: the package's
-own (fast path), or the same layers as a plain nn.Module (autograd path); both gradients and all memory modes.
+own (fast path), or the same layers as a plain nn.Module (autograd path); each of the four ways to differentiate.
 
 The numbers are exact: torch.profiler reports every allocation and release of PyTorch's CPU allocator. Their sum over
 the forward pass is what lives at its end, whoever keeps it: saved tensors of the graph, and what a block keeps besides.
@@ -16,9 +16,8 @@ from itertools import product
 import torch
 
 import resflow_lite as rf
-from resflow_lite.lab.costs import step_bytes
+from resflow_lite.lab.costs import MODES, step_bytes
 from resflow_lite.lab.tasks.density import home
-from resflow_lite.layers.gradient import GRADIENTS, MEMORY
 
 SHAPE, BLOCKS, WIDTH, BATCH, TERMS = (1, 28, 28), (4, 4, 4), 128, 64, 4
 BASE = ("plain", "neumann", "backward_in_forward")
@@ -46,7 +45,7 @@ def measure(path, gradient, memory, x):
 def main():
     torch.set_num_threads(1)
     x = torch.rand(BATCH, *SHAPE, generator=torch.Generator().manual_seed(0))
-    cases = list(product(("plain", "fast"), GRADIENTS, MEMORY))
+    cases = [(path, *mode) for path, mode in product(("plain", "fast"), MODES)]
     found = {case: measure(*case, x) for case in cases}
     kept, peak = found[BASE]
     lines = [

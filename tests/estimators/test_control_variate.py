@@ -11,11 +11,11 @@ from resflow_lite.models.branches import conv_branch, dense_branch
 
 def random_branches(preactivation):
     def weak(n_in, n_out):
-        return dense_branch((n_in, 7, 9, n_out), "lipswish", 0.95, preactivation)
+        return dense_branch((n_in, 7, 9, n_out), "lipswish", 0.95, preactivation=preactivation)
 
     yield weak(4, 4), torch.randn(3, 4)
     for size in ((4, 5), (2, 3), (2, 2)):
-        yield conv_branch(2, 6, "lipswish", 0.95, preactivation), torch.randn(3, 2, *size)
+        yield conv_branch(2, 6, "lipswish", 0.95, preactivation=preactivation), torch.randn(3, 2, *size)
 
 
 @pytest.mark.parametrize("preactivation", [False, True])
@@ -75,7 +75,7 @@ def test_memory_modes_agree(memory, n_probes):
 def test_it_cuts_the_variance_of_value_and_gradient(preactivation, factor):
     """A branch as it is initialised, 16 dimensions. The benchmark measures trained ones."""
     torch.manual_seed(1)
-    branch, x = dense_branch((16, 32, 32, 16), "lipswish", 0.9, preactivation), torch.randn(8, 16)
+    branch, x = dense_branch((16, 32, 32, 16), "lipswish", 0.9, preactivation=preactivation), torch.randn(8, 16)
     variances = {}
     for control in (False, True):
         terms = rf.Roulette(rf.Geometric(0.5), 2)

@@ -85,6 +85,14 @@ def test_the_logarithm_of_small_matrices():
     assert torch.allclose(_log_corner(h), exact, atol=1e-8)
 
 
+@pytest.mark.parametrize(("eigenvalue", "tolerance"), [(-0.98, 1e-13), (-0.999, 1e-11), (-0.9999, 1e-7)])
+def test_the_logarithm_near_a_singular_block(eigenvalue, tolerance):
+    """J = -.999 I is known after one step: log(.001) in every dimension."""
+    x = torch.zeros(2, 3)
+    found = rf.log_det(lambda z: eigenvalue * z, x, rf.Krylov(2)).value.detach()
+    assert torch.allclose(found, 3 * torch.log1p(torch.tensor([eigenvalue])), rtol=0, atol=3 * tolerance)
+
+
 def test_a_gradient_through_it_is_refused(strong_dense):
     for memory in ("store", "recompute"):
         block = rf.ResidualBlock(strong_dense(), rf.Krylov(3), rf.Krylov(3), memory=memory)

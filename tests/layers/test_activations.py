@@ -63,8 +63,8 @@ def test_every_activation_works_on_both_paths(name, preactivation, as_plain_modu
     """Same output, log-determinant and gradients from hand-written rules and from autograd."""
     estimator = rf.PowerSeries(rf.Truncated(3))
     cases = (
-        (dense_branch((4, 6, 5, 4), name, 0.9, preactivation), torch.randn(3, 4)),
-        (conv_branch(2, 4, name, 0.9, preactivation), torch.randn(3, 2, 4, 4)),
+        (dense_branch((4, 6, 5, 4), name, 0.9, preactivation=preactivation), torch.randn(3, 4)),
+        (conv_branch(2, 4, name, 0.9, preactivation=preactivation), torch.randn(3, 2, 4, 4)),
     )
     for branch, x in cases:
         weights, results = torch.randn(3), []

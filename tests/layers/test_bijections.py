@@ -5,6 +5,7 @@ import torch
 
 import resflow_lite as rf
 from resflow_lite.checks import check_bijection
+from resflow_lite.layers.continuous import dense_velocity
 
 
 def exact_blocks(module):
@@ -110,3 +111,56 @@ def test_an_inverse_that_runs_out_of_iterations_is_an_error():
     assert not solution.converged.any() and solution.iterations == 2
     with pytest.raises(rf.SettingsError, match="banach"):
         rf.invert(block, torch.randn(3, 2), "newton")
+
+
+class Scaled(torch.nn.Module):
+    """g(x) = rate x: a plain module, every product by autograd."""
+
+    def __init__(self, rate):
+        super().__init__()
+        self.rate = torch.nn.Parameter(torch.tensor(rate))
+
+    def forward(self, x):
+        return self.rate * x
+
+
+@pytest.mark.parametrize("layer", ["plain", "own", "ffjord exact", "ffjord hutchinson"])
+def test_inference_mode_changes_no_number_and_spoils_no_training(layer, strong_dense):
+    if layer.startswith("ffjord"):
+        block = rf.ContinuousFlow(dense_velocity(4, 8), layer.split()[1])
+    else:
+        branch = Scaled(0.5) if layer == "plain" else strong_dense()
+        block = rf.ResidualBlock(branch, rf.PowerSeries(rf.Truncated(9)))
+    x = torch.randn(3, 4)
+    with torch.no_grad():
+        expected = *block(x, torch.Generator().manual_seed(1)), block.inverse(x), block.transform(x)
+    with torch.inference_mode():
+        inside = x.clone()
+        found = *block(inside, torch.Generator().manual_seed(1)), block.inverse(inside), block.transform(inside)
+        assert all(torch.equal(a, b) for a, b in zip(found, expected)) and bool((found[1] != 0).all())
+        block.measure_contraction_(inside)
+    y, log_det = block(x, torch.Generator().manual_seed(1))
+    (y.sum() + log_det.sum()).backward()
+    assert torch.allclose(log_det, expected[1])
+    if layer == "plain":
+        assert block.contraction == pytest.approx(0.5)
+
+
+def test_an_inverse_is_as_exact_under_autocast(strong_dense):
+    torch.set_default_dtype(torch.float32)
+    block, x = rf.ResidualBlock(strong_dense().float()), torch.randn(3, 4)
+    with torch.no_grad():
+        y = block.transform(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert float((block.inverse(y) - x).abs().max()) < 1e-4
+
+
+@pytest.mark.parametrize("rate", [1.0, 1.5, 2.0])
+def test_a_block_that_expands_is_named_where_its_contraction_is_measured(rate):
+    """log det(I + 2 I) of a series is 6.8e7 nats and more, without a word."""
+    flow, x = rf.Flow(rf.Chain([rf.ActNorm(3), rf.ResidualBlock(Scaled(rate))]), (3,), (3,)), torch.randn(5, 3)
+    for measure in (flow.measure_contraction_, flow.variance_report):
+        with pytest.raises(rf.NotContractiveError, match=rf"bijection.layers.1 \({rate:.3f}\).*lower coeff"):
+            measure(x)
+    with pytest.raises(rf.NotContractiveError, match=rf"the block \({rate:.3f}\)"):
+        rf.check_unbiased(rf.PowerSeries(), Scaled(rate), x, calls=2)

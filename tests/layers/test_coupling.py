@@ -25,7 +25,7 @@ def outputs(kind, channels):
 @pytest.mark.parametrize("swap", [False, True])
 def test_couplings_of_vectors(kind, swap):
     for d, still in ((2, 1), (5, 2 if swap else 3)):
-        layer = randomized(kind(dense_net(still, 8, outputs(kind, d - still)), swap))
+        layer = randomized(kind(dense_net(still, 8, outputs(kind, d - still)), swap=swap))
         x = 2 * torch.randn(6, d)
         check_bijection(layer, x)
         y, log_det = layer(x)
@@ -39,7 +39,7 @@ def test_couplings_of_vectors(kind, swap):
 @pytest.mark.parametrize("checkerboard", [False, True])
 def test_couplings_of_images(kind, swap, checkerboard):
     channels = 1 if checkerboard else 2
-    layer = randomized(kind(conv_net(channels, 6, outputs(kind, channels)), swap, checkerboard))
+    layer = randomized(kind(conv_net(channels, 6, outputs(kind, channels)), swap=swap, checkerboard=checkerboard))
     x = torch.randn(3, channels if checkerboard else 2 * channels, 4, 4)
     check_bijection(layer, x)
     still = layer(x)[0] == x

@@ -31,7 +31,6 @@ def test_the_round_trip_is_exact_to_rounding(flow_and_images):
         z, _ = flow.encode(x)
     error = float((flow.decode(z) - x).abs().max())
     assert error <= (1e-5 if x.dtype == torch.float32 else 1e-10)
-    assert all(0 < spent < 200 for spent in flow.inverse_evaluations().values())
 
 
 def test_anderson_spends_fewer_evaluations_than_banach(flow_and_images):
@@ -44,7 +43,7 @@ def test_anderson_spends_fewer_evaluations_than_banach(flow_and_images):
             if isinstance(layer, rf.ResidualBlock):
                 for solver in spent:
                     solution = rf.invert(layer, y, solver, tol=1e-5)
-                    assert solution.converged.all()
+                    assert solution.converged.all() and 0 < solution.iterations < 200
                     spent[solver] += solution.iterations
             x = y
     assert spent["banach"] >= 1.3 * spent["anderson"]

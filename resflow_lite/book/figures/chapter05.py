@@ -139,8 +139,8 @@ def differences(rows: Mapping[str, Sequence[float]]) -> Figure:
         values = np.asarray(values)
         colour = GREEN if values.max() < 1e-10 else ROULETTE if "draw" in label else TRUNCATED
         ax.plot(np.maximum(values, edge), np.full(len(values), i), "o", color=colour, markersize=9, alpha=0.7)
-        told = "0" if values.max() == 0 else f"{values.max():.0e}" if values.max() < 1e-3 else f"{values.max():.0%}"
-        ax.text(max(values.max(), edge) * 3, i, told, color=colour, va="center")
+        text = "0" if values.max() == 0 else f"{values.max():.0e}" if values.max() < 1e-3 else f"{values.max():.0%}"
+        ax.text(max(values.max(), edge) * 3, i, text, color=colour, va="center")
     ax.axvline(np.finfo(float).eps, color=GREY, linestyle=":", linewidth=1.5)
     ax.text(np.finfo(float).eps, -0.75, "rounding of one number", color=GREY, ha="center", fontsize=10)
     ax.set(xscale="log", xlim=(edge / 3, 100), ylim=(len(rows) - 0.5, -0.6))

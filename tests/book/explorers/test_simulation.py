@@ -9,7 +9,6 @@ import torch
 import resflow_lite as rf
 from resflow_lite.book.explorers import simulation
 from resflow_lite.estimators.logdet import SeriesDraw
-from resflow_lite.estimators.series import SeriesWeights
 
 DEFAULT = rf.Roulette(rf.Geometric(0.25), n_exact=2)
 POISSON = rf.Roulette(rf.Poisson(2.0), n_exact=2)
@@ -56,7 +55,7 @@ def test_every_draw_is_one_that_the_package_can_make(roulette):
     for probe in ([1.0, 1.0], [1.0, -1.0]):
         for n in range(80):
             weights = (1.0,) * roulette.n_exact + tuple(1 / roulette.law.survival(k) for k in range(1, n + 1))
-            draw = SeriesDraw(SeriesWeights(weights), torch.tensor([[probe]]))
+            draw = SeriesDraw(weights, torch.tensor([[probe]]))
             possible.append(float(rf.PowerSeries(roulette).estimate(g, draw).value.detach()) / 2)
     draws = simulation.race(jacobian, roulette).draws
     nearest = np.sort(possible)[:, None]

@@ -1,4 +1,4 @@
-"""Figures of what a training step takes, by gradient and memory mode."""
+"""Figures of what a training step takes, by the way in which blocks are differentiated."""
 
 import math
 from collections.abc import Mapping
@@ -19,8 +19,8 @@ def _line(ax: Axes, mode: Mode, points: Mapping[int, float]) -> None:
     gradient, memory = mode
     label = f"{gradient}, {memory.replace('_', '-')}"
     style, face = STYLES[gradient]
-    colour = COLOURS[memory]
-    ax.plot(*zip(*points.items()), style, color=colour, marker="o", markerfacecolor=face or colour, label=label)
+    colour, width = COLOURS[memory], 5 if mode == ("neumann", "store") else 2  # another line may lie on it
+    ax.plot(*zip(*points.items()), style, color=colour, linewidth=width, marker="o", mfc=face or colour, label=label)
 
 
 @styled

@@ -1,4 +1,4 @@
-"""Gradient and memory modes: against each other for the same draw, and against the exact gradient on average.
+"""Four ways to differentiate a block: against each other for the same draw, and against the exact gradient on average.
 
 Losses weight every sample's log-determinant differently: code that takes one weight for all samples fails here.
 """
@@ -153,3 +153,126 @@ def test_unknown_modes_are_refused():
         rf.ResidualBlock(torch.nn.Identity(), gradient="exact")
     with pytest.raises(rf.SettingsError, match="memory='none'.*recompute"):
         rf.ResidualBlock(torch.nn.Identity(), memory="none")
+
+
+class Diagonal(torch.nn.Module):
+    """g(x) = c tanh(x) with a linearization of its own: products by hand, everything else from the base class."""
+
+    def __init__(self):
+        super().__init__()
+        self.c = torch.nn.Parameter(torch.tensor([0.5, -0.8, 0.7, 0.9]))
+
+    def forward(self, x):
+        return self.c * x.tanh()
+
+    def linearize(self, x):
+        return DiagonalLinearization(self, x)
+
+
+class DiagonalLinearization(rf.Linearization):
+    def __init__(self, g, x):
+        self.output, self.slope = g(x), g.c * (1 - x.tanh() ** 2)
+
+    def vjp(self, u):
+        return self.slope * u
+
+    jvp = vjp
+
+    def trace(self):
+        return self.slope.sum(1)
+
+
+@pytest.mark.parametrize("memory", MEMORY)
+@pytest.mark.parametrize("control", [False, True])
+def test_a_linearization_of_ones_own_has_a_gradient_in_every_memory_mode(memory, control):
+    """On a diagonal Jacobian, sign probes are exact: so is Neumann's gradient, up to what the series leaves out."""
+    g, x, weights = Diagonal(), torch.randn(5, 4), torch.randn(5)
+    estimator = rf.PowerSeries(rf.Truncated(200), n_probes=2, control_variate=control)
+    found = gradients(g, g, x, estimator, ("neumann", memory), weights)
+    exact = gradients(g, g.forward, x, rf.Exact(), ("series", "store"), weights)
+    assert largest_difference(found, exact) < 1e-8
+
+
+@pytest.mark.parametrize("memory", MEMORY)
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_second_derivative_of_the_neumann_gradient_is_refused(strong_dense, as_plain_module, memory, plain):
+    branch, x = strong_dense(), torch.zeros(2, 4, requires_grad=True)
+    block = rf.ResidualBlock(as_plain_module(branch) if plain else branch, memory=memory)
+    y, log_det = block(x)
+    with pytest.raises(rf.SettingsError, match='create_graph=True.*gradient="series"'):
+        torch.autograd.grad(y.sum() + log_det.sum(), x, create_graph=True)
+
+
+@pytest.mark.parametrize("memory", MEMORY)
+@pytest.mark.parametrize("plain", [False, True])
+def test_second_derivatives_through_the_series_are_exact(branch_and_input, as_plain_module, memory, plain):
+    """Hessian-vector products in x and in the parameters, against autograd through the same terms in plain code."""
+    branch, x = branch_and_input
+    branch(x)
+    module = as_plain_module(branch) if plain else branch
+    estimator, weights = rf.PowerSeries(rf.Truncated(3)), torch.randn(5)
+    probe = estimator.draw(x, torch.Generator().manual_seed(3)).probes[0]
+
+    def by_hand(x):
+        y, value, w = as_plain_module(branch)(x), 0, probe
+        for k in (1, 2, 3):
+            (w,) = torch.autograd.grad(y, x, w, create_graph=True)
+            value = value + (-1) ** (k + 1) / k * (w * probe).flatten(1).sum(1)
+        return x + y, value
+
+    block = rf.ResidualBlock(module, estimator, estimator, "series", memory)
+    found = []
+    for forward in (lambda x: block(x, torch.Generator().manual_seed(3)), by_hand):
+        point = x.clone().requires_grad_()
+        y, log_det = forward(point)
+        inputs = [point, *branch.parameters()]
+        loss = (weights * log_det).sum() + y.square().sum()
+        slopes = torch.autograd.grad(loss, inputs, create_graph=True)
+        directions = [torch.randn(t.shape, generator=torch.Generator().manual_seed(i)) for i, t in enumerate(inputs)]
+        along = sum((slope * direction).sum() for slope, direction in zip(slopes, directions))
+        found.append(torch.autograd.grad(along, inputs))
+    assert largest_difference(*found) < 1e-9
+
+
+@pytest.mark.parametrize(("gradient", "memory"), [("series", "store"), *(("neumann", memory) for memory in MEMORY)])
+def test_a_tensor_that_the_branch_does_not_own_gets_its_gradient(gradient, memory):
+    """A closure over a parameter of elsewhere, which no `branch.parameters()` knows."""
+    elsewhere, x = torch.nn.Parameter(torch.tensor(0.6)), torch.randn(5, 4)
+    estimator = rf.PowerSeries(rf.Truncated(100))
+
+    class Closure(torch.nn.Module):
+        def forward(self, x):
+            return elsewhere * x.sin()
+
+    block = rf.ResidualBlock(Closure(), estimator, estimator, gradient, memory)
+    y, log_det = block(x)
+    (found,) = torch.autograd.grad(log_det.sum() + y.sum(), elsewhere)
+    exact = (x.cos() / (1 + 0.6 * x.cos())).sum() + x.sin().sum()
+    assert torch.allclose(found, exact)
+
+
+@pytest.mark.parametrize("memory", MEMORY)
+def test_dropout_is_the_same_draw_in_both_passes(memory):
+    branch = torch.nn.Sequential(torch.nn.Linear(4, 32), torch.nn.Tanh(), torch.nn.Dropout(), torch.nn.Linear(32, 4))
+    x = torch.randn(5, 4)
+    results = []
+    for mode in ("store", memory):
+        torch.manual_seed(5)
+        found = gradients(branch, branch, x, ESTIMATORS["batch"], ("neumann", mode), torch.randn(5))
+        results.append([*found, torch.rand(3)])  # what is drawn next does not depend on the mode either
+    assert largest_difference(results[1], results[0]) < 1e-12
+
+
+@pytest.mark.parametrize("memory", MEMORY)
+def test_the_precision_of_a_plain_module_is_the_same_in_both_passes(memory, strong_dense, as_plain_module):
+    """Under autocast in the forward pass; the backward pass is outside of it."""
+    torch.set_default_dtype(torch.float32)
+    branch = strong_dense().float()
+    module, x, weights, seen = as_plain_module(branch), torch.randn(5, 4), torch.randn(5), []
+    module.register_forward_hook(lambda *hooked: seen.append(hooked[2].dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        block = rf.ResidualBlock(module, ESTIMATORS["batch"], memory=memory)
+        y, log_det = block(x, torch.Generator().manual_seed(3))
+    (weights * log_det).sum().backward()
+    assert set(seen) == {torch.bfloat16} and len(seen) == 1 + (memory == "recompute")
+    assert y.dtype == log_det.dtype == torch.float32
