@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ..errors import SettingsError
 from .linearization import Linearization, linearize, per_sample_dot
@@ -22,12 +23,13 @@ __all__ = ["Estimator", "LogDetEstimate", "log_det", "PowerSeries", "SeriesDraw"
 
 @dataclass(frozen=True)
 class LogDetEstimate:
-    """value: (B,) nats.  output: g(x).  n_terms: terms of a series (0: none).  products: Jacobian products spent."""
+    """value: (B,) nats.  output: g(x).  n_terms: terms of a series (0: none).  products: Jacobian products spent for
+    each sample, on average."""
 
     value: Tensor
     output: Tensor
     n_terms: int
-    products: int
+    products: float
 
 
 class Estimator(Protocol):
@@ -50,7 +52,20 @@ def log_det(
     The value is differentiable in x and in the parameters of g (backpropagation through the series).
     Raises SettingsError where g changes the shape or the estimator refuses the size. Source: paper, eq. 1-6.
     """
-    return estimator.estimate(linearize(g, x), estimator.draw(x, generator))
+    draw = estimator.draw(x, generator)
+    found = estimator.estimate(linearize(g, by_rank(x, draw)), draw)
+    return replace(found, value=by_rank(found.value, draw, back=True), output=by_rank(found.output, draw, back=True))
+
+
+def by_rank(t: Tensor, draw: Any, *, back: bool = False) -> Tensor:
+    """Samples in the order of the ranks of a stratified draw, or back in their own; for other draws as they are."""
+    shift = getattr(getattr(draw, "weights", None), "shift", None)
+    return t if shift is None else _rotated(t, -shift if back else shift, 0)
+
+
+def _rotated(t: Tensor, shift: Tensor, axis: int) -> Tensor:
+    n = t.shape[axis]
+    return t.index_select(axis, (torch.arange(n, device=t.device) + shift.to(t.device, non_blocking=True)) % n)
 
 
 @dataclass(frozen=True)
@@ -89,7 +104,10 @@ class PowerSeries:
 
     def draw(self, x: Tensor, generator: torch.Generator | None = None) -> SeriesDraw:
         weights = self.terms.draw(len(x), generator)
-        return SeriesDraw(weights, draw_probes(self.probe, self.n_probes, x, generator))
+        probes = draw_probes(self.probe, self.n_probes, x, generator)
+        if weights.shift is not None:
+            probes = _rotated(probes, weights.shift, 1)  # a sample has the same probe in every part
+        return SeriesDraw(weights, probes)
 
     def matched_to(self, rho: float) -> "PowerSeries":
         """This estimator with the contraction rate that its Matched law leaves open, if it does."""
@@ -106,8 +124,9 @@ class PowerSeries:
                 if k == 0:
                     value = value + w
                 else:
-                    dot = per_sample_dot(w, v)
-                    value = value + _on(weight, dot) * ((-1) ** (k + 1) / k) * dot
+                    dot = per_sample_dot(w, v[: len(w)])
+                    term = _on(weight, dot) * ((-1) ** (k + 1) / k) * dot
+                    value = value + pad(term, (0, len(v) - len(w)))
         return LogDetEstimate(value / self.n_probes, g.output, len(draw.weights), self._products(draw))
 
     @torch.no_grad()
@@ -122,14 +141,19 @@ class PowerSeries:
         """
         estimates, pulled = [], []
         for v in draw.probes:
-            u, value, previous = torch.zeros_like(v), v.new_zeros(len(v)), v
+            u, value, previous = (
+                torch.zeros_like(v),
+                v.new_zeros(len(v), dtype=torch.promote_types(v.dtype, torch.float32)),
+                v,
+            )
             for k, weight, w in self._powers(g, v, draw):
                 if k == 0:
                     value = value + w
                     continue
-                u = u + (-1) ** (k - 1) * _per_sample(_on(weight, v), v) * previous
-                dot = per_sample_dot(w, v)  # in float32 at least, whatever v is in
-                value = value + _on(weight, dot) * ((-1) ** (k + 1) / k) * dot
+                n = len(w)  # samples that compute this term
+                u[:n] += (-1) ** (k - 1) * _per_sample(_on(weight, v), v) * previous[:n]
+                dot = per_sample_dot(w, v[:n])  # in float32 at least, whatever v is in
+                value[:n] += _on(weight, dot) * ((-1) ** (k + 1) / k) * dot
                 previous = w
             estimates.append(value)
             pulled.append(u / self.n_probes)
@@ -147,13 +171,18 @@ class PowerSeries:
                 raise SettingsError("control_variate=True, but this map knows no exact trace: set it to False")
             first, frozen = g.vjp_pair(v)
             yield 0, 1.0, trace - per_sample_dot(frozen, v)
-        for k, weight in enumerate(draw.weights.weights, 1):
-            w = first if k == 1 and self.control_variate else g.vjp(w)
+        counts = draw.weights.counts or (len(v),) * len(draw.weights)
+        for k, (weight, n) in enumerate(zip(draw.weights.weights, counts), 1):
+            if n == 0:  # this part of the batch has none of the ranks that go on
+                return
+            w = first[:n] if k == 1 and self.control_variate else g.first_vjp(w[:n])
             yield k, weight, w
 
-    def _products(self, draw: SeriesDraw) -> int:
-        """Products spent: one per term and probe; the control variate's trace costs about one more."""
-        n = len(draw.weights)
+    def _products(self, draw: SeriesDraw) -> float:
+        """Products spent per sample: one per term and probe; the control variate's trace costs about one more."""
+        n, counts = len(draw.weights), draw.weights.counts
+        if counts is not None:
+            n = sum(counts) / draw.probes.shape[1]
         return self.n_probes * (max(n, 1) + 1 if self.control_variate else n)
 
 

@@ -67,7 +67,7 @@ def many_draws(estimator, x, generator):
         return SeriesDraw(terms.draw(1), probes)
     if terms.per_sample:
         return SeriesDraw(terms.draw(len(x), generator), probes)
-    weights = replace(terms, per_sample=True).draw(len(x) // POINTS, generator).weights
+    weights = replace(terms, draws="sample").draw(len(x) // POINTS, generator).weights
     return SeriesDraw(SeriesWeights(tuple(w.repeat(POINTS) if torch.is_tensor(w) else w for w in weights)), probes)
 
 
