@@ -38,7 +38,7 @@ class MixedUp(rf.PowerSeries):
     [
         rf.Exact(),
         rf.PowerSeries(rf.Roulette(rf.Geometric(0.5), n_exact=2)),
-        rf.PowerSeries(rf.Roulette(rf.Matched(), n_exact=0, per_sample=True), n_probes=2),
+        rf.PowerSeries(rf.Roulette(rf.Matched(), n_exact=0, draws="sample"), n_probes=2),
     ],
     ids=("exact", "geometric", "matched"),
 )

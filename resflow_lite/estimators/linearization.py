@@ -43,6 +43,11 @@ class Linearization:
         """J^T u, shape of x."""
         raise NotImplementedError
 
+    def first_vjp(self, u: Tensor) -> Tensor:
+        """J^T u for the first len(u) samples."""
+        missing = self.output[len(u) :]
+        return self.vjp(torch.cat([u, torch.zeros_like(missing)]))[: len(u)] if len(missing) else self.vjp(u)
+
     def jvp(self, v: Tensor) -> Tensor:
         """J v, shape of x."""
         raise NotImplementedError

@@ -11,23 +11,25 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ..errors import SettingsError
 from .linearization import Linearization, linearize, per_sample_dot
 from .noise import PROBES, draw_probes
-from .series import Matched, Roulette, SeriesWeights, Truncated
+from .series import Matched, Roulette, SeriesWeights, Staircase, Truncated
 
 __all__ = ["Estimator", "LogDetEstimate", "log_det", "PowerSeries", "SeriesDraw", "Exact"]
 
 
 @dataclass(frozen=True)
 class LogDetEstimate:
-    """value: (B,) nats.  output: g(x).  n_terms: terms of a series (0: none).  products: Jacobian products spent."""
+    """value: (B,) nats.  output: g(x).  n_terms: terms of a series (0: none).  products: Jacobian products spent for
+    each sample, on average."""
 
     value: Tensor
     output: Tensor
     n_terms: int
-    products: int
+    products: float
 
 
 class Estimator(Protocol):
@@ -50,7 +52,20 @@ def log_det(
     The value is differentiable in x and in the parameters of g (backpropagation through the series).
     Raises SettingsError where g changes the shape or the estimator refuses the size. Source: paper, eq. 1-6.
     """
-    return estimator.estimate(linearize(g, x), estimator.draw(x, generator))
+    draw = estimator.draw(x, generator)
+    found = estimator.estimate(linearize(g, by_rank(x, draw)), draw)
+    return replace(found, value=by_rank(found.value, draw, back=True), output=by_rank(found.output, draw, back=True))
+
+
+def by_rank(t: Tensor, draw: Any, *, back: bool = False) -> Tensor:
+    """Samples in the order of the ranks of a stratified draw, or back in their own; for other draws as they are."""
+    shift = getattr(getattr(draw, "weights", None), "shift", None)
+    return t if shift is None else _rotated(t, -shift if back else shift, 0)
+
+
+def _rotated(t: Tensor, shift: Tensor, axis: int) -> Tensor:
+    n = t.shape[axis]
+    return t.index_select(axis, (torch.arange(n, device=t.device) + shift.to(t.device, non_blocking=True)) % n)
 
 
 @dataclass(frozen=True)
@@ -89,7 +104,10 @@ class PowerSeries:
 
     def draw(self, x: Tensor, generator: torch.Generator | None = None) -> SeriesDraw:
         weights = self.terms.draw(len(x), generator)
-        return SeriesDraw(weights, draw_probes(self.probe, self.n_probes, x, generator))
+        probes = draw_probes(self.probe, self.n_probes, x, generator)
+        if isinstance(weights, Staircase):
+            probes = _rotated(probes, weights.shift, 1)  # a sample has the same probe in every part
+        return SeriesDraw(weights, probes)
 
     def matched_to(self, rho: float) -> "PowerSeries":
         """This estimator with the contraction rate that its Matched law leaves open, if it does."""
@@ -123,7 +141,8 @@ class PowerSeries:
             first, correction = self._start(g, v)
             u, value, previous = torch.zeros_like(v), v.new_zeros(len(v)) + correction, v
             for k, (weight, w) in enumerate(self._powers(g, v, draw.weights, first), 1):
-                u = u + (-1) ** (k - 1) * _per_sample(_on(weight, v), v) * previous
+                n = len(w)  # samples that compute this term
+                u[:n] += (-1) ** (k - 1) * _per_sample(_on(weight, v), v) * previous[:n]
                 value = value + _term(k, weight, w, v)
                 previous = w
             values.append(value)
@@ -146,21 +165,26 @@ class PowerSeries:
     def _powers(
         self, g: Linearization, v: Tensor, weights: SeriesWeights, first: Tensor | None
     ) -> Iterator[tuple[float | Tensor, Tensor]]:
-        """(c_k, (J^T)^k v) for k = 1, 2, ...; first: J^T v, if that is known."""
-        for weight in weights:
-            v, first = g.vjp(v) if first is None else first, None
+        """(c_k, (J^T)^k v) for k = 1, 2, ..., of the samples that compute term k; first: J^T v, if that is known."""
+        counts = getattr(weights, "counts", (len(v),) * len(weights))
+        for weight, n in zip(weights, counts):
+            if n == 0:  # this part of the batch has none of the ranks that go on
+                return
+            v, first = g.first_vjp(v[:n]) if first is None else first[:n], None
             yield weight, v
 
-    def _products(self, draw: SeriesDraw) -> int:
-        """Products spent: one per term and probe; the control variate's trace costs about one more."""
+    def _products(self, draw: SeriesDraw) -> float:
+        """Products spent per sample: one per term and probe; the control variate's trace costs about one more."""
         n = len(draw.weights)
+        if isinstance(draw.weights, Staircase):
+            n = sum(draw.weights.counts) / draw.probes.shape[1]
         return self.n_probes * (max(n, 1) + 1 if self.control_variate else n)
 
 
 def _term(k: int, weight: float | Tensor, w: Tensor, v: Tensor) -> Tensor:
-    """c_k (-1)^(k+1) / k <w, v>, in float32 at least, whatever v is in."""
-    dot = per_sample_dot(w, v)
-    return _on(weight, dot) * ((-1) ** (k + 1) / k) * dot
+    """c_k (-1)^(k+1) / k <w, v>, in float32 at least, whatever v is in; 0 for samples past the end of w."""
+    dot = per_sample_dot(w, v[: len(w)])
+    return pad(_on(weight, dot) * ((-1) ** (k + 1) / k) * dot, (0, len(v) - len(w)))
 
 
 def _on(weight: float | Tensor, like: Tensor) -> float | Tensor:

@@ -10,7 +10,17 @@ from torch import Tensor
 
 from ..errors import SettingsError
 
-__all__ = ["PROBES", "Noise", "device_generator", "draw_probes", "draw_uniform", "rows", "whole"]
+__all__ = [
+    "PROBES",
+    "Noise",
+    "device_generator",
+    "draw_probes",
+    "draw_quantile",
+    "draw_ranks",
+    "draw_uniform",
+    "rows",
+    "whole",
+]
 
 PROBES = ("rademacher", "gaussian")
 
@@ -23,6 +33,10 @@ class Noise(torch.Generator):
 
     part: int = 0
     parts: int = 1
+    quantile: float | None = None
+    offset: int | None = None
+    shift: Tensor | None = None
+    """What `draw_quantile` and `draw_ranks` return, where one draw is to serve all estimates of a step."""
 
 
 def whole(n: int, generator: torch.Generator | None) -> int:
@@ -36,6 +50,25 @@ def rows(drawn: Tensor, generator: torch.Generator | None, axis: int = 0) -> Ten
     if parts == 1:
         return drawn
     return drawn.transpose(0, axis)[generator.part :: parts].transpose(0, axis)
+
+
+def draw_quantile(generator: torch.Generator | None) -> float:
+    """A uniform number from [0, 1)."""
+    held = getattr(generator, "quantile", None)
+    return float(torch.rand((), dtype=torch.float64, generator=generator)) if held is None else held
+
+
+def draw_ranks(batch: int, generator: torch.Generator | None) -> tuple[int, Tensor]:
+    """Ranks for the samples of a batch, by a random rotation of the whole of it: (first, shift).
+
+    Of `parts` parts, this one has the ranks first, first + parts, ..., and the r-th of them is that of its sample
+    (r + shift) mod batch.
+    """
+    held = getattr(generator, "offset", None)
+    offset = int(torch.randint(whole(batch, generator), (), generator=generator)) if held is None else held
+    turns, first = divmod(getattr(generator, "part", 0) + offset, getattr(generator, "parts", 1))
+    shift = getattr(generator, "shift", None)
+    return first, torch.tensor(-turns % batch) if shift is None else shift
 
 
 def device_generator(generator: torch.Generator | None, device: torch.device) -> torch.Generator | None:

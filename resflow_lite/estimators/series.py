@@ -5,7 +5,7 @@ estimate is unbiased (Russian roulette, Kahn 1955); with a fixed n it is biased 
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from typing import Protocol
 
 import torch
@@ -13,7 +13,7 @@ from scipy.special import gammainc
 from torch import Tensor
 
 from ..errors import SettingsError
-from .noise import rows, whole
+from .noise import draw_quantile, draw_ranks, rows, whole
 
 __all__ = [
     "Law",
@@ -23,6 +23,8 @@ __all__ = [
     "expected_terms",
     "tail_ratio",
     "SeriesWeights",
+    "Staircase",
+    "staircase",
     "Truncated",
     "Roulette",
 ]
@@ -144,6 +146,22 @@ SeriesWeights = tuple[float | Tensor, ...]
 """c_1, ..., c_n of one draw: a float for the whole batch or a (B,) CPU tensor, one entry per sample."""
 
 
+class Staircase(tuple[float, ...]):
+    """The weights of a stratified draw, and the samples that they are for.
+
+    counts: how many samples compute each term, the first by rank.
+    shift: sample (r + shift) mod B has rank r, an integer tensor.
+    """
+
+    counts: tuple[int, ...]
+    shift: Tensor
+
+    def __new__(cls, weights: tuple[float, ...], counts: tuple[int, ...], shift: Tensor) -> "Staircase":
+        made = super().__new__(cls, weights)
+        made.counts, made.shift = counts, shift
+        return made
+
+
 @dataclass(frozen=True)
 class Truncated:
     """c_k = 1 for k <= n_terms, 0 after: the biased estimator of i-ResNets (Behrmann et al. 2019, sec. 3.2)."""
@@ -158,6 +176,9 @@ class Truncated:
         return (1.0,) * self.n_terms
 
 
+DRAWS = ("block", "sample", "stratified")
+
+
 @dataclass(frozen=True)
 class Roulette:
     """Always n_exact terms, then N ~ law more.
@@ -168,27 +189,68 @@ class Roulette:
     The second moment is finite only if sum_k a_k^2 / P(N >= k - n_exact) is, with a_k = rho^k / k for values and rho^k
     for gradients, rho the spectral radius of J.
 
-    per_sample: one N for every sample of the batch (run to the largest, weight 0 past one's own) in place of one N for
-    the batch. Source: paper, sec. 3.1 and eq. 6; its code draws one N per block.
+    draws, how the samples of a batch come to their N:
+        "block": one N for all of them, as in the paper's code.
+        "sample": one each; the batch runs to the largest and costs E[max N].
+        "stratified": the quantiles of the law, dealt out at random (see `staircase`): less variance, at a cost of E[N].
+    Each is unbiased for every sample; with "block" and "stratified" those of a batch are not independent.
+    Source: paper, sec. 3.1 and eq. 6; stratified draws are not in the paper.
     """
 
     law: Law = Geometric(0.5)
     n_exact: int = 2
-    per_sample: bool = False
+    draws: str = "block"
+    per_sample: InitVar[bool | None] = None
+    """Of settings before there were three ways: True is draws="sample"."""
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, per_sample: bool | None) -> None:
+        if per_sample:
+            object.__setattr__(self, "draws", "sample")
         if not isinstance(self.n_exact, int) or self.n_exact < 0:
             raise SettingsError(f"Roulette(n_exact={self.n_exact!r}): n_exact must be an integer, 0 or more")
+        if self.draws not in DRAWS:
+            raise SettingsError(f"Roulette(draws={self.draws!r}): expected one of {', '.join(DRAWS)}")
         for verb in ("sample", "survival"):
             if not callable(getattr(self.law, verb, None)):
                 raise SettingsError(f"Roulette(law={self.law!r}): a law offers sample(n, generator) and survival(k)")
 
     def draw(self, batch: int, generator: torch.Generator | None = None) -> SeriesWeights:
-        drawn = self.law.sample(whole(batch, generator) if self.per_sample else 1, generator)
-        n = rows(drawn, generator) if self.per_sample else drawn
-        exact = (1.0,) * self.n_exact
+        if self.draws == "stratified":
+            return self._stratified(batch, generator)
+        each = self.draws == "sample"
+        drawn = self.law.sample(whole(batch, generator) if each else 1, generator)
+        n = rows(drawn, generator) if each else drawn
         random = []
-        for k in range(1, int(n.max()) + 1):
+        for k in range(1, int(drawn.max()) + 1):
             weight = 1 / self.law.survival(k)
-            random.append(weight * (n >= k).double() if self.per_sample else weight)
-        return exact + tuple(random)
+            random.append(weight * (n >= k).double() if each else weight)
+        return (1.0,) * self.n_exact + tuple(random)
+
+    def _stratified(self, batch: int, generator: torch.Generator | None) -> SeriesWeights:
+        size, uniform = whole(batch, generator), draw_quantile(generator)
+        first, shift = draw_ranks(batch, generator)
+        weights, counts = staircase(self.law, size, uniform)
+        parts = size // batch  # the ranks of this part are first, first + parts, ...
+        mine = tuple(max(0, (m - first + parts - 1) // parts) for m in counts)
+        return Staircase((1.0,) * self.n_exact + weights, (batch,) * self.n_exact + mine, shift)
+
+
+def staircase(law: Law, batch: int, uniform: float) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    """Weights and numbers of samples of the random terms k = 1, 2, ... where a batch takes the quantiles of the law.
+
+        m_k = round(batch P(N >= k)) samples compute term k, with weight batch / m_k, as long as m_k >= 1.
+
+    For a sample whose rank is uniform, E[c_k] = m_k / batch * batch / m_k = 1: no N is drawn, and the cost E[N] is
+    always the same. Past the last step m_K the law goes on at random, for its samples together: T further terms with
+    P(T >= j) = P(N >= K + j) / P(N >= K), found by inverting one uniform number, and the weights that this asks for. So
+    no term is ever left out, and the second moment is finite where the law's is.
+    """
+    counts = []
+    while (m := round(batch * law.survival(len(counts) + 1))) >= 1:
+        counts.append(m)
+    last, count = len(counts), counts[-1] if counts else batch
+    weights = [batch / m for m in counts]
+    while uniform < (left := law.survival(len(counts) + 1) / law.survival(last)):
+        weights.append(batch / count / left)
+        counts.append(count)
+    return tuple(weights), tuple(counts)

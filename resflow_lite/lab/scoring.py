@@ -60,7 +60,7 @@ def per_image(estimator: Estimator) -> Estimator:
     One N for a whole batch would shift the batch as a whole: its images would no longer be independent measurements.
     """
     if isinstance(estimator, PowerSeries) and isinstance(estimator.terms, Roulette):
-        return replace(estimator, terms=replace(estimator.terms, per_sample=True))
+        return replace(estimator, terms=replace(estimator.terms, draws="sample"))
     return estimator
 
 

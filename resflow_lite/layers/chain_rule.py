@@ -94,7 +94,8 @@ class Pointwise:
         return self.slope * v
 
     def vjp(self, u: Tensor) -> Tensor:
-        return self.slope * u if torch.is_grad_enabled() else u.mul_(self.slope)
+        slope = self.slope[: len(u)]
+        return slope * u if torch.is_grad_enabled() else u.mul_(slope)
 
     def merged(self, tangent: Tensor | None, y_bar: Tensor, p: Tensor | None, direct: Tensor | None) -> Pulled:
         """One step of BranchLinearization._sweep, over its arguments; direct: a cotangent of the slope."""
@@ -127,6 +128,8 @@ class BranchLinearization(Linearization):
         for step in reversed(self.steps):
             u = step.vjp(u)
         return u
+
+    first_vjp = vjp  # every step takes the first rows of what it knows
 
     def _at_the_end(self, u: Tensor) -> Tensor:
         """A cotangent of g, a copy of it where the last step may write over it."""

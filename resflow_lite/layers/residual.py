@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..errors import InverseError, NotContractiveError, SettingsError
 from ..estimators.linearization import contraction_rate, linearize
-from ..estimators.logdet import Estimator, PowerSeries
+from ..estimators.logdet import Estimator, PowerSeries, by_rank
 from ..estimators.series import Geometric, Roulette
 from ..numerics.fixed_point import Solution, anderson, banach
 from .bijection import Bijection
@@ -73,11 +73,13 @@ class ResidualBlock(Bijection):
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         draw = self.estimator.draw(x, generator)
-        if not torch.is_grad_enabled():
-            estimate = self.estimator.estimate(linearize(self.branch, x), draw)
-            return x + estimate.output.detach(), estimate.value.detach()
-        output, value = residual_step(self.branch, x, self.estimator, draw, self.gradient, self.memory)
-        return x + output, value
+        ranked = by_rank(x, draw)
+        if torch.is_grad_enabled():
+            output, value = residual_step(self.branch, ranked, self.estimator, draw, self.gradient, self.memory)
+        else:
+            estimate = self.estimator.estimate(linearize(self.branch, ranked), draw)
+            output, value = estimate.output.detach(), estimate.value.detach()
+        return x + by_rank(output, draw, back=True), by_rank(value, draw, back=True)
 
     def transform(self, x: Tensor) -> Tensor:
         return x + self.branch(x)

@@ -81,7 +81,7 @@ def bias_report(model: Any, x: Tensor, products: int = 5, n_draws: int = 20, see
     generator = torch.Generator().manual_seed(seed)
     estimators = {
         "truncated": PowerSeries(Truncated(products)),
-        "roulette": PowerSeries(Roulette(Geometric(0.5), n_exact=products - 1, per_sample=True)),
+        "roulette": PowerSeries(Roulette(Geometric(0.5), n_exact=products - 1, draws="sample")),
         "krylov": Krylov(products),
     }
     rows, errors = [], {name: torch.zeros(n_draws, len(x), dtype=torch.float64) for name in estimators}

@@ -36,7 +36,7 @@ x products  variance times products: what a given precision costs
 
 CUTS = {
     "+2, one N per batch": rf.Roulette(rf.Geometric(0.5), 2),
-    "+2, one N per sample": rf.Roulette(rf.Geometric(0.5), 2, per_sample=True),
+    "+2, one N per sample": rf.Roulette(rf.Geometric(0.5), 2, draws="sample"),
     "+5, one N per batch": rf.Roulette(rf.Geometric(0.5), 5),
 }
 
@@ -52,7 +52,7 @@ def estimators():
     found |= {name: series(roulette(law, 2)) for name, law in laws.items()}
     laws = {name: laws[name] for name in ("poisson 2.0 +2", "matched +2")} | {"geometric 0.5 +2": rf.Geometric(0.5)}
     for name, law in laws.items():
-        found[f"{name}, one N per sample"] = series(roulette(law, 2, per_sample=True))
+        found[f"{name}, one N per sample"] = series(roulette(law, 2, draws="sample"))
     for name in ("truncated 5", "geometric 0.5 +2"):
         found[f"{name}, Gaussian probes"] = series(found[name].terms, "gaussian")
     for name in (

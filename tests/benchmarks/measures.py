@@ -64,9 +64,9 @@ def many_draws(estimator, x, generator):
     probes, terms = draw_probes(estimator.probe, 1, x, generator), estimator.terms
     if isinstance(terms, rf.Truncated):
         return SeriesDraw(terms.draw(1), probes)
-    if terms.per_sample:
+    if terms.draws == "sample":
         return SeriesDraw(terms.draw(len(x), generator), probes)
-    weights = replace(terms, per_sample=True).draw(len(x) // POINTS, generator)
+    weights = replace(terms, draws="sample").draw(len(x) // POINTS, generator)
     return SeriesDraw(tuple(w.repeat(POINTS) if torch.is_tensor(w) else w for w in weights), probes)
 
 
@@ -77,7 +77,7 @@ def expected_products(estimator):
     terms, more = estimator.terms, int(estimator.control_variate)
     if isinstance(terms, rf.Truncated):
         return terms.n_terms + more
-    samples, total, k = POINTS if terms.per_sample else 1, terms.n_exact + more, 1
+    samples, total, k = POINTS if terms.draws == "sample" else 1, terms.n_exact + more, 1
     while (p := terms.law.survival(k)) > 1e-12:
         total, k = total + 1 - (1 - p) ** samples, k + 1
     return total

@@ -45,7 +45,7 @@ def test_weights_are_one_in_expectation(law, n_exact):
 
 def test_per_sample_weights_are_each_sample_s_own_roulette():
     law = rf.Geometric(0.4)
-    terms = rf.Roulette(law, n_exact=1, per_sample=True)
+    terms = rf.Roulette(law, n_exact=1, draws="sample")
     weights = terms.draw(5000, torch.Generator().manual_seed(0))
     n = law.sample(5000, torch.Generator().manual_seed(0))
     assert len(weights) == 1 + int(n.max())

@@ -91,7 +91,7 @@ def test_the_mean_of_many_draws_is_within_its_error_bars(law, radius, n_exact, g
     a = matrix(radius)
     copies = 4000
     g, x = PerSampleLinear(a, copies), torch.zeros(copies, len(a))
-    estimator = rf.PowerSeries(rf.Roulette(law, n_exact, per_sample=True), probe=probe)
+    estimator = rf.PowerSeries(rf.Roulette(law, n_exact, draws="sample"), probe=probe)
     draw = estimator.draw(x, torch.Generator().manual_seed(7))
     value, grad = estimates(g, x, estimator, draw, gradient)
     true_value, true_grad = truth(a)

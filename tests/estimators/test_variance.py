@@ -64,7 +64,7 @@ def test_the_second_moment_is_finite_where_the_tail_ratio_says(law, rho, finite)
 def test_a_matched_law_is_unbiased_where_a_fixed_tail_is_hopeless():
     a = torch.diag(torch.tensor([-0.95, 0.9, 0.2]))
     truth = torch.linalg.slogdet(torch.eye(3) + a)[1]
-    terms = rf.Roulette(rf.Matched(0.95), n_exact=2, per_sample=True)
+    terms = rf.Roulette(rf.Matched(0.95), n_exact=2, draws="sample")
     value = rf.log_det(
         lambda x: x @ a.T, torch.zeros(4000, 3), rf.PowerSeries(terms), torch.Generator().manual_seed(0)
     ).value

@@ -97,7 +97,7 @@ def test_krylov_and_the_roulette_agree(trained):
     results = [rf.evaluate(trained, estimator=e, passes=4) for e in (None, rf.Krylov(20))]
     noise = sum(r.noise_error**2 for r in results) ** 0.5
     assert abs(results[0].bits_per_dim - results[1].bits_per_dim) < 4 * noise
-    assert "n_exact=20, per_sample=True" in results[0].estimator and "Krylov" in results[1].estimator
+    assert "n_exact=20, draws='sample'" in results[0].estimator and "Krylov" in results[1].estimator
     assert results[0].data_error ** 2 + results[0].noise_error ** 2 == pytest.approx(results[0].standard_error ** 2)
 
 

@@ -119,7 +119,7 @@ def test_a_norm_is_taken_without_rounding_also_where_products_are_rounded(monkey
 
 def test_weights_of_single_samples_are_not_rounded_with_the_branch():
     """bfloat16 has eight bits: 1/0.7 = 1.4286 would become 1.4297."""
-    estimator = rf.PowerSeries(rf.Roulette(rf.Geometric(0.3), n_exact=1, per_sample=True))
+    estimator = rf.PowerSeries(rf.Roulette(rf.Geometric(0.3), n_exact=1, draws="sample"))
     generator = torch.Generator().manual_seed(0)
     x = torch.ones(400, 2)
     draw = estimator.draw(x, generator)

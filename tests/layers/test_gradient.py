@@ -40,7 +40,7 @@ def largest_difference(a, b):
 
 ESTIMATORS = {
     "batch": rf.PowerSeries(rf.Roulette(rf.Geometric(0.5), 2)),
-    "per-sample": rf.PowerSeries(rf.Roulette(rf.Poisson(2.0), 1, per_sample=True), probe="gaussian", n_probes=2),
+    "per-sample": rf.PowerSeries(rf.Roulette(rf.Poisson(2.0), 1, draws="sample"), probe="gaussian", n_probes=2),
     "truncated": rf.PowerSeries(rf.Truncated(4)),
 }
 
@@ -97,7 +97,7 @@ def test_the_returned_value_is_the_log_determinant(
     branch(x)
     assert spectral_radius(branch, x) > 0.8
     truth = rf.log_det(branch, x, rf.Exact()).value
-    estimator = rf.PowerSeries(rf.Roulette(rf.Geometric(0.1), n_exact=2, per_sample=True))
+    estimator = rf.PowerSeries(rf.Roulette(rf.Geometric(0.1), n_exact=2, draws="sample"))
     block = rf.ResidualBlock(branch, estimator, estimator, gradient).train(training)
     _, value = block(x.expand(4000, *x.shape[1:]).clone(), torch.Generator().manual_seed(1))
     assert abs(z_score(value.detach(), truth)) < 4
