@@ -10,6 +10,7 @@ a GPU: correctness and a small model, so that the script is known to run. Ends w
 
 import argparse
 import copy
+import gc
 import itertools
 import statistics
 import sys
@@ -166,6 +167,7 @@ def synchronize() -> None:
 
 def measured(experiment: rf.Experiment) -> dict[str, float]:
     """The columns of the table; GiB: at the peak, from the making of the model on."""
+    gc.collect()  # graphs in reference cycles
     if DEVICE.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
@@ -214,7 +216,7 @@ def line(row: dict[str, float]) -> str:
 def table(cases: dict[str, rf.Experiment], until: float) -> bool:
     """One row per case while there is time; whether all that were tried ran."""
     print(
-        f"\na step of fit in ms, {TIMED} after {WARM_UP}: median, least, most; busy: ms that a kernel runs; first: in s"
+        f"\na step of fit, ms: median, least and most of {TIMED} after {WARM_UP}; busy: ms in kernels; first: seconds"
     )
     print(f"{'model, precision, memory':28}" + "".join(f"{name:>9}" for name in COLUMNS))
     good, longest = True, 0.0
