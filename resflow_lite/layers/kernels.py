@@ -18,12 +18,12 @@ __all__ = ["Conv3x3", "collect", "columns", "fused", "gather", "lipswish", "lips
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 """Triton's interpreter: its kernels run on a CPU, slowly, for tests. To be set before the first import of Triton."""
-DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+DTYPES = (torch.float32, torch.bfloat16)
 """Triton's versions compute in float32."""
 
 
 def fused(*tensors: Tensor) -> bool:
-    """Whether Triton computes an operation on these tensors: on CUDA, in 32 bits or less, where no graph is recorded.
+    """Whether Triton computes an operation on these tensors: on CUDA, in float32 or bfloat16, recording no graph.
 
     Plain torch does wherever Triton is missing or does not run, and under torch.compile, which makes kernels itself.
     """
