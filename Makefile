@@ -7,7 +7,7 @@ NBVAL := --nbval --nbval-sanitize-with=tests/notebooks/sanitize.cfg --nbval-cell
 # Two workers share two cores: more threads than cores would only wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
 
-.PHONY: help setup run reproduce lab explore report test test-slow assignments instructor-pack
+.PHONY: help setup run reproduce lab explore report test test-slow test-gpu assignments instructor-pack
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,9 @@ test: $(STAMP) ## run the tests, and every notebook against its stored outputs
 
 test-slow: $(STAMP) ## run the tests that take minutes
 	$(PYTEST) -m slow tests
+
+test-gpu: $(STAMP) ## run the tests that need a GPU; its table of times: .venv/bin/python tests/benchmarks/gpu.py
+	$(BIN)/python -m pytest tests/gpu
 
 assignments: $(STAMP) ## write the students' hand-outs; for a term: make assignments PARAMS="--term 2027"
 	$(BIN)/python notebooks/assignments/course handout $(PARAMS)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from ..errors import SettingsError
+from .kernels import fused, lipswish, lipswish_pull_back
 
 __all__ = [
     "Activation",
@@ -101,17 +102,13 @@ class LipSwish(Activation):
         return softplus(self.beta)
 
     def derivatives(self, z: Tensor, order: int, scale: Tensor | None = None) -> tuple[Tensor, ...]:
-        # few large temporaries: fresh memory costs more here than arithmetic
-        gate = (scale * z).sigmoid_()
-        value = (z * gate).div_(1.1)
-        if order == 0:
-            return (value,)
-        product = scale * value
-        slope = torch.addcmul(product, product, gate, value=-1).add_(gate, alpha=1 / 1.1)
-        if order == 1:
-            return value, slope
-        bend = torch.addcmul(product, product, gate, value=-2).add_(gate, alpha=2 / 1.1)
-        return value, slope, bend * torch.addcmul(scale, scale, gate, value=-1)
+        return lipswish(z, scale, order)
+
+    def pull_back(self, point, y_bar, tangent, p, direct, scale):
+        """As Activation's; in one pass over memory, from z alone, where a GPU has one for it (kernels.py)."""
+        if tangent is not None and direct is None and fused(point[0], tangent, y_bar, p, scale):
+            return lipswish_pull_back(point[0], tangent, y_bar, p, scale)
+        return super().pull_back(point, y_bar, tangent, p, direct, scale)
 
 
 class CLipSwish(LipSwish):

@@ -1,0 +1,197 @@
+"""The few operations that a training step on a GPU is made of: LipSwish with its derivatives, 3x3 convolutions.
+
+Every one is written twice: here in plain torch, for any device and dtype; and in triton_kernels.py as one pass over
+memory, which is what these operations cost on a GPU. `fused` says which of the two computes.
+
+Source for convolutions as matrix products: Chellapilla, Puri and Simard 2006, sec. 2.
+"""
+
+import os
+import warnings
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+__all__ = ["Conv3x3", "collect", "columns", "fused", "gather", "lipswish", "lipswish_pull_back", "slope_times"]
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+"""Triton's interpreter: its kernels run on a CPU, slowly, for tests. To be set before the first import of Triton."""
+DTYPES = (torch.float32, torch.bfloat16)
+"""Triton's versions compute in float32."""
+
+
+def fused(*tensors: Tensor) -> bool:
+    """Whether Triton computes an operation on these tensors: on CUDA, in float32 or bfloat16, recording no graph.
+
+    Plain torch does wherever Triton is missing or does not run, and under torch.compile, which makes kernels itself.
+    """
+    if torch.compiler.is_compiling() or torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+        return False
+    return all(t.dtype in DTYPES and _runs_on(t.device) for t in tensors)
+
+
+@cache
+def _runs_on(device: torch.device) -> bool:
+    """Whether Triton works there. Tried, because it wants a card that is new enough and a C compiler."""
+    if device.type != ("cpu" if INTERPRETED else "cuda"):
+        return False
+    try:
+        from . import triton_kernels
+
+        one = torch.ones(1, device=device)
+        triton_kernels.lipswish(one, one, 0)
+    except ImportError:
+        return False
+    except Exception as error:
+        warnings.warn(f"Triton does not run on {device}, plain torch does its work: {error}", stacklevel=2)
+        return False
+    return True
+
+
+def lipswish(z: Tensor, scale: Tensor, order: int) -> tuple[Tensor, ...]:
+    """a(z) = z sigmoid(s z) / 1.1 and its first `order` derivatives, of the shape of z; order is 0, 1 or 2.
+
+    scale: s, shape (1,).
+    """
+    if fused(z, scale):
+        from . import triton_kernels
+
+        return triton_kernels.lipswish(z, scale, order)
+    # few large temporaries: fresh memory costs more here than arithmetic
+    gate = (scale * z).sigmoid_()
+    value = (z * gate).div_(1.1)
+    if order == 0:
+        return (value,)
+    product = scale * value
+    slope = torch.addcmul(product, product, gate, value=-1).add_(gate, alpha=1 / 1.1)
+    if order == 1:
+        return value, slope
+    bend = torch.addcmul(product, product, gate, value=-2).add_(gate, alpha=2 / 1.1)
+    return value, slope, bend * torch.addcmul(scale, scale, gate, value=-1)
+
+
+def slope_times(z: Tensor, tangent: Tensor, scale: Tensor) -> Tensor:
+    """a'(z) tangent for LipSwish, of the shape of z, with the slope not written to memory."""
+    if fused(z, tangent, scale):
+        from . import triton_kernels
+
+        return triton_kernels.slope_times(z, tangent, scale)
+    return lipswish(z, scale, 1)[1] * tangent
+
+
+def lipswish_pull_back(
+    z: Tensor, tangent: Tensor, y_bar: Tensor, p: Tensor, scale: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Cotangents of z, of its tangent z' and of the scale s, given y_bar of a(z) and p of a'(z) z'; see Activation.
+
+    z_bar = a' y_bar + a'' z' p,  q = a' p,  s_bar = (<z, z_bar> - <a, y_bar>) / s, shape (1,). From z alone: nothing
+    else need be kept. May write over `tangent` and `p`.
+    """
+    if fused(z, tangent, y_bar, p, scale):
+        from . import triton_kernels
+
+        return triton_kernels.lipswish_pull_back(z, tangent, y_bar, p, scale)
+    value, slope, curvature = lipswish(z, scale, 2)
+    z_bar = slope * y_bar + curvature * tangent * p
+    return z_bar, slope * p, ((z * z_bar).sum() - (value * y_bar).sum()) / scale
+
+
+def columns(channels: int) -> int:
+    """Columns of the gathered matrix: 9 per channel, and zeros up to a size of which matrix products are fast."""
+    return -(-9 * channels // 8) * 8 if channels > 3 else 32 if channels > 1 else 16
+
+
+def gather(x: Tensor, slope: Tensor | None = None) -> Tensor:
+    """Images (B, H, W, C) -> (B H W, columns(C)): the nine neighbours of every pixel, zeros outside the image.
+
+    row (b, h, w), column (i, j, c) = x[b, h + i - 1, w + j - 1, c], i and j from 0 to 2; of slope * x, if given.
+    """
+    if fused(x, *(() if slope is None else (slope,))):
+        from . import triton_kernels
+
+        return triton_kernels.gather(x, slope, columns(x.shape[3]))
+    _, height, width, channels = x.shape
+    around = pad(x if slope is None else slope * x, (0, 0, 1, 1, 1, 1))
+    rows = torch.cat([around[:, i : i + height, j : j + width] for i in range(3) for j in range(3)], 3)
+    return pad(rows.reshape(-1, 9 * channels), (0, columns(channels) - 9 * channels))
+
+
+def collect(g: Tensor, shape: tuple[int, int, int, int], slope: Tensor | None = None) -> Tensor:
+    """The adjoint of `gather`, <gather(x), g> = <x, collect(g)>: (B H W, columns(C)) -> images of shape (B, H, W, C).
+
+    x[b, h, w, c] = sum over i, j of g[(b, h - i + 1, w - j + 1), (i, j, c)]; times slope, if given.
+    """
+    if fused(g, *(() if slope is None else (slope,))):
+        from . import triton_kernels
+
+        return triton_kernels.collect(g, shape, slope)
+    batch, height, width, channels = shape
+    around = pad(g[:, : 9 * channels].reshape(batch, height, width, -1), (0, 0, 1, 1, 1, 1)).unflatten(3, (3, 3, -1))
+    parts = [around[:, 2 - i : 2 - i + height, 2 - j : 2 - j + width, i, j] for i in range(3) for j in range(3)]
+    total = torch.stack(parts).sum(0)
+    return total if slope is None else slope * total
+
+
+class Conv3x3:
+    """A 3x3 convolution W with zero padding as matrix products, its weight (O, I, 3, 3) prepared once for many of them.
+
+    Let K (columns(n), m) be the kernel as a matrix, n the channels on the narrow side and m on the wide one. Then
+        from narrow to wide:  W z = gather(z) K          W^T u = collect(u K^T)
+        from wide to narrow:  W z = collect(z K^T)       W^T u = gather(u) K        K of the mirrored kernel
+    and the gradient of <u, W z> in K is gather(narrow side)^T (wide side): the wide side is never gathered.
+
+    Images are (B, C, H, W) in channels_last memory, then nothing is copied, and so are the results. All is
+    differentiable. For CUDA, where it pays while 9 n is not much larger than m (gathered, the narrow side takes 9 n
+    columns): cuDNN runs convolutions of 3 channels at a tenth of its speed. A CPU keeps conv2d.
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        self.narrows = weight.shape[0] < weight.shape[1]
+        widening = _mirrored(weight) if self.narrows else weight
+        wide, self.narrow = widening.shape[:2]
+        rows = widening.permute(2, 3, 1, 0).reshape(-1, wide)
+        self.kernel = pad(rows, (0, 0, 0, columns(self.narrow) - len(rows)))
+
+    def product(self, z: Tensor, bias: Tensor | None = None) -> Tensor:
+        """W z + b: (B, I, H, W) -> (B, O, H, W)."""
+        if not self.narrows:
+            return self._widened(z, bias)
+        y = self._narrowed(z)
+        return y if bias is None else y + bias.view(-1, 1, 1)
+
+    def transpose(self, u: Tensor) -> Tensor:
+        """W^T u: (B, O, H, W) -> (B, I, H, W)."""
+        return self._widened(u) if self.narrows else self._narrowed(u)
+
+    def outer(self, u: Tensor, z: Tensor) -> Tensor:
+        """The gradient of <u, W z> in the weight, (O, I, 3, 3)."""
+        wide, narrow = (z, u) if self.narrows else (u, z)
+        rows = gather(_pixels(narrow)).T @ _pixels(wide).flatten(0, 2)
+        weight = rows[: 9 * self.narrow].unflatten(0, (3, 3, -1)).permute(3, 2, 0, 1)
+        return _mirrored(weight) if self.narrows else weight
+
+    def _widened(self, z: Tensor, bias: Tensor | None = None) -> Tensor:
+        rows = gather(_pixels(z))
+        y = rows @ self.kernel if bias is None else torch.addmm(bias, rows, self.kernel)
+        return _images(y.view(len(z), *z.shape[2:], -1))
+
+    def _narrowed(self, z: Tensor) -> Tensor:
+        x = _pixels(z)
+        return _images(collect(x.flatten(0, 2) @ self.kernel.T, (*x.shape[:3], self.narrow)))
+
+
+def _mirrored(weight: Tensor) -> Tensor:
+    """The kernel of the transposed convolution."""
+    return weight.transpose(0, 1).flip(2, 3)
+
+
+def _pixels(z: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, H, W, C), contiguous; a view of channels_last memory."""
+    return z.permute(0, 2, 3, 1).contiguous()
+
+
+def _images(x: Tensor) -> Tensor:
+    """(B, H, W, C) -> (B, C, H, W) in channels_last memory."""
+    return x.permute(0, 3, 1, 2)

@@ -1,0 +1,166 @@
+"""The operations of kernels.py in Triton: one pass over memory each, in float32, stored in the dtype of the input.
+
+Offsets that count over a whole batch are 64 bits wide; within an image 32 bits do.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+BLOCK = 1024
+"""Entries that a program works on at once."""
+ROUNDS = 8
+"""Blocks per program where it leaves a sum behind."""
+
+
+def _launch(kernel, programs: tuple[int, ...], first: Tensor, *arguments, **constants) -> None:
+    with torch.cuda.device_of(first):  # Triton takes the current one
+        kernel[programs](first, *arguments, **constants)
+
+
+def _aligned(*tensors: Tensor) -> list[Tensor]:
+    """The tensors with equal entries at equal offsets, without gaps; a copy of those that are not so already."""
+    first = tensors[0]
+    order = _strides(torch.empty_like(first, device="meta"))
+    return [t if _strides(t) == order else torch.empty_like(first, dtype=t.dtype).copy_(t) for t in tensors]
+
+
+def _strides(t: Tensor) -> list[int]:
+    return [step for step, n in zip(t.stride(), t.shape) if n > 1]
+
+
+# LipSwish ------------------------------------------------------------------------------------------------------------
+
+
+@triton.jit
+def _at(z, s):
+    """a, a' and a'' at z, and s da/ds = z a' - a without its cancellation."""
+    gate, closed = tl.sigmoid(s * z), tl.sigmoid(-s * z)  # closed = 1 - gate, with all its digits
+    value = z * gate * (1 / 1.1)
+    bent = s * value * closed
+    slope = gate * (1 / 1.1) + bent
+    curvature = s * closed * (gate * (2 / 1.1) + s * value * (closed - gate))
+    return value, slope, curvature, z * bent
+
+
+@triton.jit
+def _lipswish(z_, s_, value_, slope_, curvature_, n, ORDER: tl.constexpr, BLOCK: tl.constexpr):
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    value, slope, curvature, of_scale = _at(tl.load(z_ + i, i < n, 0.0).to(tl.float32), tl.load(s_).to(tl.float32))
+    tl.store(value_ + i, value.to(value_.dtype.element_ty), i < n)
+    if ORDER > 0:
+        tl.store(slope_ + i, slope.to(value_.dtype.element_ty), i < n)
+    if ORDER > 1:
+        tl.store(curvature_ + i, curvature.to(value_.dtype.element_ty), i < n)
+
+
+def lipswish(z: Tensor, scale: Tensor, order: int) -> tuple[Tensor, ...]:
+    (z,) = _aligned(z)
+    found = tuple(torch.empty_like(z) for _ in range(order + 1))
+    three = (*found, z, z)[:3]  # what is not asked for is not written
+    _launch(_lipswish, (triton.cdiv(z.numel(), BLOCK),), z, scale, *three, z.numel(), ORDER=order, BLOCK=BLOCK)
+    return found
+
+
+@triton.jit
+def _slope_times(z_, tangent_, s_, out_, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    value, slope, curvature, of_scale = _at(tl.load(z_ + i, i < n, 0.0).to(tl.float32), tl.load(s_).to(tl.float32))
+    tangent = tl.load(tangent_ + i, i < n, 0.0).to(tl.float32)
+    tl.store(out_ + i, (slope * tangent).to(out_.dtype.element_ty), i < n)
+
+
+def slope_times(z: Tensor, tangent: Tensor, scale: Tensor) -> Tensor:
+    z, tangent = _aligned(z, tangent)
+    out = torch.empty_like(tangent)
+    _launch(_slope_times, (triton.cdiv(z.numel(), BLOCK),), z, tangent, scale, out, z.numel(), BLOCK=BLOCK)
+    return out
+
+
+@triton.jit
+def _pull_back(z_, tangent_, y_bar_, p_, s_, sums_, n, BLOCK: tl.constexpr, ROUNDS: tl.constexpr):
+    """Over tangent z_bar, over p its product with the slope; a sum per program for the scale."""
+    program = tl.program_id(0).to(tl.int64)
+    s = tl.load(s_).to(tl.float32)
+    total = tl.zeros((BLOCK,), tl.float32)
+    for step in tl.static_range(ROUNDS):
+        i = (program * ROUNDS + step) * BLOCK + tl.arange(0, BLOCK)
+        z = tl.load(z_ + i, i < n, 0.0).to(tl.float32)
+        tangent = tl.load(tangent_ + i, i < n, 0.0).to(tl.float32)
+        y_bar = tl.load(y_bar_ + i, i < n, 0.0).to(tl.float32)
+        p = tl.load(p_ + i, i < n, 0.0).to(tl.float32)
+        value, slope, curvature, of_scale = _at(z, s)
+        bend = curvature * tangent * p
+        tl.store(tangent_ + i, (slope * y_bar + bend).to(tangent_.dtype.element_ty), i < n)
+        tl.store(p_ + i, (slope * p).to(p_.dtype.element_ty), i < n)
+        total += of_scale * y_bar + z * bend
+    tl.store(sums_ + program, tl.sum(total))
+
+
+def lipswish_pull_back(
+    z: Tensor, tangent: Tensor, y_bar: Tensor, p: Tensor, scale: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    z, tangent, y_bar, p = _aligned(z, tangent, y_bar, p)
+    programs = triton.cdiv(z.numel(), BLOCK * ROUNDS)
+    sums = torch.empty(programs, device=z.device)
+    _launch(_pull_back, (programs,), z, tangent, y_bar, p, scale, sums, z.numel(), BLOCK=BLOCK, ROUNDS=ROUNDS)
+    return tangent, p, sums.sum() / scale
+
+
+# The nine neighbours -------------------------------------------------------------------------------------------------
+
+
+@triton.jit
+def _gather(x_, slope_, out_, H, W, C: tl.constexpr, COLUMNS: tl.constexpr, SLOPE: tl.constexpr, BLOCK: tl.constexpr):
+    image = tl.program_id(0).to(tl.int64)
+    e = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)  # entries of one image's rows
+    pixel, column = e // COLUMNS, e % COLUMNS
+    h = pixel // W + column // (3 * C) - 1
+    w = pixel % W + column // C % 3 - 1
+    inside = (pixel < H * W) & (column < 9 * C) & (h >= 0) & (h < H) & (w >= 0) & (w < W)
+    at = image * (H * W * C) + (h * W + w) * C + column % C
+    x = tl.load(x_ + at, inside, 0.0).to(tl.float32)
+    if SLOPE:
+        x *= tl.load(slope_ + at, inside, 0.0).to(tl.float32)
+    tl.store(out_ + image * (H * W * COLUMNS) + e, x.to(out_.dtype.element_ty), pixel < H * W)
+
+
+def gather(x: Tensor, slope: Tensor | None, columns: int) -> Tensor:
+    x = x.contiguous()
+    batch, height, width, channels = x.shape
+    out = torch.empty(batch * height * width, columns, device=x.device, dtype=x.dtype)
+    programs = (batch, triton.cdiv(height * width * columns, BLOCK))
+    factor = x if slope is None else slope.contiguous()
+    sizes = dict(C=channels, COLUMNS=columns, SLOPE=slope is not None, BLOCK=BLOCK)
+    _launch(_gather, programs, x, factor, out, height, width, **sizes)
+    return out
+
+
+@triton.jit
+def _collect(g_, slope_, out_, H, W, C: tl.constexpr, COLUMNS: tl.constexpr, SLOPE: tl.constexpr, BLOCK: tl.constexpr):
+    image = tl.program_id(0).to(tl.int64)
+    e = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)  # entries of one image
+    pixel, c = e // C, e % C
+    total = tl.zeros((BLOCK,), tl.float32)
+    for i in tl.static_range(3):
+        for j in tl.static_range(3):
+            h = pixel // W + 1 - i
+            w = pixel % W + 1 - j
+            inside = (pixel < H * W) & (h >= 0) & (h < H) & (w >= 0) & (w < W)
+            at = image * (H * W * COLUMNS) + (h * W + w) * COLUMNS + (3 * i + j) * C + c
+            total += tl.load(g_ + at, inside, 0.0).to(tl.float32)
+    if SLOPE:
+        total *= tl.load(slope_ + image * (H * W * C) + e, pixel < H * W, 0.0).to(tl.float32)
+    tl.store(out_ + image * (H * W * C) + e, total.to(out_.dtype.element_ty), pixel < H * W)
+
+
+def collect(g: Tensor, shape: tuple[int, int, int, int], slope: Tensor | None) -> Tensor:
+    g = g.contiguous()
+    batch, height, width, channels = shape
+    out = torch.empty(shape, device=g.device, dtype=g.dtype)
+    programs = (batch, triton.cdiv(height * width * channels, BLOCK))
+    factor = g if slope is None else slope.contiguous()
+    sizes = dict(C=channels, COLUMNS=g.shape[1], SLOPE=slope is not None, BLOCK=BLOCK)
+    _launch(_collect, programs, g, factor, out, height, width, **sizes)
+    return out
