@@ -208,15 +208,15 @@ class LipschitzLayer(nn.Module):
     def norm_upper(self) -> float:
         """A certified upper bound of the norm of the weight as applied, in float64 on the CPU.
 
-        Closed form for p = 1 or q = infinity; Gram iteration for p = q = 2; Riesz-Thorin between them otherwise.
+        Closed form for p = 1 or q = infinity; Gram iteration for p = q = 2; between them what `interpolated` proves.
         Infinity before the layer has seen an input: a convolution's norm depends on the size of the image.
         """
         if not self.right.numel():
             return math.inf
         applied = (self.weight / (self.sigma() / self.coeff).clamp_min(1)).double().cpu()
         p, q = self.orders()
-        # sigma is computed anew at every use, and its last digits depend on the order of a sum
-        margin = 1 + 32 * torch.finfo(self.weight.dtype).eps
+        # sigma is computed anew at every use, and its last digits, like a closed form's, depend on the order of a sum
+        margin = 1 + 1e-10 + 32 * torch.finfo(self.weight.dtype).eps
         if p == 1:
             return float(self._columns(applied, q)) * margin
         if q == math.inf:
