@@ -188,9 +188,10 @@ class LipschitzLayer(nn.Module):
     def sigma(self) -> Tensor:
         """The estimate of |weight|_(p->q), differentiable in the weight and in learned orders; a lower bound."""
         p, q = (order() if isinstance(order, LearnedOrder) else order for order in (self.domain, self.codomain))
-        if self.closed_form():
-            return self._columns(self.weight, q) if p == 1 else self._rows(self.weight, p)
-        with tensor_float(False):  # ten bits would let the norm pass its bound by a thousandth
+        # ten bits would let the norm pass its bound by a thousandth
+        with tensor_float(False), torch.autocast(self.weight.device.type, enabled=False):
+            if self.closed_form():
+                return self._columns(self.weight, q) if p == 1 else self._rows(self.weight, p)
             image = self.product(self.weight, self.right)
         return vector_norm(image, q) / vector_norm(self.right, p)
 

@@ -131,8 +131,8 @@ def gram_upper(a: Tensor, squarings: int = 10) -> Tensor:
 def interpolated(p: float, q: float, spectral: float, columns: Closed, rows: Closed, sizes: tuple[int, int]) -> float:
     """A proven upper bound of |A|_(p->q), any orders from 1 to infinity, from |A|_(2->2) and two closed forms.
 
-    Hoelder, for any r and s:  |A|_(p->q) <= n^max(1/r - 1/p, 0) |A|_(r->s) m^max(1/q - 1/s, 0), because |v|_r is at most
-    that power of n times |v|_p, and |u|_q that power of m times |u|_s.
+    Hoelder, for any r and s:  |A|_(p->q) <= n^max(1/r - 1/p, 0) |A|_(r->s) m^max(1/q - 1/s, 0), because |v|_r is at
+    most that power of n times |v|_p, and |u|_q that power of m times |u|_s.
     p <= q: the smaller of (r, s) = (p, q) by Riesz-Thorin, and of (2, 2). p > q: over the reals the theorem fails there
     (A = [[1, 1], [1, -1]]: infinity -> 1 is 2, 2 -> 2 sqrt 2, but 4 -> 4/3 is sqrt 3 and not 2^(3/4)). So Hoelder to
     the diagonal, the smallest of r = s = p, q and 2. On random matrices it is 1.1 to 1.4 times the norm.
@@ -148,7 +148,7 @@ def interpolated(p: float, q: float, spectral: float, columns: Closed, rows: Clo
 
 
 def _riesz_thorin(p: float, q: float, spectral: float, columns: Closed, rows: Closed) -> float:
-    """For p <= q, log |A|_(p->q) is convex in (1/p, 1/q): on a line, a norm is at most the geometric mean of two others.
+    """For p <= q, log |A|_(p->q) is convex in (1/p, 1/q): between two norms, at most their geometric mean.
 
     The ray from (1/2, 1/2) through (1/p, 1/q) ends where a closed form holds, at 1/p' = 1 or at 1/q' = 0.
     Source: M. Riesz 1926 (the reals, p <= q); Bergh and Loefstrom 1976, theorem 1.1.1.

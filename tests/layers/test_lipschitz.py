@@ -235,6 +235,15 @@ def test_state_dicts_keep_vectors_sizes_and_counts():
     assert other.norm_upper() == layer.norm_upper()
 
 
+@pytest.mark.parametrize("orders", [(2, 2), (1, 2), (3, 1.5)])
+def test_autocast_does_not_round_norms(orders):
+    torch.set_default_dtype(torch.float32)
+    layer = rf.LipschitzLinear(7, 5, 0.9, *orders)
+    plain = layer.normalized_weight(torch.zeros(1, 7))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(layer.normalized_weight(torch.zeros(1, 7)), plain)
+
+
 def test_wrong_settings_are_refused():
     for make, says in (
         (lambda: rf.LipschitzLinear(2, 2, coeff=1.2), "coeff=1.2"),
