@@ -1,5 +1,6 @@
 """The convolution whose norm, as a linear map of whole images, is bounded."""
 
+import math
 from functools import partial
 
 import torch
@@ -85,9 +86,9 @@ class LipschitzConv2d(LipschitzLayer):
         """The whole matrix where it is small; the matrices of all frequencies of a larger circular convolution else."""
         if not self.padding:
             return weight[:, :, 0, 0]
-        pixels = self.right[0, 0].numel()
+        pixels = math.prod(self.input_shape[2:])
         if min(weight.shape[:2]) * pixels <= DENSE:
-            basis = torch.eye(weight.shape[1] * pixels, dtype=weight.dtype).view(-1, *self.right.shape[1:])
+            basis = torch.eye(weight.shape[1] * pixels, dtype=weight.dtype).view(-1, *self.input_shape[1:])
             return self.product(weight, basis).flatten(1)
         return self.frequencies(weight)
 
@@ -97,7 +98,7 @@ class LipschitzConv2d(LipschitzLayer):
         There the image and its zero padding fit without meeting: the zero-padded convolution is a part of the circular
         one, so that its norm is at most the circular one's, the largest over frequencies.
         """
-        torus = [max(n + self.padding, k) for n, k in zip(self.right.shape[2:], weight.shape[2:])]
+        torus = [max(n + self.padding, k) for n, k in zip(self.input_shape[2:], weight.shape[2:])]
         return torch.fft.rfft2(weight, torus).permute(2, 3, 0, 1)
 
     def vector_shape(self, z: Tensor) -> tuple[int, ...]:

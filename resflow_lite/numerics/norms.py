@@ -12,8 +12,6 @@ __all__ = [
     "dual_vector",
     "conjugate",
     "power_iteration",
-    "krylov_vector",
-    "singular_vector",
     "gram_upper",
     "interpolated",
 ]
@@ -67,47 +65,6 @@ def power_iteration(matvec: Map, rmatvec: Map, v: Tensor, orders: tuple[float, f
     for _ in range(rounds):
         v = dual_vector(rmatvec(dual_vector(matvec(v), conjugate(q))), p)
     return v
-
-
-@torch.no_grad()
-def krylov_vector(matvec: Map, rmatvec: Map, v: Tensor, steps: int) -> Tensor:
-    """The best singular vector in the Krylov space of A^T A from v (Golub-Kahan-Lanczos), |v|_2 = 1.
-
-    With m steps it finds a norm that plain iteration finds with about m^2, and a start with a fresh random part finds a
-    direction that has grown past the one followed so far.
-    """
-    shape, v = v.shape, v.flatten()
-    basis = v.new_zeros(steps + 1, len(v))
-    basis[0] = v / v.norm()
-    gram = []
-    for i in range(steps):
-        w = rmatvec(matvec(basis[i].view(shape))).flatten()
-        noise = 100 * torch.finfo(w.dtype).eps * w.norm()
-        gram.append(basis[:-1] @ w)
-        w = w - gram[-1] @ basis[:-1]
-        w = w - (basis[:-1] @ w) @ basis[:-1]
-        norm = w.norm()
-        # nothing but rounding is left: the space is exhausted
-        basis[i + 1] = torch.where(norm > noise, w / norm, 0)
-    # A^T A on the basis; its lower triangle misses vectors that were not there yet
-    _, vectors = torch.linalg.eigh(torch.stack(gram), UPLO="L")
-    best = vectors[:, -1] @ basis[:-1]
-    return (best / best.norm().clamp_min(torch.finfo(best.dtype).tiny)).view(shape)
-
-
-def singular_vector(matvec: Map, rmatvec: Map, v: Tensor, u: Tensor) -> Tensor:
-    """The leading singular vector of A, |v|_2 = 1: an eigenvector of A A^T or A^T A, whichever is smaller.
-
-    matvec, rmatvec: A and A^T on batches (B, ...).  v, u: of the sizes (1, ...) that they take.
-    """
-    narrows = u.numel() < v.numel()
-    start, product = (u, rmatvec) if narrows else (v, matvec)
-    basis = torch.eye(start.numel(), dtype=v.dtype, device=v.device).view(-1, *start.shape[1:])
-    rows = product(basis).flatten(1)
-    _, vectors = torch.linalg.eigh(rows @ rows.T)
-    best = vectors[:, -1] @ rows if narrows else vectors[:, -1]
-    # a map of zeros has no leading vector: keep the one at hand
-    return torch.where(best.norm() > 0, best / best.norm(), v.flatten()).view(v.shape)
 
 
 def gram_upper(a: Tensor, squarings: int = 10) -> Tensor:
