@@ -1,7 +1,6 @@
 """The convolution whose norm, as a linear map of whole images, is bounded."""
 
 import math
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -9,7 +8,6 @@ from torch.nn.functional import conv2d, fold
 from torch.nn.grad import conv2d_weight
 
 from ..errors import SettingsError
-from ..numerics.norms import Map
 from .lipschitz import LipschitzLayer, Order, channels_last
 
 __all__ = ["LipschitzConv2d"]
@@ -55,16 +53,6 @@ class LipschitzConv2d(LipschitzLayer):
         if not self._narrows(weight.shape[0], weight.shape[1], u):
             return conv2d(u, channels_last(_mirrored(weight)), padding=self.padding)
         return self._spread(weight, u)
-
-    def maps(self, weight: Tensor) -> tuple[Map, Map]:
-        mirror = channels_last(_mirrored(weight))
-        return partial(self._convolve, weight, mirror), partial(self._convolve, mirror, weight)
-
-    def _convolve(self, kernel: Tensor, mirror: Tensor, z: Tensor) -> Tensor:
-        """The convolution with a kernel whose mirror image is at hand."""
-        if self._narrows(kernel.shape[1], kernel.shape[0], z):
-            return self._spread(mirror, z)
-        return conv2d(z, kernel, padding=self.padding)
 
     def outer(self, weight: Tensor, u: Tensor, z: Tensor) -> Tensor:
         if not self._narrows(weight.shape[1], weight.shape[0], z):

@@ -1,8 +1,6 @@
 """Layers whose weight as applied has at most a given norm."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -10,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from ..errors import SettingsError
-from ..numerics.norms import Map, conjugate, gram_upper, interpolated, power_iteration, vector_norm
+from ..numerics.norms import conjugate, gram_upper, interpolated, power_iteration, vector_norm
 from ..numerics.stacked import leading_vectors
-from ..numerics.tensor_float import tensor_float
+from ..numerics.tensor_float import full_precision
 
 __all__ = [
     "LearnedOrder",
@@ -27,15 +25,6 @@ ROUNDS = 5
 """Power iterations in one improvement of another norm."""
 RESTART = 10
 """Improvements of another norm between two restarts."""
-FIRST = 1e-5
-"""Tolerance of a norm when the size of the input is seen first."""
-
-
-@contextmanager
-def _exactly(device: torch.device) -> Iterator[None]:
-    """Products in the full precision of their dtype, outside autocast: ten bits would let a norm pass its bound."""
-    with tensor_float(False), torch.autocast(device.type, enabled=False):
-        yield
 
 
 def channels_last(t: Tensor) -> Tensor:
@@ -62,11 +51,6 @@ class LearnedOrder(nn.Module):
 
 
 Order = float | LearnedOrder
-
-
-def order_value(order: Order) -> float:
-    """The order as a number, for what is not differentiated."""
-    return float(order().detach()) if isinstance(order, LearnedOrder) else float(order)
 
 
 class LipschitzLayer(nn.Module):
@@ -109,40 +93,25 @@ class LipschitzLayer(nn.Module):
         return (1, self.weight.shape[0], *self.input_shape[2:])
 
     @property
-    def spectral(self) -> bool:
-        """Whether the norm is the 2-norm. A learned order never is: to compare its value would be to read it."""
-        return self.domain == 2 and self.codomain == 2
-
-    @property
-    def narrows(self) -> bool:
-        """Whether the map has fewer outputs than inputs."""
-        return self.weight.shape[0] < self.weight.shape[1]
-
-    @property
-    def _left(self) -> bool:
-        """Whether the kept vector is one of outputs."""
-        return self.narrows and self.vector.numel() > 0 and self.vector.shape[1] == self.weight.shape[0]
-
-    @property
     def right(self) -> Tensor:
         """The kept vector as an input of the layer: a right singular vector, up to its length."""
-        return self.transpose(self.weight.detach(), self.vector) if self._left else self.vector
+        return self.transpose(self.weight.detach(), self.vector) if self._left() else self.vector
 
     @right.setter
     def right(self, vector: Tensor) -> None:
         self.vector = vector
 
-    def maps(self, weight: Tensor) -> tuple[Map, Map]:
-        """z -> W z and u -> W^T u, for many products with the same weight."""
-        return partial(self.product, weight), partial(self.transpose, weight)
+    def _left(self) -> bool:
+        """Whether the kept vector is one of outputs."""
+        return self.vector.numel() > 0 and self.vector.shape[1] != self.weight.shape[1]
 
     def orders(self) -> tuple[float, float]:
-        return order_value(self.domain), order_value(self.codomain)
+        """Domain and codomain as numbers, for what is not differentiated."""
+        return tuple(float(o().detach() if isinstance(o, LearnedOrder) else o) for o in (self.domain, self.codomain))
 
     def closed_form(self) -> bool:
         """Whether sigma is exact: |A|_(1->q) is the largest column, |A|_(p->inf) the largest row."""
-        p, q = self.orders()
-        return p == 1 or q == math.inf
+        return self.domain == 1 or self.codomain == math.inf
 
     def _columns(self, weight: Tensor, q: float) -> Tensor:
         """max_j |A e_j|_q, by applying the transposed map with |entries|^q to a vector of ones."""
@@ -165,24 +134,21 @@ class LipschitzLayer(nn.Module):
         if self.input_shape != (shape := self.vector_shape(z)):
             self.input_shape = shape
             with torch.inference_mode(False):  # the buffer must serve training later
-                self.vector = self._fresh(self.output_shape if self.spectral and self.narrows else shape)
-            self.update_norm_(FIRST)
+                self.vector = self._fresh(shape)
+            self.update_norm_(1e-5)
 
     def _fresh(self, shape: tuple[int, ...]) -> Tensor:
         # a generator of its own: norms must not depend on, or disturb, any other randomness
         generator = torch.Generator(self.weight.device).manual_seed(int(self.updates))
         return torch.randn(shape, generator=generator, dtype=self.weight.dtype, device=self.weight.device)
 
-    def kernel(self) -> Tensor:
-        """The map from its smaller side as a convolution's kernel, (wide, narrow, k, k); a matrix has k = 1."""
-        weight = self.weight.detach()
-        weight = weight if weight.dim() == 4 else weight[:, :, None, None]
-        return weight.transpose(0, 1).flip(2, 3) if self.narrows else weight
-
-    def start(self) -> Tensor:
-        """The kept vector on the smaller side, (1, narrow, H, W)."""
-        vector = self.product(self.weight.detach(), self.vector) if self.narrows and not self._left else self.vector
-        return vector if vector.dim() == 4 else vector[:, :, None, None]
+    def narrow(self) -> tuple[Tensor, Tensor]:
+        """The map from its smaller side as a kernel (wide, narrow, k, k), with k = 1 for a matrix; the vector there."""
+        weight, vector = self.weight.detach(), self.vector
+        kernel = weight if weight.dim() == 4 else weight[:, :, None, None]
+        if len(weight) < weight.shape[1]:
+            kernel, vector = kernel.transpose(0, 1).flip(2, 3), vector if self._left() else self.product(weight, vector)
+        return kernel, vector.flatten()
 
     def improve_(self) -> Tensor:
         """Look for a larger norm of other orders than the kept vector's; by how much it grew, relative.
@@ -190,14 +156,14 @@ class LipschitzLayer(nn.Module):
         Power iteration, and now and then eight fresh starts, because there are local optima.
         """
         self.updates += 1
-        orders, matvec, rmatvec = self.orders(), *self.maps(self.weight.detach())
+        (p, q), weight = self.orders(), self.weight.detach()
+        matvec, rmatvec = partial(self.product, weight), partial(self.transpose, weight)
         again = int(self.updates) % RESTART == 1
         starts = [self.vector, *(self._fresh((8, *self.vector.shape)) if again else ())]
-        found = [power_iteration(matvec, rmatvec, start, orders, ROUNDS) for start in starts]
-        vectors, tiny = torch.stack([self.vector, *found]), torch.finfo(self.weight.dtype).tiny
-        lengths = [vector_norm(v, orders[0]).clamp_min(tiny) for v in vectors]
-        norms = torch.stack([vector_norm(matvec(v), orders[1]) / length for v, length in zip(vectors, lengths)])
-        self.vector = vectors.index_select(0, norms.argmax().view(1))[0]
+        vectors = [self.vector, *(power_iteration(matvec, rmatvec, start, (p, q), ROUNDS) for start in starts)]
+        tiny = torch.finfo(weight.dtype).tiny
+        norms = torch.stack([vector_norm(matvec(v), q) / vector_norm(v, p).clamp_min(tiny) for v in vectors])
+        self.vector = torch.stack(vectors).index_select(0, norms.argmax().view(1))[0]
         return (norms.amax() - norms[0]) / norms.amax().clamp_min(tiny)
 
     def update_norm_(self, tol: float = 1e-3) -> None:
@@ -207,11 +173,11 @@ class LipschitzLayer(nn.Module):
     def sigma(self) -> Tensor:
         """The estimate of |weight|_(p->q), differentiable in the weight and in learned orders; a lower bound."""
         p, q = (order() if isinstance(order, LearnedOrder) else order for order in (self.domain, self.codomain))
-        with _exactly(self.weight.device):
+        with full_precision(self.weight.device):
             if self.closed_form():
                 return self._columns(self.weight, q) if p == 1 else self._rows(self.weight, p)
             vector = self.vector.clone()  # an update before the backward pass must not change what that reads
-            image = (self.transpose if self._left else self.product)(self.weight, vector)
+            image = (self.transpose if self._left() else self.product)(self.weight, vector)
             return vector_norm(image, q) / vector_norm(vector, p)
 
     def normalized_weight(self, z: Tensor) -> Tensor:
@@ -296,15 +262,12 @@ def update_norms_(model: nn.Module, tol: float = 1e-3) -> None:
     the device. Other orders: layer by layer, until none grew by more than the fraction tol.
     """
     layers = [m for m in model.modules() if isinstance(m, LipschitzLayer) and m.input_shape and not m.closed_form()]
-    alike: dict[tuple, list[LipschitzLayer]] = {}
-    for layer in (m for m in layers if m.spectral):
-        key = (*layer.kernel().shape, *layer.input_shape[2:], layer.weight.dtype, layer.weight.device)
-        alike.setdefault(key, []).append(layer)
-    others = [m for m in layers if not m.spectral]
-    with torch.inference_mode(False), torch.no_grad():  # buffers made in inference mode could not be trained with
-        for group in alike.values():
-            with _exactly(group[0].weight.device):
-                _improve_together_(group, tol)
+    spectral = [m for m in layers if m.domain == m.codomain == 2]  # never a learned order: its value is not read
+    others = [m for m in layers if m not in spectral]
+    device = layers[0].weight.device if layers else torch.device("cpu")
+    # what is made in inference mode cannot be trained with
+    with torch.inference_mode(False), torch.no_grad(), full_precision(device):
+        _update_together_(spectral, tol)
         for _ in range(50):
             if not others:
                 break
@@ -312,14 +275,20 @@ def update_norms_(model: nn.Module, tol: float = 1e-3) -> None:
             others = [layer for layer, more in zip(others, (growth > tol).tolist()) if more]
 
 
-def _improve_together_(layers: list[LipschitzLayer], tol: float) -> None:
-    """The leading singular vectors of 2-norm layers of one shape, in place."""
-    starts = torch.cat([layer.start() for layer in layers])
-    kernels, seeds = torch.stack([layer.kernel() for layer in layers]), torch.stack([m.updates for m in layers])
-    found = leading_vectors(kernels, starts.shape[2:], starts.flatten(1), seeds, tol).view_as(starts)
-    torch._foreach_add_([layer.updates for layer in layers], 1)
-    for layer, vector in zip(layers, found):
-        shape = layer.output_shape if layer.narrows else layer.input_shape
-        if layer.vector.shape != shape:
-            layer.vector = torch.empty_like(vector).view(shape)
-    torch._foreach_copy_([m.vector for m in layers], [v.view(m.vector.shape) for m, v in zip(layers, found)])
+def _update_together_(layers: list[LipschitzLayer], tol: float) -> None:
+    """The leading singular vectors of 2-norm layers, all those of one shape at once."""
+    alike: dict[tuple, list[tuple[LipschitzLayer, Tensor, Tensor]]] = {}
+    for layer in layers:
+        kernel, vector = layer.narrow()
+        key = kernel.shape, layer.input_shape[2:], kernel.dtype, kernel.device
+        alike.setdefault(key, []).append((layer, kernel, vector))
+    for (_, image, *_), rows in alike.items():
+        group, kernels, starts = zip(*rows)
+        seeds = torch.stack([layer.updates for layer in group])
+        found = leading_vectors(torch.stack(kernels), image or (1, 1), torch.stack(starts), seeds, tol)
+        found = found.view(len(group), 1, -1, *image).unbind()
+        for layer, vector in zip(group, found):
+            if layer.vector.shape != vector.shape:
+                layer.vector = torch.empty_like(vector)
+        torch._foreach_copy_([layer.vector for layer in group], found)
+        torch._foreach_add_([layer.updates for layer in group], 1)
