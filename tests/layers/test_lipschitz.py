@@ -274,7 +274,7 @@ def image_layers():
 
 @pytest.mark.parametrize(("tol", "short"), [(1e-3, 1e-2), (1e-6, 1e-4)])
 def test_norms_of_many_layers_together_are_those_of_each_alone(tol, short):
-    """Against the exact norms after a jump larger than any step; what is missing at 1e-6 lies between equals, nearly."""
+    """Against the exact norms after a jump larger than any step; at 1e-6 near-equals are what is missing."""
     flow, layers, exact = image_layers()
     alone = copy.deepcopy(layers)
     rf.update_norms_(flow, tol)
