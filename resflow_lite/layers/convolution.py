@@ -1,6 +1,6 @@
 """The convolution whose norm, as a linear map of whole images, is bounded."""
 
-from functools import partial
+import math
 
 import torch
 from torch import Tensor
@@ -8,7 +8,6 @@ from torch.nn.functional import conv2d, fold
 from torch.nn.grad import conv2d_weight
 
 from ..errors import SettingsError
-from ..numerics.norms import Map
 from .lipschitz import LipschitzLayer, Order, channels_last
 
 __all__ = ["LipschitzConv2d"]
@@ -55,16 +54,6 @@ class LipschitzConv2d(LipschitzLayer):
             return conv2d(u, channels_last(_mirrored(weight)), padding=self.padding)
         return self._spread(weight, u)
 
-    def maps(self, weight: Tensor) -> tuple[Map, Map]:
-        mirror = channels_last(_mirrored(weight))
-        return partial(self._convolve, weight, mirror), partial(self._convolve, mirror, weight)
-
-    def _convolve(self, kernel: Tensor, mirror: Tensor, z: Tensor) -> Tensor:
-        """The convolution with a kernel whose mirror image is at hand."""
-        if self._narrows(kernel.shape[1], kernel.shape[0], z):
-            return self._spread(mirror, z)
-        return conv2d(z, kernel, padding=self.padding)
-
     def outer(self, weight: Tensor, u: Tensor, z: Tensor) -> Tensor:
         if not self._narrows(weight.shape[1], weight.shape[0], z):
             return conv2d_weight(channels_last(z), weight.shape, channels_last(u), padding=self.padding)
@@ -85,9 +74,9 @@ class LipschitzConv2d(LipschitzLayer):
         """The whole matrix where it is small; the matrices of all frequencies of a larger circular convolution else."""
         if not self.padding:
             return weight[:, :, 0, 0]
-        pixels = self.right[0, 0].numel()
+        pixels = math.prod(self.input_shape[2:])
         if min(weight.shape[:2]) * pixels <= DENSE:
-            basis = torch.eye(weight.shape[1] * pixels, dtype=weight.dtype).view(-1, *self.right.shape[1:])
+            basis = torch.eye(weight.shape[1] * pixels, dtype=weight.dtype).view(-1, *self.input_shape[1:])
             return self.product(weight, basis).flatten(1)
         return self.frequencies(weight)
 
@@ -97,7 +86,7 @@ class LipschitzConv2d(LipschitzLayer):
         There the image and its zero padding fit without meeting: the zero-padded convolution is a part of the circular
         one, so that its norm is at most the circular one's, the largest over frequencies.
         """
-        torus = [max(n + self.padding, k) for n, k in zip(self.right.shape[2:], weight.shape[2:])]
+        torus = [max(n + self.padding, k) for n, k in zip(self.input_shape[2:], weight.shape[2:])]
         return torch.fft.rfft2(weight, torus).permute(2, 3, 0, 1)
 
     def vector_shape(self, z: Tensor) -> tuple[int, ...]:
