@@ -8,7 +8,8 @@ import torch
 
 from ..errors import ResflowError
 from ..estimators.noise import Noise
-from ..layers.lipschitz import LearnedOrder, update_norms_
+from ..layers.lipschitz import update_norms_
+from ..layers.orders import LearnedOrder
 from ..layers.residual import ResidualBlock
 from ..models.flow import Flow
 from ..numerics.tensor_float import tensor_float

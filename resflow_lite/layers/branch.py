@@ -10,7 +10,8 @@ from ..errors import SettingsError
 from ..estimators.linearization import Again
 from .activations import Activation
 from .chain_rule import Affine, BranchLinearization, Pair, Pointwise
-from .lipschitz import LearnedOrder, LipschitzLayer, channels_last
+from .lipschitz import LipschitzLayer, channels_last
+from .orders import LearnedOrder
 
 __all__ = ["LipschitzBranch"]
 
@@ -116,7 +117,7 @@ class LipschitzBranch(nn.Module):
             else:
                 steps += [Pair()] if step.pairs else []
                 scale = next(remaining) if step.scale() is not None else None
-                steps.append(Pointwise(step, scale, 1 + to_pull_back))
+                steps.append(Pointwise(step, scale, to_pull_back=to_pull_back))
         return BranchLinearization(steps, _as_autocast(x))
 
     def replay(self, x: Tensor) -> tuple[list[Tensor], Again]:

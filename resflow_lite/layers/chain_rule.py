@@ -28,29 +28,29 @@ class Affine:
     """y = W z + b at one point: tensors are the weight as applied and the bias."""
 
     def __init__(self, layer: LipschitzLayer, weight: Tensor, bias: Tensor) -> None:
-        self.layer, self.weight, self.bias = layer, weight, bias
+        self.layer, self.weight, self.bias, self.linear = layer, weight, bias, layer.linear(weight)
 
     def meet(self, z: Tensor) -> None:
         self.z = z
 
     def value(self) -> Tensor:
-        return self.layer.product(self.weight, self.z, self.bias)
+        return self.linear.product(self.z, self.bias)
 
     def jvp(self, v: Tensor) -> Tensor:
-        return self.layer.product(self.weight, v)
+        return self.linear.product(v)
 
     def vjp(self, u: Tensor) -> Tensor:
-        return self.layer.transpose(self.weight, u)
+        return self.linear.transpose(u)
 
     def merged(self, tangent: Tensor | None, y_bar: Tensor, p: Tensor | None, direct: Tensor | None) -> Pulled:
         """One step of BranchLinearization._sweep; direct: a gradient of the weight from elsewhere."""
-        weight = self.layer.outer(self.weight, y_bar, self.z)
+        weight = self.linear.outer(y_bar, self.z)
         if direct is not None:
             weight += direct
         bias = y_bar.sum([axis for axis in range(y_bar.dim()) if axis != 1])
         if tangent is None:
             return self.vjp(y_bar), None, [weight, bias]
-        weight += self.layer.outer(self.weight, p, tangent)
+        weight += self.linear.outer(p, tangent)
         return self.vjp(y_bar), self.vjp(p), [weight, bias]
 
 
@@ -80,12 +80,13 @@ class Pointwise:
     Cotangents are written over where no graph is kept: memory is what costs.
     """
 
-    def __init__(self, activation: Activation, scale: Tensor | None, order: int) -> None:
-        self.activation, self.scale, self.order = activation, scale, order
+    def __init__(self, activation: Activation, scale: Tensor | None, *, to_pull_back: bool) -> None:
+        self.activation, self.scale, self.to_pull_back = activation, scale, to_pull_back
 
     def meet(self, z: Tensor) -> None:
-        y, self.slope, *curvature = self.activation.derivatives(z, self.order, self.scale)
-        self.y, self.point = y, (z, y, self.slope, *curvature) if curvature else ()
+        curved = self.to_pull_back and self.activation.keeps_curvature(z)
+        y, self.slope, *curvature = self.activation.derivatives(z, 1 + curved, self.scale)
+        self.y, self.point = y, (z, y, self.slope, *curvature) if self.to_pull_back else ()
 
     def value(self) -> Tensor:
         return self.y

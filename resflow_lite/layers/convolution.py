@@ -8,10 +8,14 @@ from torch.nn.functional import conv2d, fold
 from torch.nn.grad import conv2d_weight
 
 from ..errors import SettingsError
-from .lipschitz import LipschitzLayer, Order, channels_last
+from .kernels import Conv3x3
+from .lipschitz import LinearMap, LipschitzLayer, channels_last
+from .orders import Order
 
 __all__ = ["LipschitzConv2d"]
 
+MATRICES = ("cuda",)
+"""Kinds of devices that compute a 3 x 3 convolution between few and many channels as a matrix product."""
 DENSE = 256
 """Up to this many inputs or outputs the certificate of a convolution uses its whole matrix: exact to 0.1 %."""
 
@@ -42,6 +46,12 @@ class LipschitzConv2d(LipschitzLayer):
         weight = torch.empty(out_channels, in_channels, kernel_size, kernel_size)
         super().__init__(weight, coeff, domain, codomain)
         self.padding = kernel_size // 2
+
+    def linear(self, weight: Tensor) -> LinearMap:
+        few, many = sorted(weight.shape[:2])
+        if weight.device.type in MATRICES and weight.shape[2] == 3 and 9 * few <= 2 * many:
+            return Conv3x3(weight)
+        return super().linear(weight)
 
     def product(self, weight: Tensor, z: Tensor, bias: Tensor | None = None) -> Tensor:
         if not self._narrows(weight.shape[1], weight.shape[0], z):

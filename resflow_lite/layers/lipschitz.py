@@ -11,12 +11,11 @@ from ..errors import SettingsError
 from ..numerics.norms import conjugate, gram_upper, interpolated, power_iteration, vector_norm
 from ..numerics.stacked import leading_vectors
 from ..numerics.tensor_float import full_precision
+from .orders import LearnedOrder, Order
 
 __all__ = [
-    "LearnedOrder",
     "LipschitzLayer",
     "LipschitzLinear",
-    "Order",
     "channels_last",
     "update_norms_",
 ]
@@ -35,22 +34,13 @@ def channels_last(t: Tensor) -> Tensor:
     return t.clone(memory_format=torch.channels_last) if t.dim() == 4 and t.stride(1) != 1 else t
 
 
-class LearnedOrder(nn.Module):
-    """The order p of a vector norm as a parameter, between 1.1 and 5. Give the same object to the two layers that meet
-    in this norm: codomain of one, domain of the next. Source: paper, on induced mixed norms."""
+class LinearMap:
+    """A layer's linear map with one weight, for many products: z -> W z + b, u -> W^T u, the gradient of <u, W z>."""
 
-    def __init__(self, start: float = 2.0) -> None:
-        super().__init__()
-        if not 1.1 < start < 5:
-            raise SettingsError(f"LearnedOrder(start={start!r}): expected an order between 1.1 and 5")
-        share = (start - 1.1) / 3.9
-        self.logit = nn.Parameter(torch.tensor(math.log(share / (1 - share))))
-
-    def forward(self) -> Tensor:
-        return 1.1 + 3.9 * self.logit.sigmoid()
-
-
-Order = float | LearnedOrder
+    def __init__(self, layer: "LipschitzLayer", weight: Tensor) -> None:
+        self.product, self.transpose, self.outer = (
+            partial(rule, weight) for rule in (layer.product, layer.transpose, layer.outer)
+        )
 
 
 class LipschitzLayer(nn.Module):
@@ -104,6 +94,10 @@ class LipschitzLayer(nn.Module):
     def _left(self) -> bool:
         """Whether the kept vector is one of outputs."""
         return self.vector.numel() > 0 and self.vector.shape[1] != self.weight.shape[1]
+
+    def linear(self, weight: Tensor) -> LinearMap:
+        """The map with this weight, prepared for many products."""
+        return LinearMap(self, weight)
 
     def orders(self) -> tuple[float, float]:
         """Domain and codomain as numbers, for what is not differentiated."""

@@ -9,7 +9,7 @@ from torch.nn.functional import conv2d, conv_transpose2d
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import resflow_lite as rf
-from resflow_lite.layers.lipschitz import LearnedOrder
+from resflow_lite.layers.orders import LearnedOrder
 from resflow_lite.numerics.norms import gram_upper, power_iteration, vector_norm
 from resflow_lite.numerics.stacked import signs
 
