@@ -7,11 +7,11 @@ from .estimators.linearization import AutogradLinearization, Linearization, line
 from .estimators.logdet import Exact, LogDetEstimate, PowerSeries, log_det
 from .estimators.series import Geometric, Matched, Poisson, Roulette, Truncated, expected_terms, tail_ratio
 from .lab.data.images import Images, check_images, image_names, load_images
-from .lab.evaluation import Evaluation, evaluate
+from .lab.evaluation import Evaluation, carry_out, evaluate
 from .lab.runs import Run, load_run
 from .lab.tasks.density import Experiment
-from .lab.tasks.hybrid import HybridExperiment, run_hybrid
-from .lab.tasks.plane import ToyExperiment, run_toy
+from .lab.tasks.hybrid import HybridExperiment
+from .lab.tasks.plane import ToyExperiment
 from .lab.training import fit
 from .layers.activations import ELU, Activation, CLipSwish, LipSwish, ReLU, Sine, Softplus, Tanh, compile_activations_
 from .layers.bijection import Bijection, Chain
@@ -34,5 +34,7 @@ from .models.presets import Recipe, presets, recipes
 from .models.systems import System, image_system, systems, toy_system, with_budget
 from .models.toy import toy_flow
 from .numerics.fixed_point import Solution
+
+run_toy = run_hybrid = carry_out
 
 __version__ = "0.1.0"

@@ -11,17 +11,15 @@ from pathlib import Path
 
 from .errors import ResflowError, SettingsError
 from .estimators.krylov import Krylov
-from .lab.data.images import fetch, image_names, load_images
-from .lab.evaluation import evaluate
+from .lab.data.images import fetch, image_names
+from .lab.evaluation import dequantised, evaluate, sample_levels
 from .lab.home import home
 from .lab.interruption import Stopped
-from .lab.ledger import publish
+from .lab.ledger import publish, read_ledger
 from .lab.machine import connect
 from .lab.notebooks import CellFailed, refresh_notebook, run_notebook
-from .lab.report import read_ledger
 from .lab.reproduction import RunsFailed, carry_out, carry_out_one, estimate, publish_entries, table
 from .lab.runs import load_run
-from .lab.sampling import dequantised, sample_levels
 from .lab.sweeps import SWEEPS, Planned, planned, sweep_names
 from .lab.tables import update_readme
 from .lab.tasks.density import Experiment
@@ -79,10 +77,9 @@ def _sample(options: argparse.Namespace) -> None:
         from .book.figures.chapter08 import image_grid  # matplotlib, which a machine that only trains can do without
 
         run = load_run(options.run_dir, options.weights)
-        n_levels = load_images(run.experiment.dataset, "test").n_levels
         levels = sample_levels(run, options.n, options.temperature, options.seed)
         path = options.run_dir / "samples.png"
-        image_grid(levels, columns=math.ceil(options.n**0.5), vmax=n_levels - 1).savefig(path)
+        image_grid(levels, columns=math.ceil(options.n**0.5), vmax=run.n_levels - 1).savefig(path)
         print(path)
 
 

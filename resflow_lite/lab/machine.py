@@ -50,10 +50,11 @@ class World:
             dist.barrier()
 
 
-def connect() -> World:
-    """Join the processes that torchrun has started, if it has, and choose the device: a GPU each, where there are."""
+def connect(device: str | None = None) -> World:
+    """Join the processes that torchrun has started, if it has, and choose the device: a GPU each, where there are, or
+    "cpu" where that is asked for."""
     size, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
-    device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
+    device = torch.device("cuda", local) if device is None and torch.cuda.is_available() else torch.device("cpu")
     if device.type == "cuda":
         torch.cuda.set_device(device)
     if size == 1:

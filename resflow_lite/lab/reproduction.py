@@ -20,9 +20,10 @@ from ..errors import ResflowError
 from .data.images import load_images
 from .home import home
 from .interruption import Signals, Stopped, being_trained
-from .ledger import publish
-from .seeds import compare, group, read_entries
-from .sweeps import TASKS, Planned, same_settings
+from .ledger import publish, read_entries
+from .seeds import compare, group
+from .sweeps import Planned, same_settings
+from .tasks.registry import TASKS
 from .training import fit
 
 __all__ = ["RunsFailed", "carry_out", "carry_out_one", "estimate", "publish_entries", "table"]
@@ -73,14 +74,14 @@ def _seconds_per_step(run: Planned, entries: Sequence[dict[str, Any]], measure: 
     if not measure:
         return 0.0, "unknown"
     trial, threads = replace(run.experiment, steps=TRIAL), torch.get_num_threads()
+    if trial.validation:
+        trial = replace(trial, validation=0)
     torch.set_num_threads(1)
     try:
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-            if run.task == "density":  # without its evaluation, which may take longer than the trial
-                history = fit(replace(trial, validation=0), folder).history  # the first steps are slower
-                first, last = history[0], history[-1]
-                return (last["seconds"] - first["seconds"]) / (last["step"] - first["step"]), "timed"
-            return TASKS[run.task].run(trial, Path(folder))["wall_seconds"] / TRIAL, "timed"
+            history = fit(trial, folder).history  # the first steps are slower
+        first, last = history[0], history[-1]
+        return (last["seconds"] - first["seconds"]) / (last["step"] - first["step"]), "timed"
     finally:
         torch.set_num_threads(threads)
 

@@ -1,16 +1,15 @@
 """Several seeds of one setting become a mean with an error bar, and two settings a paired difference."""
 
-import json
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from scipy.special import stdtrit
 
 from ..errors import DataError
+from .ledger import read_entries
 
 __all__ = ["Comparison", "by_seed", "compare", "group", "mean_and_error", "paired_interval", "read_entries"]
 
@@ -35,11 +34,6 @@ class Comparison:
     def __str__(self) -> str:
         line = f"{self.name:28} {self.seeds:3} seeds  {self.mean:8.4f} +- {self.error:.4f}"
         return line if self.difference is None else f"{line}  {self.difference:+9.4f} +- {self.half_width:.4f}"
-
-
-def read_entries(folder: Path | str) -> list[dict[str, Any]]:
-    """Every ledger entry below a folder, by the order of the files' names; none where there is no folder."""
-    return [json.loads(path.read_text()) for path in sorted(Path(folder).rglob("*.json"))]
 
 
 def group(entries: Iterable[Entry], key: Callable[[Entry], Hashable]) -> dict[Hashable, list[Entry]]:

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 import resflow_lite as rf
+import resflow_lite.lab.tasks.density as density
 import resflow_lite.lab.training as training
-from resflow_lite.lab.checkpoints import load_average
+from resflow_lite.lab.checkpoints import facts_of
 from resflow_lite.lab.interruption import Stopped, being_trained, sole_writer
 from resflow_lite.lab.runs import read_lines
 
@@ -34,8 +35,11 @@ def after_step(monkeypatch):
     return arrange
 
 
+TIMES = ("seconds", "cpu_seconds", "per_second", "seconds_left")
+
+
 def without_times(history):
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in history]
+    return [{name: value for name, value in row.items() if name not in TIMES} for row in history]
 
 
 @pytest.mark.parametrize("step", [3, 20, 29])
@@ -45,12 +49,11 @@ def test_a_run_that_was_stopped_and_resumed_is_the_same_bit_by_bit(small, after_
     after_step(step - 1, lambda: os.kill(os.getpid(), signal.SIGTERM))  # heard at the end of the next step
     with pytest.raises(Stopped, match=f"SIGTERM: stopped after step {step}"):
         rf.fit(experiment, tmp_path / "stopped")
-    assert load_average(tmp_path / "stopped" / "checkpoint.safetensors")[2] == step
+    assert facts_of(tmp_path / "stopped" / "checkpoint.safetensors")["step"] == step
     resumed = rf.fit(experiment, tmp_path / "stopped")
     for file in ("model.safetensors", "best.safetensors"):
         assert same_weights(tmp_path / "whole" / file, tmp_path / "stopped" / file)
     assert without_times(resumed.history) == without_times(whole.history)
-    assert not (tmp_path / "stopped" / "checkpoint.safetensors").exists()
     events = [line["event"] for line in read_lines(tmp_path / "stopped" / "events.jsonl")]
     assert len(events) == 2 and events[1] == "resumed"
 
@@ -58,16 +61,16 @@ def test_a_run_that_was_stopped_and_resumed_is_the_same_bit_by_bit(small, after_
 def test_the_test_above_could_fail(small, after_step, monkeypatch, same_weights, tmp_path):
     """One draw from the generator at the wrong time and the weights differ."""
     rf.fit(small(steps=10), tmp_path / "one")
-    states, start = [], training.start
-    monkeypatch.setattr(training, "start", lambda *args: states.append(start(*args)) or states[-1])
-    after_step(5, lambda: torch.rand(1, generator=states[-1].generator))
+    states, begin = [], training.begin
+    monkeypatch.setattr(training, "begin", lambda *args, **named: states.append(begin(*args, **named)) or states[-1])
+    after_step(5, lambda: torch.rand(1, generator=states[-1].draws))
     rf.fit(small(steps=10), tmp_path / "other")
     assert not same_weights(tmp_path / "one" / "model.safetensors", tmp_path / "other" / "model.safetensors")
 
 
 def test_sigusr1_writes_a_checkpoint_and_training_goes_on(small, after_step, monkeypatch, tmp_path):
     saved = []
-    monkeypatch.setattr(training, "save_state", lambda path, state, *_: saved.append(state.step))
+    monkeypatch.setattr(training, "save_state", lambda path, state, *_, **__: saved.append(state.step))
     after_step(22, lambda: os.kill(os.getpid(), signal.SIGUSR1))
     assert rf.fit(small(steps=40), tmp_path).step == 40
     assert saved == sorted({*range(2, 41, 2), 23})
@@ -90,7 +93,7 @@ def killed_now_and_then(command, directory, kills, line, **settings):
         if process.returncode == 0:
             return left
         assert process.returncode == -signal.SIGKILL, told
-        saved = load_average(checkpoint)[2] if checkpoint.exists() else 0
+        saved = facts_of(checkpoint)["step"] if checkpoint.exists() else 0
         left.append((saved, read_lines(record)[-1]["step"]))
 
 
@@ -114,13 +117,13 @@ def test_killed_at_random_moments_nothing_is_lost(command, same_weights, tmp_pat
 
 def spoil(monkeypatch, step, how):
     """Make the training's loss bad from a given step on."""
-    count, original = iter(range(1, 10**6)), training.bits_per_dim
+    count, original = iter(range(1, 10**6)), density.bits_per_dim
 
     def bits(*args):
         value = original(*args)
         return how(value) if next(count) >= step else value
 
-    monkeypatch.setattr(training, "bits_per_dim", bits)
+    monkeypatch.setattr(density, "bits_per_dim", bits)
 
 
 BAD = {

@@ -71,4 +71,5 @@ def base_model(dataset: str | Callable) -> ImageModel:
     CIFAR-10 for data of one's own."""
     if dataset == "digits":
         return presets["laptop/digits"]
-    return presets["paper/cifar10" if callable(dataset) else f"paper/{LIKE.get(dataset, dataset)}"]
+    own = callable(dataset) or dataset.startswith("folder:")
+    return presets["paper/cifar10" if own else f"paper/{LIKE.get(dataset, dataset)}"]
