@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import resflow_lite as rf
-from resflow_lite.lab.ledger import validate_entry
-from resflow_lite.lab.scoring import error_bars
 from resflow_lite.lab.checkpoints import load_toy
+from resflow_lite.lab.ledger import validate_entry
 from resflow_lite.lab.machine import World
+from resflow_lite.lab.scoring import error_bars
 from resflow_lite.lab.tasks.plane import STEPS, Plane, point_nats
 from resflow_lite.lab.tasks.task import Question
 from resflow_lite.lab.training import train_toy

@@ -145,7 +145,7 @@ BELOW = math.nextafter(0, -1)
 class Training(TaskSettings):
     """The settings of the training loop, the same for every task. A value of None takes the profile's."""
 
-    validation: ClassVar[int] = 0
+    validation = 0  # a setting of tasks that hold data out
 
     seed: int = option(0, "of the weights, the batches and all noise")
     steps: int | None = option(None, "of the optimiser")
