@@ -14,9 +14,8 @@ from .estimators.krylov import Krylov
 from .lab.data.images import fetch, image_names
 from .lab.evaluation import dequantised, evaluate, sample_levels
 from .lab.home import home
-from .lab.interruption import Stopped
 from .lab.ledger import publish, read_ledger
-from .lab.machine import connect
+from .lab.machine import Stopped, connect
 from .lab.notebooks import CellFailed, refresh_notebook, run_notebook
 from .lab.reproduction import RunsFailed, carry_out, carry_out_one, estimate, publish_entries, table
 from .lab.runs import load_run

@@ -146,6 +146,8 @@ def save_state(path: Path, state: TrainingState, experiment: Training, **facts: 
 def load_state_(path: Path, state: TrainingState) -> None:
     """Set a fresh state to the one in the file. Raises DataError for a damaged file."""
     tensors, facts = _read(path)
+    if "draws" not in tensors:
+        raise SettingsError(f"{path} is of an older version: start a new run from its weights (fit, source or --from)")
     try:
         state.flow.load_state_dict(_under(tensors, "flow."))
         state.averaged = [tensors[f"averaged.{i}"].to(t.device) for i, t in enumerate(state.averaged)]

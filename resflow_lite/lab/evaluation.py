@@ -13,7 +13,7 @@ from torch import Tensor
 from ..estimators.logdet import Estimator
 from ..layers.residual import ResidualBlock
 from .data.images import load_images
-from .ledger import SCHEMAS, write_entry
+from .ledger import SCHEMAS, SELECTION, write_entry
 from .machine import connect
 from .runs import ENTRY, METRICS, Run, claim, load_run
 from .scoring import first_images, reconstruction_error
@@ -108,10 +108,13 @@ def carry_out(experiment: Training, run_dir: Path | str) -> dict[str, Any]:
 
     Raises SettingsError where run_dir holds a run of other settings, and as fit.
     """
-    directory = Path(run_dir)
-    if not ((directory / ENTRY).exists() and claim(directory, experiment) == experiment.steps):
-        evaluate(fit(experiment, directory))
-    return json.loads((directory / ENTRY).read_text())
+    path = Path(run_dir) / ENTRY
+    if path.exists() and claim(path.parent, experiment) == experiment.steps:
+        entry = json.loads(path.read_text())
+        if not entry["selection_rule"].startswith(SELECTION["unfinished"]):
+            return entry
+    evaluate(fit(experiment, path.parent))
+    return json.loads(path.read_text())
 
 
 def dequantised(run: Run, split: str, n: int, seed: int = 0) -> Tensor:

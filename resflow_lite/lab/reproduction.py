@@ -19,8 +19,8 @@ import torch
 from ..errors import ResflowError
 from .data.images import load_images
 from .home import home
-from .interruption import Signals, Stopped, being_trained
 from .ledger import publish, read_entries
+from .machine import Signals, Stopped, being_trained
 from .seeds import Comparison, compare, group
 from .sweeps import Planned, same_settings
 from .tasks.registry import TASKS

@@ -16,9 +16,7 @@ from ..layers.lipschitz import update_norms_
 from ..models.flow import Flow
 from ..numerics.tensor_float import tensor_float
 from .checkpoints import TrainingState, save_state
-from .interruption import Signals, Stopped, sole_writer
-from .machine import connect
-from .precision import branches_in, check_precision
+from .machine import Signals, Stopped, branches_in, check_precision, connect, sole_writer
 from .runs import CHECKPOINT, ENTRY, LAST, METRICS, Run, claim, finished, load_run, note, occupy, sha256
 from .stages import begin, finish, proven, record, resume
 from .tasks.registry import task_of

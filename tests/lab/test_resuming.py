@@ -16,7 +16,7 @@ import resflow_lite as rf
 import resflow_lite.lab.tasks.density as density
 import resflow_lite.lab.training as training
 from resflow_lite.lab.checkpoints import facts_of
-from resflow_lite.lab.interruption import Stopped, being_trained, sole_writer
+from resflow_lite.lab.machine import Stopped, being_trained, sole_writer
 from resflow_lite.lab.runs import read_lines, sha256
 
 

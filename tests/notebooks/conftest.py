@@ -10,7 +10,7 @@ import torch
 import resflow_lite as rf
 from resflow_lite.__main__ import main
 from resflow_lite.lab import training
-from resflow_lite.lab.interruption import Stopped
+from resflow_lite.lab.machine import Stopped
 
 PAGES = Path(__file__).parents[2] / "notebooks" / "reproduction"
 
