@@ -127,8 +127,18 @@ def _loop(
 
 def _told(row: dict[str, Any], steps: int, task: Task) -> str:
     """A line for people."""
-    told = f"step {row['step']:5} of {steps}  {row[task.unit]:.3f} {task.words}  {row['seconds']:.0f} s"
-    return f"{told}, {row['seconds_left']:.0f} s left" if row["step"] < steps else told
+    told = f"step {row['step']:5} of {steps}  {row[task.unit]:.3f} {task.words}  {_span(row['seconds'])}"
+    return f"{told}, {_span(row['seconds_left'])} left" if row["step"] < steps else told
+
+
+def _span(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 600
+        else f"{seconds / 60:.0f} min"
+        if seconds < 36000
+        else f"{seconds / 3600:.0f} h"
+    )
 
 
 def step_(task: Task, state: TrainingState, asked: list[bool]) -> tuple[bool, bool]:

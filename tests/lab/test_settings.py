@@ -240,5 +240,20 @@ def test_a_folder_of_images_is_told_of_by_its_name_alone(small, monkeypatch, tmp
     assert rf.load_run(tmp_path).experiment.dataset == "folder:/home/ada/cats"
 
 
+def test_a_score_of_an_unfinished_run_is_not_taken_for_the_result(tiny, monkeypatch, tmp_path):
+    import os
+    import signal
+
+    import resflow_lite.lab.training as training
+
+    experiment = rf.ToyExperiment(**tiny["ToyExperiment"] | dict(steps=10))
+    with monkeypatch.context() as patch, pytest.raises(rf.ResflowError, match="SIGTERM"):
+        stop = lambda flow, tol: os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
+        patch.setattr(training, "update_norms_", stop)
+        rf.run_toy(experiment, tmp_path)
+    assert rf.evaluate(tmp_path)["steps"] < 10
+    assert rf.run_toy(experiment, tmp_path)["steps"] == 10
+
+
 def test_a_study_of_costs_has_plain_settings():
     assert StepCosts().as_dict()["profile"] == "smoke"

@@ -133,9 +133,7 @@ class Experiment(Training):
         if own is not None:
             return {}
         if self.law not in (None, usual["law"]):
-            usual["law_parameter"] = {"geometric": 0.5, "poisson": 2.0}.get(
-                self.law if isinstance(self.law, str) else ""
-            )
+            usual["law_parameter"] = USUAL.get(self.law) if isinstance(self.law, str) else None
         return dict(train_estimator=None) | usual
 
     def _check(self) -> None:
@@ -159,9 +157,8 @@ class Experiment(Training):
         self._expect_number("coeff", 0, 1, "a number between 0 and 1, such as 0.98")
         for name in ("factor_out", "squeeze_first"):
             self._expect(name, isinstance(getattr(self, name), bool), "True or False")
-        activation, own = self.activation, (Activation, Unknown)
-        known = isinstance(activation, Unknown) or (isinstance(activation, type) and issubclass(activation, own))
-        known = known or activation in ACTIVATIONS
+        chosen, own = self.activation, isinstance(self.activation, type) and issubclass(self.activation, Activation)
+        known = own or isinstance(chosen, Unknown) or chosen in ACTIVATIONS
         self._expect("activation", known, f"one of {', '.join(ACTIVATIONS)}, or an Activation class")
         self._expect_one_of(NORMS, "norms")
         self._expect_one_of(MEMORY, "memory")
