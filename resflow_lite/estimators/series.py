@@ -221,7 +221,7 @@ class Roulette:
         drawn = self.law.sample(whole(batch, generator) if each else 1, generator)
         n = rows(drawn, generator) if each else drawn
         random = []
-        for k in range(1, int(drawn.max()) + 1):
+        for k in range(1, int(n.max()) + 1):
             weight = 1 / self.law.survival(k)
             random.append(weight * (n >= k).double() if each else weight)
         return (1.0,) * self.n_exact + tuple(random)
