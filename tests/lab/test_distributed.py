@@ -30,9 +30,9 @@ def test_a_part_draws_its_rows_of_the_whole_batch(per_sample):
         part = PartSeries(estimator.terms, "gaussian", 2, index=index, parts=3).draw(x[:2], generator)
         rows = slice(2 * index, 2 * index + 2)
         assert torch.equal(part.probes, whole.probes[:, rows])
-        weights = [w[rows] if per_sample and isinstance(w, torch.Tensor) else w for w in whole.weights]
+        weights = [w[rows] if per_sample and isinstance(w, torch.Tensor) else w for w in whole.weights.weights]
         assert len(weights) == len(part.weights) > 1
-        assert all(torch.equal(torch.as_tensor(a), torch.as_tensor(b)) for a, b in zip(weights, part.weights))
+        assert all(torch.equal(torch.as_tensor(a), torch.as_tensor(b)) for a, b in zip(weights, part.weights.weights))
 
 
 def test_a_batch_in_parts_gives_the_gradient_of_the_batch(small):
