@@ -38,8 +38,8 @@ class TrainingState:
     the data.  draws: that of the model's estimators (tasks/task.py, noises).
 
     measured: events at which the contraction of the blocks is measured, the same in every process.
-    averaged: the parameters' running mean.  losses: of the steps since the last line of the record.  terms: of every
-    series that was drawn since then.  seconds, cpu_seconds: of training, interruptions left out; of the steps alone.
+    averaged: the parameters' running mean.  losses: of the steps since the last line of the record.
+    seconds, cpu_seconds: of training, interruptions left out; of the steps alone.
     best: the lowest loss on held-out data.
     """
 
@@ -49,7 +49,6 @@ class TrainingState:
     data: Noise
     draws: Noise
     measured: Tensor
-    terms: list[int] = field(default_factory=list)
     step: int = 0
     losses: list[float] = field(default_factory=list)
     gradient_norm: float = math.nan
@@ -139,7 +138,7 @@ def save_state(path: Path, state: TrainingState, experiment: Training, **facts: 
     for i, moments in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{i}.{name}": t for name, t in moments.items()}
     tensors |= dict(data=state.data.get_state(), draws=state.draws.get_state())
-    tensors |= dict(terms=torch.tensor(state.terms, dtype=torch.int64))
+    tensors |= dict(terms=torch.tensor(state.draws.terms, dtype=torch.float64))
     _write(path, tensors, {name: getattr(state, name) for name in PLAIN} | _common(state.flow, experiment) | facts)
 
 
@@ -159,7 +158,7 @@ def load_state_(path: Path, state: TrainingState) -> None:
         state.optimizer.load_state_dict({"state": moments, "param_groups": groups})
         state.data.set_state(tensors["data"])
         state.draws.set_state(tensors["draws"])
-        state.terms[:] = tensors["terms"].tolist()
+        state.draws.terms[:] = tensors["terms"].tolist()
         for name in PLAIN:
             setattr(state, name, facts[name])
     except Exception as error:

@@ -2,16 +2,14 @@
 
 import copy
 import json
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..errors import ResflowError, SettingsError
+from ..errors import NotContractiveError, ResflowError, SettingsError
 from ..estimators.krylov import Krylov
 from ..estimators.logdet import Exact, PowerSeries
-from ..estimators.series import Roulette, SeriesWeights
 from ..layers.lipschitz import update_norms_
 from ..layers.orders import LearnedOrder
 from ..layers.residual import ResidualBlock
@@ -29,18 +27,6 @@ ORDER_LR = 1e-3
 """Largest learning rate of learned orders, the paper's for all parameters. Weights are divided by their norms and want
 more on small data; at such rates the orders run to where power iteration misses the norm (digits, lr 0.03, 200 steps:
 two of five trainings ended in a block that no longer contracts, and the proof of the others cost 0.3 bits/dim)."""
-
-
-@dataclass(frozen=True)
-class Counted(Roulette):
-    """A roulette that notes how many terms each of its draws has."""
-
-    terms: list[int] = field(default_factory=list, repr=False, compare=False)
-
-    def draw(self, batch: int, generator: torch.Generator | None = None) -> SeriesWeights:
-        weights = super().draw(batch, generator)
-        self.terms.append(len(weights))
-        return weights
 
 
 def begin(task: Task, flow: Flow | None = None, source: Flow | None = None) -> TrainingState:
@@ -61,7 +47,7 @@ def begin(task: Task, flow: Flow | None = None, source: Flow | None = None) -> T
     groups = _groups(flow, experiment.lr)
     adam = torch.optim.Adam(groups, betas=experiment.betas, weight_decay=experiment.weight_decay, fused=fused)
     averaged = [p.detach().clone() for p in flow.parameters()]
-    return TrainingState(flow, averaged, adam, data, draws, events[:MEASURED], _count_terms_(flow))
+    return TrainingState(flow, averaged, adam, data, draws, events[:MEASURED])
 
 
 def _take_over_(flow: Flow, source: Flow) -> None:
@@ -80,17 +66,6 @@ def _check_parts(flow: Flow, parts: int) -> None:
                 f"train_estimator = {block.train_estimator!r}: its draws cannot be shared out between parts of a "
                 "batch; train in one process with accumulation = 1"
             )
-
-
-def _count_terms_(flow: Flow) -> list[int]:
-    """The list that will have the number of terms of every series that the blocks draw in training."""
-    terms: list[int] = []
-    for block in (m for m in flow.modules() if isinstance(m, ResidualBlock)):
-        own = block.train_estimator
-        if isinstance(own, PowerSeries) and type(own.terms) is Roulette:
-            drawn = Counted(own.terms.law, own.terms.n_exact, own.terms.per_sample, terms)
-            block.train_estimator = replace(own, terms=drawn)
-    return terms
 
 
 def _groups(flow: Flow, lr: float) -> list[dict]:
@@ -121,24 +96,22 @@ def record(task: Task, state: TrainingState, directory: Path) -> dict[str, Any]:
     row |= dict(cpu_seconds=state.cpu_seconds, lr=state.optimizer.param_groups[0]["lr"])
     row |= dict(gradient_norm=state.gradient_norm, per_second=speed * experiment.batch_size)
     row["seconds_left"] = (experiment.steps - state.step) / speed
-    if state.terms:
-        row["terms"] = sum(state.terms) / len(state.terms)
-    state.flow.measure_contraction_(state.measured)
+    if state.draws.terms:
+        row["terms"] = sum(state.draws.terms) / len(state.draws.terms)
+    try:
+        state.flow.measure_contraction_(state.measured)
+    except NotContractiveError as error:
+        raise ResflowError(f"step {state.step}: {error}. Lower lr ({experiment.lr}), in a new folder") from error
     rates = {n: m.contraction for n, m in state.flow.named_modules() if isinstance(m, ResidualBlock)}
     if rates:
         worst = max(rates, key=rates.get)
         row["contraction"] = rates[worst]
-        if not rates[worst] < 1:
-            raise ResflowError(
-                f"{worst} no longer contracts at step {state.step} (measured rate {rates[worst]:.3f}), so that its "
-                f"series diverges: lower lr ({experiment.lr}), in a new folder"
-            )
     if experiment.validation:
         row["validation"] = _validate(task, state, directory)
     if rates and state.step == experiment.steps:
         row["note"] = state.flow.variance_report().summary
     state.losses.clear()
-    state.terms.clear()
+    state.draws.terms.clear()
     if world.rank == 0:
         with (directory / RECORD).open("a") as file:
             file.write(json.dumps(row) + "\n")
@@ -161,11 +134,6 @@ def _averaged_flow(state: TrainingState) -> Flow:
     flow = copy.deepcopy(state.flow)
     copy_parameters_(flow, state.averaged)
     update_norms_(flow, tol=1e-5)
-    for block in (m for m in flow.modules() if isinstance(m, ResidualBlock)):
-        counted = getattr(block.train_estimator, "terms", None)
-        if isinstance(counted, Counted):
-            plain = Roulette(counted.law, counted.n_exact, counted.per_sample)
-            block.train_estimator = replace(block.train_estimator, terms=plain)
     return flow.eval()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..estimators.linearization import Linearization, Surrogate
+from ..estimators.linearization import Linearization
 from .activations import Activation
 from .lipschitz import LipschitzLayer, channels_last
 from .trace import branch_trace, exact_trace_exists
@@ -140,8 +140,10 @@ class BranchLinearization(Linearization):
     def starts_with_activation(self) -> bool:
         return isinstance(self.steps[0], Pointwise)
 
-    def frozen_slope(self) -> Tensor:
+    def frozen_slope(self) -> Tensor | None:
         """The slope of a leading activation, averaged over the batch and all pixels of a channel; constant."""
+        if not self.starts_with_activation:
+            return None
         slope = self.steps[0].slope.detach()
         return slope.mean([axis for axis in range(slope.dim()) if axis != 1], keepdim=True)
 
@@ -167,46 +169,43 @@ class BranchLinearization(Linearization):
     def trace(self) -> Tensor | None:
         """tr(K) = tr(W3 D2 W2 D1 W1 D0), D0 frozen: see trace.py."""
         layers, activations = self._traced()
-        if not layers:
-            return None
-        frozen = self.frozen_slope() if self.starts_with_activation else None
-        return branch_trace([s.slope for s in activations], [s.weight for s in layers], frozen)
+        slopes, weights = [s.slope for s in activations], [s.weight for s in layers]
+        return branch_trace(slopes, weights, self.frozen_slope()) if layers else None
 
     def _trace_gradient(self, weights: Tensor) -> dict[Any, Tensor]:
         """Gradient of sum_b weights_b tr(K_b) in every slope and every weight that it holds, by step."""
         layers, activations = self._traced()
-        frozen = self.frozen_slope() if self.starts_with_activation else None
         with torch.enable_grad():
             slopes = [s.slope.detach().requires_grad_() for s in activations]
             matrices = [s.weight.detach().requires_grad_() for s in layers]
-            total = (weights * branch_trace(slopes, matrices, frozen)).sum()
+            total = (weights * branch_trace(slopes, matrices, self.frozen_slope())).sum()
         return dict(zip([*activations, *layers], torch.autograd.grad(total, [*slopes, *matrices])))
 
     @torch.no_grad()
     def pull_back(
         self,
         cotangent: Tensor | None,
-        surrogate: Surrogate | None = None,
         weights: Tensor | None = None,
+        u: Tensor | None = None,
+        v: Tensor | None = None,
         *,
-        again: bool = False,
+        control_variate: bool = False,
     ) -> list[Tensor]:
-        """As the base class, by one sweep for g and the surrogate together (`_sweep`), one more for each further probe,
-        and with a control variate behind a leading activation one for each <v, K v>."""
-        if surrogate is None:
+        """As the base class, by one sweep for g and s together (`_sweep`), one more for each further probe, and with a
+        control variate behind a leading activation one for each <v, K v>."""
+        if u is None:
             return self._sweep(cotangent, None, None)
-        n, control = len(surrogate.v), surrogate.control_variate
         # where K = J one sweep does both products
-        same = control and not self.starts_with_activation
-        each = weights.to(surrogate.u.dtype).view(-1, *[1] * (surrogate.u.dim() - 2))
+        same = control_variate and not self.starts_with_activation
+        each = weights.to(u.dtype).view(-1, *[1] * (u.dim() - 2))
         # the trace is there once for all probes
-        direct = self._trace_gradient(weights) if control else None
+        direct = self._trace_gradient(weights) if control_variate else None
         sweeps = []
-        for u, v in zip(surrogate.u, surrogate.v):
-            share = v / n
-            sweeps.append(self._sweep(cotangent, each * (u - share if same else u), v, direct))
-            if control and not same:
-                sweeps.append(self._sweep(None, -each * share, self.frozen_slope() * v, start=1))
+        for one_u, one_v in zip(u, v):
+            share = one_v / len(v)
+            sweeps.append(self._sweep(cotangent, each * (one_u - share if same else one_u), one_v, direct))
+            if control_variate and not same:
+                sweeps.append(self._sweep(None, -each * share, self.frozen_slope() * one_v, start=1))
             cotangent = direct = None
         return [reduce(torch.add, parts) for parts in zip(*sweeps)]
 

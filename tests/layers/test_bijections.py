@@ -1,6 +1,7 @@
 """Every bijection: inverse, and log-determinant against the exact Jacobian."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -197,7 +198,7 @@ def test_an_inverse_is_as_exact_under_autocast(strong_dense):
 def test_a_block_that_expands_is_named_where_its_contraction_is_measured(rate):
     """log det(I + 2 I) of a series is 6.8e7 nats and more, without a word."""
     flow, x = rf.Flow(rf.Chain([rf.ActNorm(3), rf.ResidualBlock(Scaled(rate))]), (3,), (3,)), torch.randn(5, 3)
-    for measure in (flow.measure_contraction_, flow.variance_report):
+    for measure in (flow.measure_contraction_, flow.variance_report, partial(rf.bias_report, flow)):
         with pytest.raises(rf.NotContractiveError, match=rf"bijection.layers.1 \({rate:.3f}\).*lower coeff"):
             measure(x)
     with pytest.raises(rf.NotContractiveError, match=rf"the block \({rate:.3f}\)"):

@@ -44,6 +44,7 @@ def noises(seed: int) -> tuple[Noise, Noise]:
     one seed see the same batches, whatever else they draw."""
     data, draws = Noise(), Noise()
     data.manual_seed(seed)
+    draws.terms = []
     draws.manual_seed(int(torch.randint(2**62, (), generator=torch.Generator().manual_seed(seed))))
     return data, draws
 
