@@ -121,8 +121,8 @@ def draws_lines(cases):
     for other in list(WAYS)[:2]:
         value, gradient = (a / b for a, b in zip(totals["stratified"], totals[other]))
         lines.append(
-            f"= stratified costs {value:.2f} of {other} for the same precision of the value, {gradient:.2f} of it for that "
-            f"of the gradient: sums over {len(cases)} trained digits blocks, batches of {POINTS}"
+            f"= stratified takes {value:.2f} of the products of {other} for the same precision of the value, "
+            f"{gradient:.2f} for the gradient's: sums over {len(cases)} trained digits blocks, batches of {POINTS}"
         )
     return [*lines, ""]
 
