@@ -40,6 +40,7 @@ class TrainingState:
     measured: events at which the contraction of the blocks is measured, the same in every process.
     averaged: the parameters' running mean.  losses: of the steps since the last line of the record.
     seconds, cpu_seconds: of training, interruptions left out; of the steps alone.
+    recorded: seconds at the last line of the record.
     best: the lowest loss on held-out data.
     """
 
@@ -54,10 +55,11 @@ class TrainingState:
     gradient_norm: float = math.nan
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    recorded: float = 0.0
     best: float = math.inf
 
 
-PLAIN = ("step", "losses", "gradient_norm", "seconds", "cpu_seconds", "best")
+PLAIN = ("step", "losses", "gradient_norm", "seconds", "cpu_seconds", "recorded", "best")
 """The parts of a TrainingState that are plain numbers."""
 
 

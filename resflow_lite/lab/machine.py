@@ -60,7 +60,7 @@ class World:
     def copy_first_(self, tensors: Iterable[Tensor]) -> None:
         """Replace every tensor by that of the first process."""
         for t in tensors if self.size > 1 else ():
-            dist.broadcast(t, 0)
+            dist.broadcast(t.detach(), 0)
 
     def wait(self) -> None:
         """Until every process has come here."""

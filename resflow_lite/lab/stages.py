@@ -90,8 +90,7 @@ def resume(state: TrainingState, directory: Path, first: bool) -> None:
 def record(task: Task, state: TrainingState, directory: Path) -> dict[str, Any]:
     """A line about the steps since the last one, written to the record; the averaged weights if they are the best."""
     experiment, world, n = task.experiment, task.world, len(state.losses)
-    before = (read_lines(directory / RECORD) or [dict(step=0, seconds=0.0)])[-1]
-    speed = (state.step - before["step"]) / max(state.seconds - before["seconds"], 1e-9)
+    speed = n / max(state.seconds - state.recorded, 1e-9)
     row = {"step": state.step, task.unit: sum(state.losses) / n, "seconds": state.seconds}
     row |= dict(cpu_seconds=state.cpu_seconds, lr=state.optimizer.param_groups[0]["lr"])
     row |= dict(gradient_norm=state.gradient_norm, per_second=speed * experiment.batch_size)
@@ -111,6 +110,7 @@ def record(task: Task, state: TrainingState, directory: Path) -> dict[str, Any]:
     if rates and state.step == experiment.steps:
         row["note"] = state.flow.variance_report().summary
     state.losses.clear()
+    state.recorded = state.seconds
     state.draws.terms.clear()
     if world.rank == 0:
         with (directory / RECORD).open("a") as file:
