@@ -174,7 +174,7 @@ def being_trained(directory: Path) -> bool:
         return not _locked(file, shared=True)
 
 
-def _locked(file: IO, shared: bool = False) -> bool:
+def _locked(file: IO, *, shared: bool = False) -> bool:
     """Lock an open file for as long as it is open; False where another process holds the lock."""
     try:
         import fcntl

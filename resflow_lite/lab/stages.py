@@ -75,7 +75,7 @@ def _groups(flow: Flow, lr: float) -> list[dict]:
     return [dict(params=others, peak=lr), dict(params=orders, peak=min(lr, ORDER_LR))]
 
 
-def resume(state: TrainingState, directory: Path, first: bool) -> None:
+def resume(state: TrainingState, directory: Path, *, first: bool) -> None:
     """Set a fresh state to the one in the folder's checkpoint, if there is one. first: whether this process writes."""
     if (directory / CHECKPOINT).exists():
         load_state_(directory / CHECKPOINT, state)
