@@ -1,7 +1,6 @@
 """What a finished model is worth, and images out of it and into it."""
 
 import copy
-import json
 import math
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,9 +12,11 @@ from torch import Tensor
 from ..estimators.logdet import Estimator
 from ..layers.residual import ResidualBlock
 from .data.images import load_images
-from .ledger import SCHEMAS, SELECTION, write_entry
+from .files import as_json, write_whole
+from .ledger import read_entry, write_entry
 from .machine import connect
-from .runs import ENTRY, METRICS, Run, claim, load_run
+from .runs import ENTRY, METRICS, Run, claim, folder, load_run
+from .schema import SCHEMAS, SELECTION
 from .scoring import first_images, reconstruction_error
 from .tasks.registry import task_of
 from .tasks.task import Question, Task, Training
@@ -88,7 +89,7 @@ def evaluate(
     told |= dict(estimator=found["evaluation"]) | found
     entry: dict[str, Any] = {}
     if world.rank == 0:
-        (run.directory / METRICS).write_text(json.dumps(dict(task=task.name) | told, indent=1))
+        write_whole(run.directory / METRICS, as_json(dict(task=task.name) | told, indent=1).encode())
         entry = write_entry(run, found)
     world.wait()
     return Evaluation(**{f.name: told[f.name] for f in fields(Evaluation)}) if task.name == "density" else entry
@@ -108,13 +109,13 @@ def carry_out(experiment: Training, run_dir: Path | str) -> dict[str, Any]:
 
     Raises SettingsError where run_dir holds a run of other settings, and as fit.
     """
-    path = Path(run_dir) / ENTRY
+    path = folder(run_dir) / ENTRY
     if path.exists() and claim(path.parent, experiment) == experiment.steps:
-        entry = json.loads(path.read_text())
+        entry = read_entry(path)
         if not entry["selection_rule"].startswith(SELECTION["unfinished"]):
             return entry
     evaluate(fit(experiment, path.parent))
-    return json.loads(path.read_text())
+    return read_entry(path)
 
 
 run_toy = run_hybrid = carry_out  # as it was called for single tasks

@@ -21,6 +21,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ..errors import ResflowError, SettingsError
+from .files import writing
 
 __all__ = [
     "Signals",
@@ -157,7 +158,9 @@ def sole_writer(directory: Path) -> Iterator[None]:
 
     Raises SettingsError where another process holds it.
     """
-    with (directory / LOCK).open("w") as file:
+    with writing(directory / LOCK):
+        file = (directory / LOCK).open("w")
+    with file:
         if not _locked(file):
             raise SettingsError(
                 f"{directory}: another process is training there; wait for it, or choose another folder"

@@ -81,9 +81,7 @@ def estimate(runs: Sequence[Planned], workers: int, *, measure: bool = True) -> 
     return "\n".join(lines + ([f"{unknown} runs of unknown cost are left out of this sum"] if unknown else []))
 
 
-def _seconds_per_step(
-    run: Planned, entries: Sequence[dict[str, Any]], *, measure: bool
-) -> tuple[float | None, str]:
+def _seconds_per_step(run: Planned, entries: Sequence[dict[str, Any]], *, measure: bool) -> tuple[float | None, str]:
     """... and where that comes from."""
     known = [e["wall_seconds"] / e["steps"] for e in entries if same_settings(e, run, ("seed", "steps"))]
     if known:
