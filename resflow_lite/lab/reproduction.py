@@ -20,7 +20,7 @@ from ..errors import ResflowError
 from .data.images import load_images
 from .home import home
 from .ledger import publish, read_entries
-from .machine import Signals, Stopped, being_trained
+from .machine import Signals, being_trained
 from .seeds import Comparison, compare, group
 from .sweeps import Planned, same_settings
 from .tasks.registry import TASKS
@@ -126,7 +126,7 @@ def carry_out(runs: Sequence[Planned], workers: int) -> None:
                     failed += [run] if run.entry is None else []
                     print(f"[{total - len(waiting) - len(running)}/{total}] {_told(run)}", flush=True)
                 if signals.read()[1]:
-                    raise Stopped("SIGTERM: stopped; the same command goes on with the runs that are not finished")
+                    raise signals.stopped("stopped; the same command goes on with the runs that are not finished")
         finally:
             for _, process in running.values():
                 process.terminate()  # fit writes a checkpoint first

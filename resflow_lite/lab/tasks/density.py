@@ -20,7 +20,7 @@ from ...models.image import ImageModel, image_flow
 from ...models.systems import image_system, systems
 from ..data.images import Images, expected_images, image_names, image_shape, known_images, load_images
 from ..home import home
-from ..scoring import described, error_bars, estimating_with, first_images, image_bits
+from ..scoring import described, error_bars, estimating_with, first_images, image_bits, largest_share
 from .batches import SAMPLING, ImageSource, epochs
 from .profiles import BUDGET, PROFILES, base_model, profile_values
 from .task import BLOCKS, PARAMETERS, PASSES, PRECISIONS, TERMS, WIDTH, Question, Task, Training, is_number, option
@@ -175,14 +175,14 @@ class Experiment(Training):
     def _check_estimators(self) -> None:
         for name, names in (("train_estimator", ESTIMATORS), ("eval_estimator", {})):
             if getattr(self, name) is not None:
-                self._expect_object(name, "draw", "estimate", names=names)
+                self._expect_object(name, "an estimator object", ("draw", "estimate"), names)
         both = self.eval_estimator is not None and self.eval_exact is not None
         self._expect("eval_exact", not both, f"None, because eval_estimator = {self.eval_estimator!r}")
         if self.eval_exact is not None:
             self._expect_whole(0, "eval_exact", most=TERMS)
         if self.train_estimator is not None:
             return
-        self._expect_object("law", "sample", "survival", names=LAWS)
+        self._expect_object("law", "an object with sample and survival", ("sample", "survival"), LAWS)
         self._expect_whole(0, "n_exact", most=TERMS)
         self._expect_whole(1, "n_probes", most=TERMS)
         self._expect_one_of(PROBES, "probe")
@@ -287,4 +287,5 @@ class Density(Task):
             standard_error=bars.total,
             data_error=bars.data,
             noise_error=bars.noise,
+            largest_share=largest_share(bits),
         )

@@ -13,7 +13,7 @@ from ...models.hybrid import HybridFlow, hybrid_flow, hybrid_kinds
 from ...models.systems import with_budget
 from ..data.images import load_images
 from ..data.sources import IMAGE_SETS
-from ..scoring import described, first_images
+from ..scoring import described, first_images, largest_share
 from .batches import ImageSource
 from .hybrid_scores import score_hybrid, summary
 from .profiles import PROFILES
@@ -128,7 +128,8 @@ class Hybrid(Task):
         data = load_images(self.experiment.dataset, question.split)
         data = data._replace(images=data.images[: question.n], labels=data.labels[: question.n])
         found = score_hybrid(flow, data, self.experiment.weight > 0, question.seed, question.estimator)
-        return dict(
+        shares = dict(largest_share=largest_share(found["bits"])) if "bits" in found else {}
+        return shares | dict(
             split=question.split,
             preprocessing="uniform dequantisation",
             data_sha256=load_images(self.experiment.dataset, question.split).sha256(),

@@ -14,7 +14,7 @@ from ...layers.residual import ResidualBlock
 from ...models.densities import toy_data, toy_names
 from ...models.flow import Flow
 from ...models.systems import systems, toy_system
-from ..scoring import described, error_bars, estimating_with
+from ..scoring import described, error_bars, estimating_with, largest_share
 from .profiles import PROFILES
 from .task import BLOCKS, PARAMETERS, PASSES, Question, Task, Training, option
 from .words import Unknown
@@ -148,5 +148,6 @@ class Plane(Task):
             passes=passes,
             estimated_nats=float(draws.mean()),
             estimator_error=error_bars(draws).noise,
+            largest_share=largest_share(draws),
             objective=float(point_nats(flow, x, block.train_estimator, noise).mean()),
         )

@@ -114,11 +114,11 @@ class TaskSettings:
                 told = f"{told} and at most {'2^63 - 1' if most == SEED_LIMIT else format(most, ',')}"
             self._expect(name, type(value) is int and least <= value <= most, told)
 
-    def _expect_object(self, name: str, *verbs: str, names: Collection[str] = ()) -> None:
-        """One of the names, or an object with these methods: no class in its place."""
+    def _expect_object(self, name: str, expected: str, verbs: tuple[str, ...], names: Collection[str] = ()) -> None:
+        """One of the names, or the object that is expected, which has these methods: no class in its place."""
         value = getattr(self, name)
         own = not isinstance(value, type) and all(callable(getattr(value, verb, None)) for verb in verbs)
-        told = f"one of {', '.join(names)}, or " * bool(names) + f"an object with {' and '.join(verbs)}"
+        told = f"one of {', '.join(names)}, or {expected}" if names else expected
         self._expect(name, own or isinstance(value, str) and value in names, told)
 
     def _expect_number(self, name: str, low: float, high: float, expected: str) -> None:
