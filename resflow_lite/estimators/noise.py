@@ -39,6 +39,14 @@ class Noise(torch.Generator):
     offset: int | None = None
     shift: Tensor | None = None
     """What `draw_quantile` and `draw_ranks` return, where one draw is to serve all estimates of a step."""
+    source: torch.Generator | None = None
+    """On a GPU: what makes the large draws there, where its user seeds it."""
+
+    def hold_(self, size: int) -> None:
+        """Draw the quantile and the offset for all estimates of a step whose whole batch has `size` samples."""
+        self.quantile = self.offset = None
+        self.quantile = draw_quantile(self)
+        self.offset = int(torch.randint(size, (), generator=self))
 
 
 def whole(n: int, generator: torch.Generator | None) -> int:
@@ -81,6 +89,8 @@ def device_generator(generator: torch.Generator | None, device: torch.device) ->
     """
     if generator is None or device.type == "cpu":
         return generator
+    if (source := getattr(generator, "source", None)) is not None:
+        return source
     if generator.device.type != "cpu":
         raise SettingsError(
             f"generator lives on {generator.device}: pass a CPU generator, torch.Generator().manual_seed(seed)"

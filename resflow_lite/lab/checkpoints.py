@@ -40,7 +40,10 @@ class TrainingState:
     the data.  draws: that of the model's estimators (tasks/task.py, noises).
 
     measured: events at which the contraction of the blocks is measured, the same in every process.
-    averaged: the parameters' running mean.  losses: of the steps since the last line of the record.
+    averaged: the parameters' running mean.
+    seen: what the steps leave on the device, float64: the number of the last step, its loss and the norm of its
+    gradient, or those of the first step where they were not finite; the sum of the losses since the last line of the
+    record.  since: how many steps that line is ago.
     seconds, cpu_seconds: of training, interruptions left out; of the steps alone.
     recorded: seconds at the last line of the record.
     best: the lowest loss on held-out data.
@@ -53,15 +56,18 @@ class TrainingState:
     draws: Noise
     measured: Tensor
     step: int = 0
-    losses: list[float] = field(default_factory=list)
-    gradient_norm: float = math.nan
+    since: int = 0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     recorded: float = 0.0
     best: float = math.inf
+    seen: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.seen = torch.zeros(4, dtype=torch.float64, device=self.averaged[0].device)
 
 
-PLAIN = ("step", "losses", "gradient_norm", "seconds", "cpu_seconds", "recorded", "best")
+PLAIN = ("step", "since", "seconds", "cpu_seconds", "recorded", "best")
 """The parts of a TrainingState that are plain numbers."""
 CHECKSUM = "sha256"
 """The fact that holds the SHA-256 of the whole file, in which its own digits count as zeros. Older files have none."""
@@ -168,7 +174,7 @@ def save_state(path: Path, state: TrainingState, experiment: Training, **facts: 
     tensors |= {f"averaged.{i}": t for i, t in enumerate(state.averaged)}
     for i, moments in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{i}.{name}": t for name, t in moments.items()}
-    tensors |= dict(data=state.data.get_state(), draws=state.draws.get_state())
+    tensors |= dict(data=state.data.get_state(), draws=state.draws.get_state(), seen=state.seen)
     tensors |= dict(terms=torch.tensor(state.draws.terms, dtype=torch.float64))
     _write(path, tensors, {name: getattr(state, name) for name in PLAIN} | _common(state.flow, experiment) | facts)
 
@@ -190,6 +196,10 @@ def load_state_(path: Path, state: TrainingState) -> None:
         state.data.set_state(tensors["data"])
         state.draws.set_state(tensors["draws"])
         state.draws.terms[:] = tensors["terms"].tolist()
+        if "seen" not in tensors:  # written while every loss was kept
+            tensors["seen"] = torch.tensor([facts["step"], 0, facts["gradient_norm"], sum(facts["losses"])])
+            facts["since"] = len(facts["losses"])
+        state.seen.copy_(tensors["seen"])
         for name in PLAIN:
             setattr(state, name, facts[name])
     except Exception as error:

@@ -59,6 +59,14 @@ class World:
             for t, part in zip(tensors, message.split([t.numel() for t in tensors])):
                 t.copy_(part.view_as(t))
 
+    def any_of(self, flags: list[bool]) -> list[bool]:
+        """Each flag: whether any process has it. Told from processor to processor; no device waits for it."""
+        if self.size == 1:
+            return flags
+        message = torch.tensor(flags, dtype=torch.int32)
+        dist.all_reduce(message, dist.ReduceOp.MAX)
+        return [flag > 0 for flag in message.tolist()]
+
     def copy_first_(self, tensors: Iterable[Tensor]) -> None:
         """Replace every tensor by that of the first process."""
         for t in tensors if self.size > 1 else ():
@@ -100,7 +108,7 @@ def connect(device: str | None = None) -> World:
     if size == 1:
         return World(0, 1, device)
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
         atexit.register(dist.destroy_process_group)
     return World(dist.get_rank(), size, device)
 

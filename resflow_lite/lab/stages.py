@@ -17,7 +17,8 @@ from ..numerics.tensor_float import tensor_float
 from .checkpoints import TrainingState, copy_parameters_, facts_of, load_flow, load_state_, save_flow
 from .files import add_line, as_json, drop_half_line, write_whole
 from .runs import BEST, CHECKPOINT, LAST, RECORD, note, read_record
-from .tasks.task import Task, noises
+from .step import look
+from .tasks.task import Task, Training, noises
 
 __all__ = ["begin", "finish", "record", "resume"]
 
@@ -43,11 +44,8 @@ def begin(task: Task, flow: Flow | None = None, source: Flow | None = None) -> T
             _take_over_(flow, source)
         flow.measure_contraction_(events[:MEASURED])
     world.copy_first_([*flow.parameters(), *flow.buffers()])
-    fused = True if world.device.type == "cuda" else None
-    groups = _groups(flow, experiment.lr)
-    adam = torch.optim.Adam(groups, betas=experiment.betas, weight_decay=experiment.weight_decay, fused=fused)
     averaged = [p.detach().clone() for p in flow.parameters()]
-    return TrainingState(flow, averaged, adam, data, draws, events[:MEASURED])
+    return TrainingState(flow, averaged, _adam(flow, experiment, world.device), data, draws, events[:MEASURED])
 
 
 def _take_over_(flow: Flow, source: Flow) -> None:
@@ -66,6 +64,14 @@ def _check_parts(flow: Flow, parts: int) -> None:
                 f"train_estimator = {block.train_estimator!r}: its draws cannot be shared out between parts of a "
                 "batch; train in one process with accumulation = 1"
             )
+
+
+def _adam(flow: Flow, experiment: Training, device: torch.device) -> torch.optim.Adam:
+    """Adam that reads nothing back: its rate and its number of steps lie on the device."""
+    exact = torch.float32 if device.type == "cuda" else torch.float64  # all that the GPU's kernel takes
+    groups = [g | dict(lr=torch.zeros((), dtype=exact, device=device)) for g in _groups(flow, experiment.lr)]
+    chosen = dict(betas=experiment.betas, weight_decay=experiment.weight_decay)
+    return torch.optim.Adam(groups, **chosen, fused=True, capturable=device.type == "cuda")
 
 
 def _groups(flow: Flow, lr: float) -> list[dict]:
@@ -99,11 +105,11 @@ def _resumed(directory: Path, *, half: bool) -> str:
 
 def record(task: Task, state: TrainingState, directory: Path) -> dict[str, Any]:
     """A line about the steps since the last one, written to the record; the averaged weights if they are the best."""
-    experiment, world, n = task.experiment, task.world, len(state.losses)
-    speed = n / max(state.seconds - state.recorded, 1e-9)
-    row = {"step": state.step, task.unit: sum(state.losses) / n, "seconds": state.seconds}
-    row |= dict(cpu_seconds=state.cpu_seconds, lr=state.optimizer.param_groups[0]["lr"])
-    row |= dict(gradient_norm=state.gradient_norm, per_second=speed * experiment.batch_size)
+    experiment, world, total = task.experiment, task.world, look(state)
+    speed = state.since / max(state.seconds - state.recorded, 1e-9)
+    row = {"step": state.step, task.unit: total / state.since, "seconds": state.seconds}
+    row |= dict(cpu_seconds=state.cpu_seconds, lr=experiment.rate(state.step) * experiment.lr)
+    row |= dict(gradient_norm=float(state.seen[2]), per_second=speed * experiment.batch_size)
     row["seconds_left"] = (experiment.steps - state.step) / speed
     if state.draws.terms:
         row["terms"] = sum(state.draws.terms) / len(state.draws.terms)
@@ -119,7 +125,8 @@ def record(task: Task, state: TrainingState, directory: Path) -> dict[str, Any]:
         row["validation"] = _validate(task, state, directory)
     if rates and state.step == experiment.steps:
         row["note"] = state.flow.variance_report().summary
-    state.losses.clear()
+    state.since = 0
+    state.seen[3] = 0
     state.recorded = state.seconds
     state.draws.terms.clear()
     if world.rank == 0:

@@ -1,24 +1,21 @@
 """One loop for every task: stochastic gradients of its loss."""
 
-import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..errors import ResflowError, SettingsError
-from ..layers.lipschitz import update_norms_
 from ..models.flow import Flow
 from ..numerics.tensor_float import tensor_float
 from .checkpoints import TrainingState, save_state
-from .machine import Signals, Stopped, branches_in, check_precision, connect, sole_writer
+from .machine import Signals, Stopped, check_precision, connect, sole_writer
 from .runs import CHECKPOINT, ENTRY, LAST, METRICS, Run, claim, finished, load_run, note, occupy, sha256
 from .stages import begin, finish, proven, record, resume
+from .step import Step, look
 from .tasks.registry import task_of
 from .tasks.task import Task, Training
 
@@ -105,14 +102,19 @@ def _loop(
 ) -> None:
     experiment, first = task.experiment, task.world.rank == 0
     steps, every = experiment.steps, max(1, min(1000, experiment.steps // 20))
+    step = Step(task, state, lambda told: note(directory, state.step, told) if first else None)
     before, started = state.seconds, time.perf_counter()
     bar = tqdm(total=steps, initial=state.step, unit="step", leave=False, disable=None if first else True)
     with bar:
         while state.step < steps:
-            save, stop = step_(task, state, signals.read())
-            state.seconds = before + time.perf_counter() - started
+            save, stop = task.world.any_of(signals.read())
+            _take(step, state)
             bar.update()
-            if state.step % every == 0 or state.step == steps:
+            line = state.step % every == 0 or state.step == steps
+            if line or save:
+                look(state)  # waits for the device, too
+            state.seconds = before + time.perf_counter() - started
+            if line:
                 row, save = record(task, state, directory), True
                 if first and (state.step // every % 2 == 0 or state.step == steps):
                     bar.write(_told(row, steps, task))
@@ -123,6 +125,14 @@ def _loop(
                 save_state(directory / CHECKPOINT, state, experiment, **facts)
             if stop:
                 raise Stopped(f"SIGTERM: stopped after step {state.step}, with a checkpoint; fit goes on from there")
+
+
+def _take(step: Step, state: TrainingState) -> None:
+    try:
+        step()
+    except RuntimeError:
+        look(state)  # a number that went astray may be the cause
+        raise
 
 
 def _told(row: dict[str, Any], steps: int, task: Task) -> str:
@@ -141,55 +151,6 @@ def _span(seconds: float) -> str:
     )
 
 
-def step_(task: Task, state: TrainingState, asked: list[bool]) -> tuple[bool, bool]:
-    """One step of the optimiser on a whole batch. asked: whether this process was asked for a checkpoint and for the
-    end; returned is whether any was."""
-    started, experiment = time.process_time(), task.experiment
-    step, parameters = state.step + 1, list(state.flow.parameters())
-    for group in state.optimizer.param_groups:
-        group["lr"] = experiment.rate(step) * group["peak"]
-    state.optimizer.zero_grad()
-    loss = _gradient_(task, state, step)
-    asked = loss.new_tensor(asked)
-    task.world.sum_(*(p.grad for p in parameters if p.grad is not None), loss, asked)
-    norm = torch.nn.utils.clip_grad_norm_(parameters, experiment.clip)
-    loss, norm, save, stop = torch.stack([loss, norm, *asked]).tolist()
-    for name, value in (("loss", loss), ("norm of the gradient", norm)):
-        if not math.isfinite(value):
-            raise ResflowError(f"the {name} became {value} at step {step}: lower lr ({experiment.lr}), in a new folder")
-    state.optimizer.step()
-    with tensor_float(False):
-        update_norms_(state.flow, experiment.norm_tolerance)
-    _average_(state.averaged, parameters, min(experiment.ema, step / (step + 9)))
-    state.step, state.gradient_norm = step, norm
-    state.losses.append(loss)
-    state.cpu_seconds += time.process_time() - started
-    return save > 0, stop > 0
-
-
-def _gradient_(task: Task, state: TrainingState, step: int) -> Tensor:
-    """Add this process's part of the gradient of a batch's mean loss to the parameters; its part of the mean."""
-    world, each = task.world, task.experiment.accumulation
-    parts, before = world.size * each, [noise.get_state() for noise in (state.data, state.draws)]
-    total = torch.zeros((), device=world.device)
-    for part in range(world.rank * each, (world.rank + 1) * each):
-        for noise, now in zip((state.data, state.draws), before):
-            noise.set_state(now)  # every part draws for the whole batch
-            noise.part, noise.parts = part, parts
-        batch = task.batch(step, state.data)
-        with branches_in(task.experiment.precision, world.device):
-            loss = task.loss(state.flow, batch, state.draws) / parts
-        loss.backward()
-        total += loss.detach()
-    return total
-
-
-@torch.no_grad()
-def _average_(averaged: list[Tensor], parameters: list[Tensor], decay: float) -> None:
-    """averaged <- decay averaged + (1 - decay) parameters."""
-    torch._foreach_lerp_(averaged, parameters, 1 - decay)
-
-
 def train_toy(experiment: Training, flow: Flow | None = None) -> tuple[Flow, list[tuple[float, float]]]:
     """The same training without a folder: the flow, and after each step the CPU seconds so far and the loss.
 
@@ -198,7 +159,9 @@ def train_toy(experiment: Training, flow: Flow | None = None) -> tuple[Flow, lis
     """
     task = task_of(experiment, connect(task_of(experiment).device))
     state, history = begin(task, flow), []
+    step, total = Step(task, state), 0.0
     while state.step < experiment.steps:
-        step_(task, state, [False, False])
-        history.append((state.cpu_seconds, state.losses[-1]))
+        _take(step, state)
+        before, total = total, look(state)
+        history.append((state.cpu_seconds, total - before))
     return proven(state), history

@@ -8,6 +8,7 @@ import torch
 
 import resflow_lite as rf
 import resflow_lite.lab.scoring as scoring
+import resflow_lite.lab.step as step_module
 import resflow_lite.lab.training as training
 from resflow_lite.lab.machine import World
 from resflow_lite.lab.scoring import error_bars, estimating_with, image_bits
@@ -130,9 +131,9 @@ def test_without_validation_the_last_step_is_reported(small, tmp_path):
 
 def test_the_reported_weights_are_a_running_mean(small, monkeypatch, tmp_path):
     """averaged <- d averaged + (1 - d) weights with d = min(ema, step / (step + 9)), from the start on."""
-    seen, original, start = [], training._average_, training.begin
+    seen, original, start = [], step_module._average_, training.begin
     monkeypatch.setattr(
-        training, "_average_", lambda a, p, d: seen.append([q.detach().clone() for q in p]) or original(a, p, d)
+        step_module, "_average_", lambda a, p, d: seen.append([q.detach().clone() for q in p]) or original(a, p, d)
     )
     first = []
 

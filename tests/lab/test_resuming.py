@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import resflow_lite as rf
+import resflow_lite.lab.step as step_module
 import resflow_lite.lab.tasks.density as density
 import resflow_lite.lab.training as training
 from resflow_lite.lab.checkpoints import facts_of
@@ -33,7 +34,7 @@ def after_step(monkeypatch):
             if next(count) == step:
                 function()
 
-        monkeypatch.setattr(training, "update_norms_", update)
+        monkeypatch.setattr(step_module, "update_norms_", update)
 
     return arrange
 

@@ -46,10 +46,10 @@ def test_settings_of_the_optimiser_reach_it(small, monkeypatch):
 
 
 def test_the_tolerance_of_the_norms_reaches_them(small, monkeypatch, tmp_path):
-    import resflow_lite.lab.training as training
+    import resflow_lite.lab.step as step
 
     seen = []
-    monkeypatch.setattr(training, "update_norms_", lambda flow, tol: seen.append(tol) or rf.update_norms_(flow, tol))
+    monkeypatch.setattr(step, "update_norms_", lambda flow, tol: seen.append(tol) or rf.update_norms_(flow, tol))
     rf.fit(small(steps=2, norm_tolerance=0.125), tmp_path)
     assert seen == [0.125, 0.125]
 

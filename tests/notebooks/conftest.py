@@ -9,7 +9,7 @@ import torch
 
 import resflow_lite as rf
 from resflow_lite.__main__ import main
-from resflow_lite.lab import training
+from resflow_lite.lab import step
 from resflow_lite.lab.machine import Stopped
 
 PAGES = Path(__file__).parents[2] / "notebooks" / "reproduction"
@@ -33,7 +33,7 @@ def stopped_run(tmp_path, monkeypatch):
 
     def stop(**settings):
         torch.set_default_dtype(torch.float32)
-        original, count = training.update_norms_, iter(range(100))
+        original, count = step.update_norms_, iter(range(100))
 
         def update(flow, *tolerance):
             original(flow, *tolerance)
@@ -41,7 +41,7 @@ def stopped_run(tmp_path, monkeypatch):
                 os.kill(os.getpid(), signal.SIGTERM)
 
         with monkeypatch.context() as patch, pytest.raises(Stopped):
-            patch.setattr(training, "update_norms_", update)
+            patch.setattr(step, "update_norms_", update)
             rf.fit(rf.Experiment(profile="smoke", **settings), tmp_path)
         return tmp_path
 

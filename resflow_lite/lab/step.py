@@ -1,0 +1,200 @@
+"""A step of the optimiser: what is drawn for it on the processor, and then the step, which reads nothing back.
+
+No shape in the step depends on a random number but through the counts of a stratified draw, which are known before it
+begins. So a GPU never waits for the processor, and repeats the step as a CUDA graph (capture.py). Loss and gradient are
+looked at where a line of the record is written.
+"""
+
+import math
+import time
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import ResflowError
+from ..estimators.logdet import PowerSeries
+from ..estimators.series import Roulette, Truncated
+from ..layers.lipschitz import update_norms_
+from ..layers.residual import ResidualBlock
+from ..numerics.tensor_float import tensor_float
+from .capture import Capture, CudaCapture, Graphs
+from .checkpoints import TrainingState
+from .machine import branches_in
+from .tasks.task import Task
+
+__all__ = ["Step", "look"]
+
+
+class Step:
+    """Calling it does one step of the task's training and changes the state.
+
+    tell: is told once, in words, where a GPU cannot hold the step in graphs.  capture: how graphs are made; None: by
+    CUDA on a GPU, and no graphs elsewhere.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        state: TrainingState,
+        tell: Callable[[str], None] = lambda told: None,
+        capture: Capture | None = None,
+    ) -> None:
+        self.task, self.state = task, state
+        self.parameters = list(state.flow.parameters())
+        self.blocks = [m for m in state.flow.modules() if isinstance(m, ResidualBlock)]
+        device, each = task.world.device, task.experiment.accumulation
+        self.parts = task.world.size * each
+        self.mine = range(task.world.rank * each, (task.world.rank + 1) * each)
+        self.stratified = any(_stratified(block.train_estimator) for block in self.blocks)
+        self.batches: list[Any] = []
+        self.loss = torch.zeros((), device=device)
+        self.shifts = [torch.zeros((), dtype=torch.int64, device=device) for _ in self.mine]
+        on_gpu = device.type == "cuda"
+        self.sources = [torch.Generator(device) if on_gpu else None for _ in self.mine]
+        capture = CudaCapture(self.sources) if on_gpu and capture is None else capture
+        self.graphs = None if capture is None else Graphs(capture, tell)
+        self.terms: dict[Hashable, list[float]] = {}
+        if self.graphs and (why := self._random_shapes()):
+            self.graphs.give_up(why)
+
+    def __call__(self) -> None:
+        started, state, experiment = time.process_time(), self.state, self.task.experiment
+        key = self._draw_()
+        self._run(key, self._gradient_)
+        state.draws.terms.extend(self.terms[key])
+        self.task.world.sum_(*(p.grad for p in self.parameters if p.grad is not None), self.loss)
+        self._run("update", self._update_)
+        state.step += 1
+        state.since += 1
+        _average_(state.averaged, self.parameters, min(experiment.ema, state.step / (state.step + 9)))
+        state.cpu_seconds += time.process_time() - started
+
+    def _run(self, key: Hashable, function: Callable[[], None]) -> None:
+        function() if self.graphs is None else self.graphs.run(key, function)
+
+    # before the step: numbers of the processor, and copies to the device ---------------------------------------------
+
+    def _draw_(self) -> Hashable:
+        """The learning rate, the batch and all that is random about its estimates; returned is what decides shapes."""
+        state, experiment, step = self.state, self.task.experiment, self.state.step + 1
+        for group in state.optimizer.param_groups:
+            group["lr"].fill_(experiment.rate(step) * group["peak"])
+        before, batches = state.data.get_state(), []
+        for part in self.mine:
+            state.data.set_state(before)  # every part draws for the whole batch
+            state.data.part, state.data.parts = part, self.parts
+            batches.append(self.task.batch(step, state.data))
+        if self.graphs is None or not self.batches:
+            self.batches = batches
+        else:
+            _copy_(self.batches, batches)
+        if self.stratified:
+            state.draws.hold_(experiment.batch_size)
+        self._seed_()
+        self.before, self.key = state.draws.get_state(), self._counts()
+        return self.key
+
+    def _seed_(self) -> None:
+        """On a GPU one seed for all that a step draws there; each part draws for the whole batch."""
+        if any(self.sources):
+            seed = int(torch.randint(2**62, (), generator=self.state.draws))
+            for source in self.sources:
+                source.manual_seed(seed)
+
+    def _counts(self) -> Hashable:
+        """The terms of every part with their weights and their numbers of samples, where they are held for a step."""
+        draws, rows, found = self.state.draws, self.task.experiment.batch_size // self.parts, []
+        if not self.stratified:
+            return ()
+        for part, shift in zip(self.mine, self.shifts):
+            draws.part, draws.parts, draws.shift = part, self.parts, None
+            shift.fill_(-((part + draws.offset) // self.parts) % rows)
+            for terms in _different(block.estimator.terms for block in self.blocks if _stratified(block.estimator)):
+                drawn = terms.draw(rows, draws)
+                found.append(tuple(pair for pair in zip(drawn, drawn.counts) if pair[1]))
+        return tuple(found)
+
+    def _random_shapes(self) -> str | None:
+        """Why shapes depend on further random numbers, if they do."""
+        for block in self.blocks:
+            estimator = block.train_estimator
+            terms = getattr(estimator, "terms", None)
+            fixed = isinstance(terms, Truncated) or isinstance(terms, Roulette) and terms.draws == "stratified"
+            if not (isinstance(estimator, PowerSeries) and fixed):
+                return f'the draws of {estimator!r} decide shapes; those of a Roulette with draws="stratified" do not'
+        return None
+
+    # the step: nothing in it is read back -----------------------------------------------------------------------------
+
+    def _gradient_(self) -> None:
+        """This process's part of a batch's mean loss, and of its gradient."""
+        task, draws = self.task, self.state.draws
+        told, draws.terms = draws.terms, []
+        self.state.optimizer.zero_grad(set_to_none=False)
+        self.loss.zero_()
+        for part, batch, source, shift in zip(self.mine, self.batches, self.sources, self.shifts):
+            draws.set_state(self.before)
+            draws.part, draws.parts, draws.source = part, self.parts, source
+            draws.shift = shift if self.stratified else None
+            with branches_in(task.experiment.precision, task.world.device):
+                loss = task.loss(self.state.flow, batch, draws) / self.parts
+            loss.backward()
+            self.loss += loss.detach()
+        self.terms[self.key], draws.terms = draws.terms, told
+
+    def _update_(self) -> None:
+        """Adam with the clipped gradient, then every layer's norm."""
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.task.experiment.clip)
+        _see_(self.state.seen, self.loss, norm)
+        self.state.optimizer.step()
+        with tensor_float(False):
+            update_norms_(self.state.flow, self.task.experiment.norm_tolerance)
+
+
+def look(state: TrainingState) -> float:
+    """Read what the steps have left on the device: the sum of the losses since the last line of the record.
+
+    Raises ResflowError where a loss or a gradient was not finite, with the first step that had one.
+    """
+    step, loss, norm, total = state.seen.tolist()
+    lr = state.optimizer.param_groups[0]["peak"]
+    for name, value in (("loss", loss), ("norm of the gradient", norm)):
+        if not math.isfinite(value):
+            raise ResflowError(f"the {name} became {value} at step {step:.0f}: lower lr ({lr}), in a new folder")
+    return total
+
+
+def _see_(seen: Tensor, loss: Tensor, norm: Tensor) -> None:
+    """seen: step, loss and norm of the last step, or of the first that was not finite; the sum of the losses."""
+    now = torch.stack([seen[0] + 1, loss.to(seen), norm.to(seen)])
+    seen[:3] = torch.where(seen[1:3].isfinite().all(), now, seen[:3])
+    seen[3] += loss
+
+
+@torch.no_grad()
+def _average_(averaged: list[Tensor], parameters: list[Tensor], decay: float) -> None:
+    """averaged <- decay averaged + (1 - decay) parameters."""
+    torch._foreach_lerp_(averaged, parameters, 1 - decay)
+
+
+def _stratified(estimator: Any) -> bool:
+    return getattr(getattr(estimator, "terms", None), "draws", None) == "stratified"
+
+
+def _different(values: Any) -> list[Any]:
+    found: list[Any] = []
+    for value in values:
+        if value not in found:
+            found.append(value)
+    return found
+
+
+def _copy_(static: Any, new: Any) -> None:
+    """Nested lists and tuples of tensors, written over those of the same shapes."""
+    if isinstance(new, Tensor):
+        static.copy_(new)
+    else:
+        for s, n in zip(static, new, strict=True):
+            _copy_(s, n)
