@@ -65,7 +65,7 @@ class _Loader(yaml.SafeLoader):
         self.depth -= 1
         return node
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+    def construct_mapping(self, node: yaml.MappingNode, *, deep: bool = False) -> dict:
         for name, times in Counter(str(key.value) for key, _ in node.value).items():
             if times > 1:
                 raise yaml.MarkedYAMLError(problem=f"{_shown(name)} is given twice", problem_mark=node.start_mark)

@@ -33,6 +33,8 @@ class LipschitzBranch(nn.Module):
         for step in self.steps:
             if isinstance(step, LipschitzLayer):
                 n_out, n_in = step.weight.shape[:2]
+                if step.weight.dim() != self.steps[-1].weight.dim():
+                    raise SettingsError("a LipschitzBranch is of dense layers or of convolutions, not of both")
                 if width not in (None, n_in):
                     raise SettingsError(f"a layer of {n_in} inputs follows {width} outputs in a LipschitzBranch")
                 start, width = n_in // before if start is None else start, n_out

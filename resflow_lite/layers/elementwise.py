@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from ..errors import SettingsError
-from .bijection import Bijection
+from ..expect import integer, number
+from .bijection import Bijection, channels_of
 
 __all__ = ["ActNorm", "Normalize", "Logit"]
 
@@ -21,14 +21,16 @@ class ActNorm(Bijection):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        channels = integer(1)("channels", channels, type(self).__name__)
         self.shift = nn.Parameter(torch.zeros(channels))
         self.log_scale = nn.Parameter(torch.zeros(channels))
 
     def _per_channel(self, t: Tensor, like: Tensor) -> Tensor:
+        channels_of(like, len(t), self)
         return t.view(1, -1, *[1] * (like.dim() - 2))
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        positions = x[0, 0].numel()
+        positions = math.prod(x.shape[2:])
         return self.transform(x), (positions * self.log_scale.sum()).expand(len(x))
 
     def transform(self, x: Tensor) -> Tensor:
@@ -68,9 +70,13 @@ class Logit(Bijection):
 
     def __init__(self, alpha: float) -> None:
         super().__init__()
-        if not 0 < alpha < 0.5:
-            raise SettingsError(f"Logit(alpha={alpha!r}): alpha must lie strictly between 0 and 0.5")
-        self.alpha = alpha
+        self.alpha = number("(0, 0.5)")("alpha", alpha, "Logit")
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """0 <= s <= 1: from a little below x = 0 to a little above x = 1, where samples may lie."""
+        margin = self.alpha / (1 - 2 * self.alpha)
+        return -margin, 1 + margin
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         y = self.transform(x)
