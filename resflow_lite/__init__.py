@@ -18,7 +18,8 @@ from .layers.continuous import ContinuousFlow
 from .layers.convolution import LipschitzConv2d
 from .layers.coupling import AffineCoupling, InvertibleLinear, MixtureCoupling
 from .layers.elementwise import ActNorm, Logit, Normalize
-from .layers.lipschitz import LearnedOrder, LipschitzLinear, update_norms_
+from .layers.lipschitz import LipschitzLinear, update_norms_
+from .layers.orders import LearnedOrder
 from .layers.residual import ResidualBlock, invert
 from .layers.shape import FactorOut, Flatten, NoiseChannels, Squeeze
 from .models.certificate import Certificate

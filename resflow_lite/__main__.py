@@ -13,19 +13,17 @@ from pathlib import Path
 from .errors import ResflowError, SettingsError
 from .estimators.krylov import Krylov
 from .lab import arguments
-from .lab.data.images import FOLDER, fetch, load_images
-from .lab.evaluation import evaluate
+from .lab.data.images import FOLDER, fetch
+from .lab.evaluation import Evaluation, dequantised, evaluate, sample_levels
 from .lab.home import home, make_folder
-from .lab.interruption import Stopped
-from .lab.ledger import publish
-from .lab.machine import connect
+from .lab.ledger import publish, read_ledger
+from .lab.machine import Stopped, connect
 from .lab.notebooks import CellFailed, notebook_parameters, refresh_notebook, run_notebook
-from .lab.report import read_ledger
 from .lab.reproduction import RunsFailed, carry_out, carry_out_one, estimate, publish_entries, table
 from .lab.runs import Run, load_run
-from .lab.sampling import dequantised, sample_levels
-from .lab.sweeps import SWEEPS, TASKS, Planned, planned, sweep_names
+from .lab.sweeps import SWEEPS, Planned, planned, sweep_names
 from .lab.tables import update_readme
+from .lab.tasks.registry import TASKS
 from .lab.training import fit
 from .lab.verbs import TASK_NAMES, parser_of
 from .models.bias import bias_report
@@ -86,12 +84,9 @@ def _fit(options: argparse.Namespace) -> None:
         raise SettingsError("--experiment brings all settings and the task: leave out -p, -f and --task")
     else:
         settings = arguments.object_of_settings(options.experiment)
-    more = {} if options.source is None else dict(source=arguments.run_folder(options.source))
+    source = None if options.source is None else arguments.run_folder(options.source)
     run_dir = make_folder(options.run_dir or _new_run_dir("fit"))
-    if options.task == "density":
-        fit(settings, run_dir, **more)
-    else:
-        task.run(settings, run_dir)
+    fit(settings, run_dir, source=source)
     _report(run_dir)
 
 
@@ -110,6 +105,8 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.publish:
         print(publish(options.run_dir))
     _report(options.run_dir)
+    if not isinstance(result, Evaluation):  # the entry of another task, which has no parts
+        return
     parts = f"standard error from images {result.data_error:.4f}, from noise {result.noise_error:.4f}"
     if result.passes == 1:
         parts = "one pass cannot tell the images' part of the standard error from the noise's"
@@ -123,13 +120,8 @@ def _sample(options: argparse.Namespace) -> None:
         run = _loaded(options)
         levels = sample_levels(run, options.n, options.temperature, options.seed)
         path = options.run_dir / "samples.png"
-        image_grid(levels, columns=math.ceil(options.n**0.5), vmax=_n_levels(run) - 1).savefig(path)
+        image_grid(levels, columns=math.ceil(options.n**0.5), vmax=run.n_levels - 1).savefig(path)
         print(path)
-
-
-def _n_levels(run: Run) -> int:
-    """From the run's record; older runs have none there, so that their images are asked."""
-    return getattr(run, "n_levels", None) or load_images(run.experiment.dataset, "test").n_levels
 
 
 def _certify(options: argparse.Namespace) -> None:
@@ -240,11 +232,13 @@ def _report(run_dir: Path) -> None:
 def _score(metrics: Path) -> str:
     try:
         score = json.loads(metrics.read_text())
-        return (
-            f"invertible{_proof(score['lipschitz_bound'])}; largest reconstruction error "
-            f"{score['reconstruction_error']:.1e}\n{score['split']} bits/dim {score['bits_per_dim']:.4f} +- "
-            f"{score['standard_error']:.4f} ({score['dataset']}, {score['n_test']} {score['split']} images)"
-        )
+        proof, error = _proof(score["lipschitz_bound"]), score["reconstruction_error"]
+        told = f"invertible{proof}; largest reconstruction error {error:.1e}\n{score['split']}"
+        events = f"({score['dataset']}, {score['n_test']} {score['split']}"
+        if score.get("task", "density") != "density":
+            found = ((name, score[name]) for name in TASKS[score["task"]].scores)
+            return f"{told} {', '.join(f'{n} {v:.4f}' for n, v in found if v is not None)} {events})"
+        return f"{told} bits/dim {score['bits_per_dim']:.4f} +- {score['standard_error']:.4f} {events} images)"
     except (KeyError, TypeError, ValueError) as error:
         return f"{metrics} is not what evaluate writes ({type(error).__name__}: {error}): evaluate the run again"
 

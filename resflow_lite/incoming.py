@@ -90,4 +90,6 @@ def _readable(x: Tensor) -> bool:
     """Whether there are entries, to be looked at without a wait (a compiled function would be cut in two)."""
     if x.numel() == 0 or torch.compiler.is_compiling():
         return False
-    return x.device.type == "cpu" or not (torch.is_grad_enabled() or torch.cuda.is_current_stream_capturing())
+    return x.device.type == "cpu" or not (
+        torch.is_grad_enabled() or x.is_cuda and torch.cuda.is_current_stream_capturing()
+    )

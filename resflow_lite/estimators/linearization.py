@@ -1,8 +1,6 @@
 """What a log-determinant estimator may ask of a map g at a point x."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -14,7 +12,6 @@ from ..expect import shown
 __all__ = [
     "Linearization",
     "AutogradLinearization",
-    "Surrogate",
     "linearize",
     "replay",
     "contraction_rate",
@@ -65,47 +62,34 @@ class Linearization:
     def pull_back(
         self,
         cotangent: Tensor | None,
-        surrogate: "Surrogate | None" = None,
         weights: Tensor | None = None,
+        u: Tensor | None = None,
+        v: Tensor | None = None,
         *,
-        again: bool = False,
+        control_variate: bool = False,
     ) -> list[Tensor]:
-        """Gradients of <cotangent, g> + sum_b weights_b s_b in each of `inputs`, s the surrogate.
+        """Gradients of <cotangent, g> + sum_b weights_b s_b in each of `inputs`, u and v held constant, with
 
-        cotangent: like `output`, or None for 0.  weights: (B,), with a surrogate.  again: it will be called once more.
+            s = sum_i <u_i, J v_i>,  and with a control variate + tr(K) - mean over i of <v_i, K v_i>:
+
+        what takes the place of the log-determinant's estimate, see PowerSeries.neumann.
+
+        cotangent: like `output`; None for 0.  weights: (B,).  u, v: (n_probes, B, ...); None: g alone.
         By autograd through the products above; a map that knows its chain rule may do better.
         """
         pairs = [] if cotangent is None else [(self.output, cotangent)]
-        if surrogate is not None:
+        if u is not None:
             with torch.enable_grad():
-                pairs.append((surrogate.of(self), weights))
+                s = sum(per_sample_dot(self.vjp(one_u), one_v) for one_u, one_v in zip(u, v))
+                if control_variate:
+                    s = s + self.trace() - sum(per_sample_dot(self.vjp_pair(one)[1], one) for one in v) / len(v)
+            pairs.append((s, weights))
         pairs = [pair for pair in pairs if pair[0].requires_grad]
         if not pairs:
             return [torch.zeros_like(t) for t in self.inputs]
         outputs, cotangents = zip(*pairs)
-        return list(torch.autograd.grad(outputs, self.inputs, cotangents, retain_graph=again, materialize_grads=True))
-
-
-@dataclass(frozen=True)
-class Surrogate:
-    """A number for each sample whose gradient, u and v held constant, is that of the estimated log-determinant:
-
-        s = sum_i <u_i, J v_i>,  with a control variate + tr(K) - mean over i of <v_i, K v_i>.
-
-    u, v: (n_probes, B, ...); see PowerSeries.neumann.
-    """
-
-    u: Tensor
-    v: Tensor
-    control_variate: bool
-
-    def of(self, g: Linearization) -> Tensor:
-        """s, (B,), with a graph where gradients are enabled."""
-        value = sum(per_sample_dot(g.vjp(u), v) for u, v in zip(self.u, self.v))
-        if self.control_variate:
-            frozen = sum(per_sample_dot(g.vjp_pair(v)[1], v) for v in self.v) / len(self.v)
-            value = value + g.trace() - frozen
-        return value
+        # retained: it may be called again, and g may use what was computed outside, which others use too
+        return list(torch.autograd.grad(outputs, self.inputs, cotangents, retain_graph=True, materialize_grads=True))
 
 
 class AutogradLinearization(Linearization):
@@ -159,45 +143,32 @@ def replay(g: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Sequence[Tensor], 
     """What a block with a backward pass of its own needs of g at x, to linearize it once or twice.
 
     Returns the inputs on which the gradient depends, x and the tensors of g, with their graph; and a function of the
-    inputs that linearizes g there, each time as the same function. A map with its own way offers `g.replay(x)`.
+    inputs that linearizes g there, each time as the same function: under the same autocast, with the same random
+    numbers (dropout). A map with its own way offers `g.replay(x)`.
     """
     own = getattr(g, "replay", None)
     if own is not None:
         return own(x)
-    again = _Replay(g, x)
-    return [x, *again.first.inputs[1:]], again
+    kind, random, (devices, states) = x.device.type, torch.get_rng_state(), get_device_states(x)
+    autocast = torch.autocast(kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind))
 
-
-class _Replay:
-    """Any map: under the same autocast, with the same random numbers (dropout), whenever it is computed."""
-
-    def __init__(self, g: Callable[[Tensor], Tensor], x: Tensor) -> None:
-        kind, self.g, self.random = x.device.type, g, (torch.get_rng_state(), *get_device_states(x))
-        self.autocast = torch.autocast(kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind))
-        self.first: Linearization | None = self._linearize(x)
-
-    def _linearize(self, x: Tensor) -> Linearization:
+    def linearized(x: Tensor) -> Linearization:
         at = x.detach().requires_grad_()
         with torch.enable_grad():
-            g = linearize(self.g, at)
-        g.inputs = [at, *(t for t in leaves(g.output) if t is not at)]
-        return g
+            found = linearize(g, at)
+        found.inputs = [at, *(t for t in leaves(found.output) if t is not at)]
+        return found
 
-    def __call__(self, inputs: Sequence[Tensor], *, to_pull_back: bool) -> Linearization:
-        if self.first is not None:
-            g, self.first = self.first, None
-            return g
-        with _numbers_from(*self.random), self.autocast:
-            return self._linearize(inputs[0])
+    def again(inputs: Sequence[Tensor], *, to_pull_back: bool) -> Linearization:
+        if first:
+            return first.pop()
+        with torch.random.fork_rng(devices), autocast:
+            torch.set_rng_state(random)
+            set_device_states(devices, states)
+            return linearized(inputs[0])
 
-
-@contextmanager
-def _numbers_from(on_cpu: Tensor, devices: Sequence[int], states: Sequence[Tensor]) -> Iterator[None]:
-    """torch's default generators at these states inside, and as they were afterwards."""
-    with torch.random.fork_rng(devices):
-        torch.set_rng_state(on_cpu)
-        set_device_states(devices, states)
-        yield
+    first = [linearized(x)]
+    return [x, *first[0].inputs[1:]], again
 
 
 def leaves(output: Tensor) -> list[Tensor]:

@@ -87,6 +87,13 @@ class SeriesDraw:
     weights: SeriesWeights
     probes: Tensor
 
+    @property
+    def terms(self) -> float:
+        """How many are computed for a sample, on average."""
+        if isinstance(self.weights, Staircase):
+            return sum(self.weights.counts) / self.probes.shape[1]
+        return len(self.weights)
+
 
 @dataclass(frozen=True)
 class PowerSeries:
@@ -115,7 +122,10 @@ class PowerSeries:
         probes = draw_probes(self.probe, self.n_probes, x, generator)
         if isinstance(weights, Staircase):
             probes = _rotated(probes, weights.shift, 1)  # a sample has the same probe in every part
-        return SeriesDraw(weights, probes)
+        draw, terms = SeriesDraw(weights, probes), getattr(generator, "terms", None)
+        if terms is not None:
+            terms.append(draw.terms)
+        return draw
 
     def matched_to(self, rho: float) -> "PowerSeries":
         """This estimator with the contraction rate that its Matched law leaves open, if it does."""
@@ -183,9 +193,7 @@ class PowerSeries:
 
     def _products(self, draw: SeriesDraw) -> float:
         """Products spent per sample: one per term and probe; the control variate's trace costs about one more."""
-        n = len(draw.weights)
-        if isinstance(draw.weights, Staircase):
-            n = sum(draw.weights.counts) / draw.probes.shape[1]
+        n = draw.terms
         return self.n_probes * (max(n, 1) + 1 if self.control_variate else n)
 
 

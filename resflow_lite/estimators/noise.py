@@ -33,6 +33,8 @@ class Noise(torch.Generator):
 
     part: int = 0
     parts: int = 1
+    terms: list[float] | None = None
+    """Where it is a list, each draw of a series adds how many terms a sample has on average."""
     quantile: float | None = None
     offset: int | None = None
     shift: Tensor | None = None

@@ -232,11 +232,11 @@ class Roulette:
         each = self.draws == "sample"
         drawn = self.law.sample(whole(batch, generator) if each else 1, generator)
         n, random = rows(drawn, generator) if each else drawn, []
-        if int(drawn.min()) < 0:
-            raise SettingsError(f"{shown(self.law)} draws {int(drawn.min())}: expected 0, 1, 2, ...")
-        for k, p in zip(range(1, int(drawn.max()) + 1), tail(self.law)):
+        if int(n.min()) < 0:
+            raise SettingsError(f"{shown(self.law)} draws {int(n.min())}: expected 0, 1, 2, ...")
+        for k, p in zip(range(1, int(n.max()) + 1), tail(self.law)):
             if p == 0:
-                raise SettingsError(f"{shown(self.law)} draws {int(drawn.max())}, but says that survival({k}) is 0")
+                raise SettingsError(f"{shown(self.law)} draws {int(n.max())}, but says that survival({k}) is 0")
             random.append((n >= k).double() / p if each else 1 / p)
         return (1.0,) * self.n_exact + tuple(random)
 

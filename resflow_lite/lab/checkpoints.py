@@ -14,18 +14,19 @@ from torch import Tensor
 
 from ..errors import DataError, SettingsError
 from ..estimators.noise import Noise
-from ..layers.activations import ACTIVATIONS
 from ..models.flow import Flow
 from .data.images import load_images
-from .tasks.density import ESTIMATORS, Experiment
+from .tasks.registry import read_settings, task_of
+from .tasks.task import Training
 
 __all__ = [
     "TrainingState",
     "save_flow",
     "load_flow",
+    "load_toy",
     "save_state",
     "load_state_",
-    "load_average",
+    "load_weights",
     "facts_of",
     "write_whole",
 ]
@@ -34,11 +35,13 @@ __all__ = [
 @dataclass
 class TrainingState:
     """A run between two steps. data: the noise that chooses, flips and dequantises images; its state is the position in
-    the data.  draws: that of the model's estimators. Apart, so that two systems with one seed see the same batches.
+    the data.  draws: that of the model's estimators (tasks/task.py, noises).
 
-    measured: events at which the contraction of the blocks is measured.
-    averaged: the parameters' running mean.  losses: of the steps since the last line of the record, bits/dim.
-    seconds: of training, interruptions left out.  best: bits/dim on held-out images.
+    measured: events at which the contraction of the blocks is measured, the same in every process.
+    averaged: the parameters' running mean.  losses: of the steps since the last line of the record.
+    seconds, cpu_seconds: of training, interruptions left out; of the steps alone.
+    recorded: seconds at the last line of the record.
+    best: the lowest loss on held-out data.
     """
 
     flow: Flow
@@ -49,11 +52,14 @@ class TrainingState:
     measured: Tensor
     step: int = 0
     losses: list[float] = field(default_factory=list)
+    gradient_norm: float = math.nan
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    recorded: float = 0.0
     best: float = math.inf
 
 
-PLAIN = ("step", "losses", "seconds", "best")
+PLAIN = ("step", "losses", "gradient_norm", "seconds", "cpu_seconds", "recorded", "best")
 """The parts of a TrainingState that are plain numbers."""
 
 
@@ -67,46 +73,82 @@ def write_whole(path: Path, content: bytes) -> None:
     os.replace(unfinished, path)
 
 
-def save_flow(path: Path, flow: Flow, experiment: Experiment, **facts: Any) -> None:
+def save_flow(path: Path, flow: Flow, experiment: Training, **facts: Any) -> None:
     """Write weights, settings and further facts to one file, atomically."""
-    facts = dict(experiment=experiment.as_dict(), shape=flow.event_shape, **facts)
-    _write(path, flow.state_dict(), facts)
+    _write(path, flow.state_dict(), _common(flow, experiment) | facts)
 
 
-def load_flow(path: Path, experiment: Experiment | None = None) -> tuple[Flow, Experiment]:
-    """The flow in evaluation mode and the experiment that made it. experiment: needed if its data set, estimator or
-    activation is an object of one's own, of which the file knows the name only.
+def load_flow(path: Path | str, experiment: Training | None = None) -> tuple[Flow, Training]:
+    """The flow in evaluation mode and the settings that made it, of any task. experiment: the settings, where they hold
+    objects of one's own and these are needed; the file has their names only.
 
-    Raises DataError for a missing or damaged file, or one whose weights do not fit the model that it names."""
-    tensors, facts = _read(path)
+    Raises DataError for a missing or damaged file, SettingsError where the weights need a class of one's own or are of
+    other settings than `experiment`."""
+    flow, experiment, _ = load_weights(path, experiment)
+    return flow, experiment
+
+
+def load_toy(path: Path | str) -> tuple[Flow, Training]:
+    """load_flow in single precision, in which weights are trained, whatever the default is."""
+    flow, experiment = load_flow(path)
+    return flow.float(), experiment
+
+
+def load_weights(path: Path | str, experiment: Training | None = None) -> tuple[Flow, Training, dict[str, Any]]:
+    """As load_flow, of a file of weights or the averaged weights of a checkpoint; and what the file tells beside."""
+    tensors, facts = _read(Path(path))
     try:
-        flow, experiment = _build(facts, experiment)
-        flow.load_state_dict(tensors)
-    except Exception as error:
-        raise _unreadable(path, error) from error
-    return flow.eval(), experiment
+        experiment = experiment or read_settings(facts["experiment"], facts.get("task"))
+    except KeyError as error:
+        raise _unreadable(Path(path), error) from error
+    flow = experiment.build(_shape(facts, experiment))
+    averaged = [tensors.pop(name) for i in range(len(tensors)) if (name := f"averaged.{i}") in tensors]
+    try:
+        flow.load_state_dict(_under(tensors, "flow.") if averaged else tensors)
+    except RuntimeError as error:
+        told = f"the weights of {path} are not of the model that these settings make: {str(error).splitlines()[-1]}"
+        raise SettingsError(f"{told.strip()}. The file was made with {facts['experiment']}") from error
+    if averaged:
+        copy_parameters_(flow, averaged)
+    return flow.eval(), experiment, facts
+
+
+def _shape(facts: dict[str, Any], experiment: Training) -> tuple[int, ...]:
+    if "shape" in facts:
+        return tuple(facts["shape"])
+    return tuple(load_images(experiment.dataset).images.shape[1:])
+
+
+def _common(flow: Flow, experiment: Training) -> dict[str, Any]:
+    return dict(experiment=experiment.as_dict(), task=task_of(experiment).name, shape=flow.event_shape)
 
 
 def facts_of(path: Path) -> dict[str, Any]:
-    """What save_flow was told beside the weights."""
-    return _read(path)[1]
+    """What save_flow and save_state were told beside the weights, without reading those."""
+    try:
+        with Path(path).open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        return {name: json.loads(value) for name, value in header["__metadata__"].items()}
+    except Exception as error:
+        raise _unreadable(path, error) from error
 
 
-def save_state(path: Path, state: TrainingState, experiment: Experiment, hardware: dict[str, Any]) -> None:
-    """Write everything that training needs to go on, atomically; and on what it ran, for the record."""
+def save_state(path: Path, state: TrainingState, experiment: Training, **facts: Any) -> None:
+    """Write everything that training needs to go on, atomically; and further facts, such as on what it ran."""
     tensors = {f"flow.{name}": t for name, t in state.flow.state_dict().items()}
     tensors |= {f"averaged.{i}": t for i, t in enumerate(state.averaged)}
     for i, moments in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{i}.{name}": t for name, t in moments.items()}
     tensors |= dict(data=state.data.get_state(), draws=state.draws.get_state())
-    facts = {name: getattr(state, name) for name in PLAIN}
-    facts |= dict(experiment=experiment.as_dict(), shape=state.flow.event_shape, hardware=hardware)
-    _write(path, tensors, facts)
+    tensors |= dict(terms=torch.tensor(state.draws.terms, dtype=torch.float64))
+    _write(path, tensors, {name: getattr(state, name) for name in PLAIN} | _common(state.flow, experiment) | facts)
 
 
 def load_state_(path: Path, state: TrainingState) -> None:
     """Set a fresh state to the one in the file. Raises DataError for a damaged file."""
     tensors, facts = _read(path)
+    if "draws" not in tensors:
+        raise SettingsError(f"{path} is of an older version: start a new run from its weights (fit, source or --from)")
     try:
         state.flow.load_state_dict(_under(tensors, "flow."))
         state.averaged = [tensors[f"averaged.{i}"].to(t.device) for i, t in enumerate(state.averaged)]
@@ -118,41 +160,17 @@ def load_state_(path: Path, state: TrainingState) -> None:
         state.optimizer.load_state_dict({"state": moments, "param_groups": groups})
         state.data.set_state(tensors["data"])
         state.draws.set_state(tensors["draws"])
+        state.draws.terms[:] = tensors["terms"].tolist()
         for name in PLAIN:
             setattr(state, name, facts[name])
     except Exception as error:
         raise _unreadable(path, error) from error
 
 
-def load_average(path: Path, experiment: Experiment | None = None) -> tuple[Flow, Experiment, int]:
-    """The averaged weights of a checkpoint, as load_flow, and the step that it was written at."""
-    tensors, facts = _read(path)
-    try:
-        flow, experiment = _build(facts, experiment)
-        flow.load_state_dict(_under(tensors, "flow."))
-        copy_parameters_(flow, [tensors[f"averaged.{i}"] for i, _ in enumerate(flow.parameters())])
-    except Exception as error:
-        raise _unreadable(path, error) from error
-    return flow.eval(), experiment, facts["step"]
-
-
 @torch.no_grad()
 def copy_parameters_(flow: Flow, values: list[Tensor]) -> None:
     for parameter, value in zip(flow.parameters(), values):
         parameter.copy_(value)
-
-
-def _build(facts: dict[str, Any], experiment: Experiment | None) -> tuple[Flow, Experiment]:
-    if experiment is None:
-        settings = facts["experiment"]
-        if settings["train_estimator"] not in ESTIMATORS:
-            # the repr of an object: take the profile's, which it may well be; no weight depends on it
-            del settings["train_estimator"]
-        if settings.get("activation") not in (None, *ACTIVATIONS):
-            raise SettingsError(f"activation {settings['activation']}: pass the experiment that has this class")
-        experiment = Experiment.from_parameters(settings)
-    shape = facts.get("shape") or load_images(experiment.dataset).images.shape[1:]
-    return experiment.build(tuple(shape)), experiment
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

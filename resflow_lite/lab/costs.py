@@ -24,9 +24,9 @@ from ..layers.residual import ResidualBlock
 from ..models.flow import Flow
 from ..models.image import ImageModel, image_flow
 from .checkpoints import write_whole
-from .claims import TaskSettings
 from .ledger import provenance
 from .machine import World
+from .tasks.task import TaskSettings, seeded
 
 __all__ = ["MODES", "PATHS", "StepCosts", "allocations", "measure_costs", "set_modes", "step_bytes", "step_seconds"]
 
@@ -78,8 +78,7 @@ class StepCosts(TaskSettings):
 
     def build(self, blocks: int, width: int, path: str, device: torch.device) -> Flow:
         """An image model of one scale, without dense blocks, which would hide what the convolutions take."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+        with seeded(self.seed):
             flow = image_flow(ImageModel(SHAPES[self.profile], (blocks,), width, n_dense=0))
         flow.initialize_(self.images(8, torch.device("cpu")))
         for block in flow.modules():

@@ -1,25 +1,27 @@
-"""Bits per dimension with error bars."""
+"""What a finished model is worth, and images out of it and into it."""
 
 import copy
 import json
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..estimators.logdet import Estimator
-from ..layers.continuous import ContinuousFlow
 from ..layers.residual import ResidualBlock
-from ..models.dequantize import uniform_dequantize
-from ..models.flow import Flow
 from .data.images import load_images
-from .ledger import write_entry
+from .ledger import SCHEMAS, SELECTION, write_entry
 from .machine import connect
-from .runs import Run, load_run
-from .scoring import error_bars, estimating_with, image_bits, per_image
+from .runs import ENTRY, METRICS, Run, claim, load_run
+from .scoring import first_images, reconstruction_error
+from .tasks.registry import task_of
+from .tasks.task import Question, Task, Training
+from .training import fit
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Evaluation", "carry_out", "dequantised", "evaluate", "run_hybrid", "run_toy", "sample_levels"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Evaluation:
     standard_error: float
     data_error: float
     noise_error: float
-    last_step: tuple[float, float]
+    last_step: list[float]
     lipschitz_bound: float | None
     reconstruction_error: float
 
@@ -63,8 +65,9 @@ def evaluate(
     passes: int | None = None,
     n_images: int | None = None,
     seed: int = 1,
-) -> Evaluation:
-    """Bits/dim of a run's averaged weights on one split; writes metrics.json and the ledger entry ledger.json.
+) -> Any:
+    """Score a run's averaged weights; writes metrics.json and the ledger entry ledger.json. Of image densities an
+    Evaluation, the bits/dim on one split; of other tasks the entry.
 
     Every image is passed `passes` times (None: experiment.evaluations), each with fresh dequantisation noise and fresh
     draws of the estimator: rf.Krylov(20), another one, or None for the model's own, which is the paper's (a roulette
@@ -72,57 +75,60 @@ def evaluate(
     n_images: only the first so many. A run that is still training is measured at its last checkpoint.
     """
     run = run if isinstance(run, Run) else load_run(run)
-    world, data = connect(), load_images(run.experiment.dataset, split)
-    images = torch.as_tensor(data.images)[:n_images]
-    seeds = torch.randint(2**62, (passes or run.experiment.evaluations,), generator=torch.Generator().manual_seed(seed))
-
-    def score(flow: Flow) -> Tensor:
-        with estimating_with(flow, estimator):
-            return torch.stack([image_bits(flow, images, data.n_levels, s, world) for s in seeds.tolist()])
-
+    world = connect(task_of(run.experiment).device)
+    task, question = task_of(run.experiment, world), Question(world, split, estimator, passes, n_images, seed)
     flow = copy.deepcopy(run.flow).to(world.device).eval()
-    bits = score(flow)
-    bars = error_bars(bits)
-    last, last_bars = bits, bars
-    if run.weights == "best" and run.step != run.experiment.steps:
-        last = score(load_run(run.directory, "last", run.experiment).flow.to(world.device))
-        last_bars = error_bars(last)
-    x = uniform_dequantize(images[:64].to(world.device), data.n_levels, torch.Generator().manual_seed(seed))
+    found = task.score(flow, question)
+    if "last_step" in SCHEMAS[task.name]:
+        found["last_step"] = _last_step(run, task, question) or [found["bits_per_dim"], found["standard_error"]]
     residual = any(isinstance(m, ResidualBlock) for m in flow.modules())
-    result = Evaluation(
-        dataset=run.experiment.dataset_name,
-        split=split,
-        n_test=len(images),
-        passes=len(bits),
-        weights=run.weights,
-        step=run.step,
-        estimator=described(flow, estimator),
-        bits_per_dim=float(bits.mean()),
-        standard_error=bars.total,
-        data_error=bars.data,
-        noise_error=bars.noise,
-        last_step=(float(last.mean()), last_bars.total),
-        lipschitz_bound=flow.certify().worst[1] if residual else None,
-        reconstruction_error=_reconstruction_error(flow, x),
-    )
+    found["lipschitz_bound"] = flow.certify().worst[1] if residual else None
+    found["reconstruction_error"] = reconstruction_error(flow, task.events(question).to(world.device))
+    told = dict(dataset=run.experiment.as_dict()["dataset"], weights=run.weights, step=run.step)
+    told |= dict(estimator=found["evaluation"]) | found
+    entry: dict[str, Any] = {}
     if world.rank == 0:
-        (run.directory / "metrics.json").write_text(json.dumps(asdict(result), indent=1))
-        write_entry(run, result)
+        (run.directory / METRICS).write_text(json.dumps(dict(task=task.name) | told, indent=1))
+        entry = write_entry(run, found)
     world.wait()
-    return result
+    return Evaluation(**{f.name: told[f.name] for f in fields(Evaluation)}) if task.name == "density" else entry
 
 
-def described(flow: Flow, estimator: Estimator | None) -> str:
-    """How the log-determinants of a flow are evaluated, in words."""
-    for layer in flow.modules():
-        if isinstance(layer, ResidualBlock):
-            return repr(per_image(estimator or layer.eval_estimator))
-        if isinstance(layer, ContinuousFlow):
-            return f"{layer.divergence} divergence, tolerance {layer.tol:g}"
-    return "exact"
+def _last_step(run: Run, task: Task, question: Question) -> list[float] | None:
+    """Mean and standard error of the last step's weights, where validation chose others."""
+    if run.weights != "best" or run.step == run.experiment.steps:
+        return None
+    last = load_run(run.directory, "last", run.experiment).flow.to(task.world.device)
+    found = task.score(last, question)
+    return [found["bits_per_dim"], found["standard_error"]]
 
 
-@torch.no_grad()
-def _reconstruction_error(flow: Flow, x: Tensor) -> float:
-    z, _ = flow.encode(x, torch.Generator().manual_seed(0))
-    return float((flow.decode(z) - x).abs().max())
+def carry_out(experiment: Training, run_dir: Path | str) -> dict[str, Any]:
+    """Train, score and return the ledger entry, which lies in run_dir; called again it goes on, or returns the entry.
+
+    Raises SettingsError where run_dir holds a run of other settings, and as fit.
+    """
+    path = Path(run_dir) / ENTRY
+    if path.exists() and claim(path.parent, experiment) == experiment.steps:
+        entry = json.loads(path.read_text())
+        if not entry["selection_rule"].startswith(SELECTION["unfinished"]):
+            return entry
+    evaluate(fit(experiment, path.parent))
+    return json.loads(path.read_text())
+
+
+run_toy = run_hybrid = carry_out  # as it was called for single tasks
+
+
+def dequantised(run: Run, split: str, n: int, seed: int = 0) -> Tensor:
+    """The first n images of a split with uniform noise, (n, C, H, W) in [0, 1), on the CPU."""
+    return first_images(load_images(run.experiment.dataset, split), n, seed)
+
+
+def sample_levels(run: Run, n: int, temperature: float = 1.0, seed: int = 0) -> Tensor:
+    """n images from the model in levels 0 ... n_levels - 1, uint8 (n, C, H, W)."""
+    device, n_levels = connect().device, run.n_levels
+    flow, generator = copy.deepcopy(run.flow).to(device), torch.Generator().manual_seed(seed)
+    batch = max(1, 2**22 // math.prod(flow.event_shape))
+    x = [flow.sample(min(batch, n - i), generator, temperature).cpu() for i in range(0, n, batch)]
+    return (torch.cat(x) * n_levels).floor().clamp(0, n_levels - 1).to(torch.uint8)

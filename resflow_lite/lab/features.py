@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from ..errors import DataError
 from .data.images import Images, load_images
 from .home import home
+from .tasks.task import seeded
 
 __all__ = ["FeatureNetwork", "inception", "train_features"]
 
@@ -44,8 +45,7 @@ def train_features(dataset: str | Callable[[str], Images], seed: int = 0, steps:
     if int(train.labels.min()) < 0:
         raise DataError(f"{name} has no labels, and the features are those of a classifier: use inception()")
     classes = int(train.labels.max()) + 1
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         body, head = _body(train.images[0].shape[0]), nn.Linear(16, classes)
     body, head = body.float(), head.float()
     parameters = [*body.parameters(), *head.parameters()]

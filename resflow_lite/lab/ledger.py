@@ -1,27 +1,27 @@
 """The ledger: what was measured, where, by which settings. One immutable JSON file per run."""
 
-import hashlib
 import json
 import math
 import platform
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
 from ..layers.residual import ResidualBlock
-from .checkpoints import facts_of, write_whole
+from .checkpoints import write_whole
 from .data.images import image_names, load_images
 from .home import home
-from .runs import BEST, CHECKPOINT, EVENTS, LAST, SETTINGS, Run, read_lines
-from .tasks.density import ESTIMATORS
-from .tasks.task import TaskSettings
+from .runs import ENTRY, EVENTS, Run, read_lines, sha256
+from .tasks.registry import completed, task_of
 
-__all__ = ["SCHEMAS", "provenance", "publish", "save_entry", "training_facts", "validate_entry", "write_entry"]
+__all__ = ["Entry", "SCHEMAS", "provenance", "publish", "read_entries", "read_ledger", "validate_entry", "write_entry"]
 
 NUMBER, PERHAPS = (float,), (float, type(None))
 
@@ -93,9 +93,9 @@ SCHEMAS = {"density": COMMON | DENSITY, "toy": COMMON | TOY, "hybrid": COMMON | 
 SIGNED = ("bits_per_dim", "nats", "estimated_nats", "objective")
 
 SELECTION = {
-    "last": "last step, averaged weights",
-    "best": "best on held-out training images, averaged weights",
-    "unfinished": "last checkpoint of an unfinished run, averaged weights",
+    "last": "last step",
+    "best": "best on held-out training images",
+    "unfinished": "last checkpoint of an unfinished run",
 }
 
 
@@ -118,53 +118,6 @@ def validate_entry(entry: dict[str, Any]) -> None:
             raise DataError(f"ledger entry: {name} = {value!r}, expected 64 hexadecimal digits")
 
 
-def write_entry(run: Run, result: Any) -> Path:
-    """Collect the entry of an Evaluation of a run, and write it to the run's ledger.json."""
-    experiment, directory = run.experiment, run.directory
-    weights = directory / {"last": LAST, "best": BEST, "unfinished": CHECKPOINT}[run.weights]
-    seconds = run.history[-1]["seconds"] if run.history else 0.0
-    hardware = facts_of(weights).get("hardware", {})
-    entry = provenance() | dict(
-        settings=json.loads((directory / SETTINGS).read_text()),
-        data_sha256=load_images(experiment.dataset, result.split).sha256(),
-        split=result.split,
-        preprocessing="uniform dequantisation",
-        n_test=result.n_test,
-        parameters=sum(p.numel() for p in run.flow.parameters()),
-        steps=run.step,
-        images_seen=run.step * experiment.batch_size,
-        stop_rule="fixed number of steps",
-        selection_rule=SELECTION[run.weights],
-        seed=experiment.seed,
-        estimator=dict(training=_training(run), evaluation=result.estimator, passes=result.passes),
-        ema=experiment.ema,
-        bits_per_dim=result.bits_per_dim,
-        standard_error=result.standard_error,
-        data_error=_or_none(result.data_error),
-        noise_error=_or_none(result.noise_error),
-        last_step=list(result.last_step),
-        lipschitz_bound=result.lipschitz_bound,
-        reconstruction_error=result.reconstruction_error,
-        hardware=hardware,
-        precision=experiment.precision,
-        wall_seconds=seconds,
-        device_hours=seconds * hardware.get("processes", 1) / 3600,
-        failures=[f"step {line['step']}: {line['event']}" for line in read_lines(directory / EVENTS)],
-        checkpoint_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
-    )
-    return save_entry(entry, directory)
-
-
-def _training(run: Run) -> str:
-    """The estimator of the training steps, by its own words; that of the evaluation where layers have one for all. One
-    of a user's own stands in the settings: a run that was read from its folder does not have it."""
-    block = next((m for m in run.flow.modules() if isinstance(m, ResidualBlock)), None)
-    named = json.loads((run.directory / SETTINGS).read_text()).get("train_estimator")
-    if block is None:
-        return "as in the evaluation"
-    return repr(block.train_estimator) if named is None or named in ESTIMATORS else named
-
-
 def provenance() -> dict[str, Any]:
     """What an entry says of the code and the machine's software."""
     commit, dirty = _commit()
@@ -172,27 +125,41 @@ def provenance() -> dict[str, Any]:
     return dict(commit=commit, dirty=dirty, command=_command(sys.argv), versions=versions)
 
 
-def training_facts(experiment: TaskSettings, weights: Path, hardware: dict[str, Any]) -> dict[str, Any]:
-    """What an entry says of a training that runs all its steps in fp32. weights: the file that it wrote."""
-    return provenance() | dict(
-        settings=experiment.as_json(),
-        steps=experiment.steps,
-        images_seen=experiment.steps * experiment.batch_size,
+def write_entry(run: Run, found: Mapping[str, Any]) -> dict[str, Any]:
+    """The entry of a scored run, written to its ledger.json. found: the fields that its task has scored, with passes
+    and evaluation, the words for how. Raises DataError for an entry that cannot be right."""
+    experiment, history = run.experiment, run.history or [{}]
+    task, hardware, seconds = task_of(experiment).name, run.facts.get("hardware", {}), history[-1].get("seconds", 0.0)
+    block = next((m for m in run.flow.modules() if isinstance(m, ResidualBlock)), None)
+    training = found["evaluation"] if block is None else repr(block.train_estimator)
+    settings = experiment.as_json()
+    if settings["dataset"].startswith("folder:"):
+        # an entry tells nothing of its machine's folders
+        settings["dataset"] = f"folder:{Path(settings['dataset']).name}"
+    facts = provenance() | dict(
+        task=task,
+        settings=settings,
+        parameters=sum(p.numel() for p in run.flow.parameters()),
+        steps=run.step,
+        images_seen=run.step * experiment.batch_size,
         stop_rule="fixed number of steps",
+        selection_rule=SELECTION[run.weights] + (", averaged weights" if experiment.ema else ""),
         seed=experiment.seed,
+        estimator=dict(training=training, evaluation=found["evaluation"], passes=found["passes"]),
+        ema=experiment.ema,
         hardware=hardware,
-        precision="fp32",
-        failures=[],
-        checkpoint_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
+        precision=experiment.precision,
+        wall_seconds=seconds,
+        cpu_seconds=history[-1].get("cpu_seconds", 0.0),
+        device_hours=seconds * hardware.get("processes", 1) / 3600,
+        failures=[f"step {line['step']}: {line['event']}" for line in read_lines(run.directory / EVENTS)],
+        checkpoint_sha256=sha256(run.path),
     )
-
-
-def save_entry(entry: dict[str, Any], directory: Path) -> Path:
-    """Write a run's ledger.json. Raises DataError for an entry that cannot be right."""
+    facts |= {name: None if value != value else value for name, value in found.items()}  # nan: not known
+    entry = {name: facts[name] for name in SCHEMAS[task] if name in facts}
     validate_entry(entry)
-    path = directory / "ledger.json"
-    write_whole(path, json.dumps(entry, indent=1).encode())
-    return path
+    write_whole(run.directory / ENTRY, json.dumps(entry, indent=1).encode())
+    return entry
 
 
 def publish(run_dir: Path | str, folder: Path | None = None, label: str = "") -> Path:
@@ -201,7 +168,7 @@ def publish(run_dir: Path | str, folder: Path | None = None, label: str = "") ->
     label: of the run's setting in a sweep, for the name.
     Raises DataError for an entry that is not valid, not of all test images, or there already.
     """
-    source, folder = Path(run_dir) / "ledger.json", folder or home() / "data" / "results"
+    source, folder = Path(run_dir) / ENTRY, folder or home() / "data" / "results"
     if not source.exists():
         raise DataError(f"{source} is missing: evaluate the run first")
     entry = json.loads(source.read_text())
@@ -213,17 +180,19 @@ def publish(run_dir: Path | str, folder: Path | None = None, label: str = "") ->
             raise DataError(
                 f"{source} is about {entry['n_test']} {entry['split']} images, expected all {whole} test images"
             )
-    words = (settings["dataset"], label, settings["profile"], f"seed{entry['seed']}", entry["checkpoint_sha256"][:8])
+    words = (
+        settings["dataset"].replace(":", "-"),
+        label,
+        settings["profile"],
+        f"seed{entry['seed']}",
+        entry["checkpoint_sha256"][:8],
+    )
     target = folder / ("-".join(word for word in words if word) + ".json")
     if target.exists():
         raise DataError(f"{target} is there already: an entry of the ledger is never replaced")
     folder.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(entry, indent=1) + "\n")
     return target
-
-
-def _or_none(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _command(words: Sequence[str]) -> str:
@@ -243,3 +212,51 @@ def _commit() -> tuple[str, bool]:
         return git("rev-parse", "HEAD").strip(), bool(git("status", "--porcelain").strip())
     except (OSError, subprocess.CalledProcessError):
         return "unknown", True
+
+
+@dataclass(frozen=True)
+class Entry:
+    """facts: a valid ledger entry.  sweep: the folder below data/results/ that it lies in, or "".  label: the name of
+    its setting in that sweep, or ""."""
+
+    facts: dict[str, Any]
+    sweep: str = ""
+    label: str = ""
+
+    @property
+    def task(self) -> str:
+        return self.facts.get("task", "density")
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """All of them: a setting that is younger than the entry had its usual value."""
+        return completed(self.facts["settings"], self.task)
+
+
+def read_ledger(folder: Path | str | None = None) -> list[Entry]:
+    """Every entry below a folder, None: data/results/. Raises DataError, with the file's name, for a wrong one."""
+    folder = Path(folder or home() / "data" / "results")
+    if not folder.is_dir():
+        raise DataError(f"there is no ledger {folder}: `python -m resflow_lite evaluate RUN_DIR --publish` starts one")
+    entries = []
+    for path in sorted(folder.rglob("*.json")):
+        try:
+            facts = json.loads(path.read_text())
+            validate_entry(facts)
+        except (DataError, ValueError) as error:
+            raise DataError(f"{path.relative_to(folder)}: {error}") from None
+        sweep = path.parent.relative_to(folder).as_posix().strip(".")
+        entries.append(Entry(facts, sweep, _label(path.stem, facts)))
+    return entries
+
+
+def _label(stem: str, facts: dict[str, Any]) -> str:
+    """publish() names a file DATASET-LABEL-PROFILE-seedN-HASH."""
+    settings = facts["settings"]
+    tail = f"{settings['profile']}-seed{facts['seed']}-{facts['checkpoint_sha256'][:8]}"
+    return stem.removesuffix(tail).removeprefix(settings["dataset"]).strip("-")
+
+
+def read_entries(folder: Path | str) -> list[dict[str, Any]]:
+    """The facts of every entry below a folder; none where there is no folder."""
+    return [entry.facts for entry in read_ledger(folder)] if Path(folder).is_dir() else []

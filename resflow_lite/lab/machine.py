@@ -1,23 +1,39 @@
-"""One run in many processes: torchrun starts them, each holds the whole model and computes its part of every batch.
+"""Where a run computes, in what precision, and what may happen to it from outside: signals, and a second writer.
 
-All randomness is that of the whole batch, drawn from the same generators in every process, which then takes its rows
+One run in many processes: torchrun starts them, each holds the whole model and computes its part of every batch. All
+randomness is that of the whole batch, drawn from the same generators in every process, which then takes its rows
 (estimators/noise.py). So the result does not depend on the number of processes, to rounding.
 """
 
 import atexit
 import os
 import platform
-from collections.abc import Iterable
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ..errors import SettingsError
+from ..errors import ResflowError, SettingsError
 
-__all__ = ["World", "connect"]
+__all__ = [
+    "Signals",
+    "Stopped",
+    "World",
+    "being_trained",
+    "branches_in",
+    "check_precision",
+    "connect",
+    "sole_writer",
+]
+
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -44,7 +60,7 @@ class World:
     def copy_first_(self, tensors: Iterable[Tensor]) -> None:
         """Replace every tensor by that of the first process."""
         for t in tensors if self.size > 1 else ():
-            dist.broadcast(t, 0)
+            dist.broadcast(t.detach(), 0)
 
     def wait(self) -> None:
         """Until every process has come here."""
@@ -70,12 +86,13 @@ def _launched() -> tuple[int, int]:
     return size, local
 
 
-def connect() -> World:
-    """Join the processes that torchrun has started, if it has, and choose the device: a GPU each, where there are.
+def connect(device: str | None = None) -> World:
+    """Join the processes that torchrun has started, if it has, and choose the device: a GPU each, where there are, or
+    "cpu" where that is asked for.
 
     Raises SettingsError for what torchrun would not have put into the environment."""
     size, local = _launched()
-    device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
+    device = torch.device("cuda", local) if device is None and torch.cuda.is_available() else torch.device("cpu")
     if device.type == "cuda":
         torch.cuda.set_device(device)
     if size == 1:
@@ -84,3 +101,87 @@ def connect() -> World:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         atexit.register(dist.destroy_process_group)
     return World(dist.get_rank(), size, device)
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Raises SettingsError where the device cannot compute in "fp32", "tf32" or "bf16"."""
+    if precision == "tf32" and (device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0)):
+        raise SettingsError("precision = 'tf32': needs an NVIDIA GPU of compute capability 8.0 or more; take 'fp32'")
+    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise SettingsError("precision = 'bf16': this GPU does not compute in bfloat16; take 'fp32'")
+
+
+def branches_in(precision: str, device: torch.device) -> AbstractContextManager:
+    """The residual branches and their products in bfloat16, if asked; log-determinants and norms stay in float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+class Stopped(ResflowError):
+    """A signal has ended the training; what it has done is in the checkpoint."""
+
+
+class Signals:
+    """Notes SIGUSR1 (save a checkpoint) and SIGTERM (save one and stop) while a `with` block runs.
+
+    The loop looks between two steps. Outside the main thread, where Python allows no handlers, nothing is noted.
+    """
+
+    def __enter__(self) -> "Signals":
+        self.save = self.stop = False
+        self._before = {}
+        for name in ("SIGUSR1", "SIGTERM"):
+            number = getattr(signal, name, None)  # Windows has no SIGUSR1
+            try:
+                self._before[number] = signal.signal(number, self._note)
+            except (TypeError, ValueError):
+                pass
+        return self
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.save = True
+        self.stop = self.stop or number == signal.SIGTERM
+
+    def read(self) -> list[bool]:
+        """Whether a checkpoint, and whether the end, was asked for since the last look."""
+        save, self.save = self.save, False
+        return [save, self.stop]
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def sole_writer(directory: Path) -> Iterator[None]:
+    """Holds the folder's lock, which the system takes back when the process ends, however it ends.
+
+    Raises SettingsError where another process holds it.
+    """
+    with (directory / LOCK).open("w") as file:
+        if not _locked(file):
+            raise SettingsError(
+                f"{directory}: another process is training there; wait for it, or choose another folder"
+            )
+        yield
+
+
+def being_trained(directory: Path) -> bool:
+    """Whether a process is training in this folder now."""
+    path = directory / LOCK
+    if not path.exists():
+        return False
+    with path.open() as file:
+        return not _locked(file, shared=True)
+
+
+def _locked(file: IO, shared: bool = False) -> bool:
+    """Lock an open file for as long as it is open; False where another process holds the lock."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):  # Windows, or a file system without locks
+        pass
+    return True

@@ -7,78 +7,29 @@ the paper's numbers. Scaled down: everything smaller, compared with nothing but 
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from scipy.special import stdtrit
 
-from ..errors import DataError, SettingsError
+from ..errors import SettingsError
 from ..models.systems import systems
-from .data.images import image_names
-from .home import home
 from .hours import estimated_hours
-from .ledger import SELECTION, validate_entry
+from .ledger import SELECTION, Entry, read_ledger
 from .reported import REPORTED
 from .seeds import Comparison, compare, group
-from .sweeps import TASKS
 from .tasks.density import Experiment
 from .tasks.profiles import PROFILES
+from .tasks.registry import TASKS
 
 __all__ = ["Entry", "Setting", "Target", "TARGETS", "TOLERANCE", "outcome", "read_ledger", "scaled_down"]
 
 TOLERANCE = 0.01
 """Bits/dim: the smallest step between two systems in the paper's table."""
 
+UNFINISHED = SELECTION["unfinished"]
 NO_MATTER = ("seed", "precision", "memory", "accumulation", "evaluations")
 """Settings that change the cost or the noise of a result, not what is being estimated."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """facts: a valid ledger entry.  sweep: the folder below data/results/ that it lies in, or "".  label: the name of
-    its setting in that sweep, or ""."""
-
-    facts: dict[str, Any]
-    sweep: str = ""
-    label: str = ""
-
-    @property
-    def task(self) -> str:
-        return self.facts.get("task", "density")
-
-    @cached_property
-    def settings(self) -> dict[str, Any]:
-        """All of them: a setting of image flows that is younger than the entry had its default."""
-        told = self.facts["settings"]
-        if self.task != "density" or told["dataset"] not in image_names:
-            return told
-        return Experiment(dataset=told["dataset"], profile=told["profile"]).as_json() | told
-
-
-def read_ledger(folder: Path | str | None = None) -> list[Entry]:
-    """Every entry below a folder, None: data/results/. Raises DataError, with the file's name, for a wrong one."""
-    folder = Path(folder or home() / "data" / "results")
-    if not folder.is_dir():
-        raise DataError(f"there is no ledger {folder}: `python -m resflow_lite evaluate RUN_DIR --publish` starts one")
-    entries = []
-    for path in sorted(folder.rglob("*.json")):
-        try:
-            facts = json.loads(path.read_text())
-            validate_entry(facts)
-        except (DataError, ValueError) as error:
-            raise DataError(f"{path.relative_to(folder)}: {error}") from None
-        sweep = path.parent.relative_to(folder).as_posix().strip(".")
-        entries.append(Entry(facts, sweep, _label(path.stem, facts)))
-    return entries
-
-
-def _label(stem: str, facts: dict[str, Any]) -> str:
-    """publish() names a file DATASET-LABEL-PROFILE-seedN-HASH."""
-    settings = facts["settings"]
-    tail = f"{settings['profile']}-seed{facts['seed']}-{facts['checkpoint_sha256'][:8]}"
-    return stem.removesuffix(tail).removeprefix(settings["dataset"]).strip("-")
 
 
 @dataclass(frozen=True)
@@ -118,7 +69,7 @@ class Target:
         """The finished runs by this protocol: every setting is the target's, those in NO_MATTER aside."""
         expected = self.experiment.as_json()
         matter = [name for name in expected if name not in NO_MATTER]
-        finished = [e for e in entries if e.task == "density" and e.facts["selection_rule"] != SELECTION["unfinished"]]
+        finished = [e for e in entries if e.task == "density" and not e.facts["selection_rule"].startswith(UNFINISHED)]
         return [e.facts for e in finished if all(e.settings[name] == expected[name] for name in matter)]
 
 

@@ -12,20 +12,21 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from ..errors import ResflowError
 from .data.images import load_images
 from .home import home
-from .interruption import Signals, Stopped, being_trained
-from .ledger import publish
-from .seeds import compare, group, read_entries
-from .sweeps import TASKS, Planned, same_settings
+from .ledger import publish, read_entries
+from .machine import Signals, Stopped, being_trained
+from .seeds import Comparison, compare, group
+from .sweeps import Planned, same_settings
+from .tasks.registry import TASKS
 from .training import fit
 
-__all__ = ["RunsFailed", "carry_out", "carry_out_one", "estimate", "publish_entries", "table"]
+__all__ = ["RunsFailed", "carry_out", "carry_out_one", "costs", "estimate", "publish_entries", "table"]
 
 FOLLOW = "RESFLOW_FOLLOW"
 """Set for runs that `carry_out` has started: they end when their standard input does, that is, with their parent."""
@@ -43,44 +44,59 @@ def _group(run: Planned) -> str:
     return str(run).rpartition("-seed")[0]
 
 
-def estimate(runs: Sequence[Planned], workers: int, measure: bool = True) -> str:
-    """What is left to do, and how long that takes, as a text: seconds per step x steps x runs that are not finished.
+class Cost(NamedTuple):
+    """Of the runs that differ in their seed only. each: seconds of one to train, None where nobody knows.  source:
+    "ledger", "timed" or "unknown"."""
 
-    Seconds per step: the mean of the ledger's entries of the same settings, of whatever seed and length; where there
-    are none, from a trial of a few steps, if `measure`. Evaluation comes on top.
-    """
-    entries = read_entries(home() / "data" / "results") + [run.entry for run in runs if run.entry]
-    lines, total, unknown = [], 0.0, 0
+    name: str
+    runs: int
+    left: int
+    each: float | None
+    source: str
+
+    def __str__(self) -> str:
+        about = "time unknown" if self.each is None else f"about {self.each:,.0f} s each ({self.source})"
+        return f"{self.name:44} {self.runs:3} runs, {self.runs - self.left:3} finished, {about}"
+
+
+def costs(runs: Sequence[Planned], measure: bool = True) -> list[Cost]:
+    """Seconds per step x steps. Seconds per step: the mean of the ledger's entries of the same settings, of whatever
+    seed and length; where there are none, from a trial of a few steps, if `measure`. Evaluation comes on top."""
+    entries, found = read_entries(home() / "data" / "results") + [run.entry for run in runs if run.entry], []
     for name, members in group(runs, _group).items():
-        left = [run for run in members if run.entry is None]
-        seconds, source = _seconds_per_step(members[0], entries, measure and bool(left))
-        each = seconds * members[0].experiment.steps
-        total, unknown = total + each * len(left), unknown + (len(left) if source == "unknown" else 0)
-        about = "time unknown" if source == "unknown" else f"about {each:,.0f} s each ({source})"
-        lines.append(f"{name:44} {len(members):3} runs, {len(members) - len(left):3} finished, {about}")
-    hours = total / 3600
-    lines.append(f"to train: {hours:.2f} hours of one worker, {hours / workers:.2f} with {workers}, and evaluation")
-    if unknown:
-        lines.append(f"{unknown} runs of unknown cost are left out of this sum")
-    return "\n".join(lines)
+        left = sum(run.entry is None for run in members)
+        seconds, source = _seconds_per_step(members[0], entries, measure and left > 0)
+        each = None if seconds is None else seconds * members[0].experiment.steps
+        found.append(Cost(name, len(members), left, each, source))
+    return found
 
 
-def _seconds_per_step(run: Planned, entries: Sequence[dict[str, Any]], measure: bool) -> tuple[float, str]:
-    """... and where that comes from: "ledger", "timed" or "unknown"."""
+def estimate(runs: Sequence[Planned], workers: int, measure: bool = True) -> str:
+    """What is left to do, and how long that takes (costs), as a text."""
+    found = costs(runs, measure)
+    hours = sum(cost.each * cost.left for cost in found if cost.each is not None) / 3600
+    unknown = sum(cost.left for cost in found if cost.each is None)
+    lines = [*map(str, found), f"to train: {hours:.2f} hours of one worker, {hours / workers:.2f} with {workers}"]
+    lines[-1] += ", and evaluation"
+    return "\n".join(lines + ([f"{unknown} runs of unknown cost are left out of this sum"] if unknown else []))
+
+
+def _seconds_per_step(run: Planned, entries: Sequence[dict[str, Any]], measure: bool) -> tuple[float | None, str]:
+    """... and where that comes from."""
     known = [e["wall_seconds"] / e["steps"] for e in entries if same_settings(e, run, ("seed", "steps"))]
     if known:
         return sum(known) / len(known), "ledger"
     if not measure:
-        return 0.0, "unknown"
+        return None, "unknown"
     trial, threads = replace(run.experiment, steps=TRIAL), torch.get_num_threads()
+    if trial.validation:
+        trial = replace(trial, validation=0)
     torch.set_num_threads(1)
     try:
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-            if run.task == "density":  # without its evaluation, which may take longer than the trial
-                history = fit(replace(trial, validation=0), folder).history  # the first steps are slower
-                first, last = history[0], history[-1]
-                return (last["seconds"] - first["seconds"]) / (last["step"] - first["step"]), "timed"
-            return TASKS[run.task].run(trial, Path(folder))["wall_seconds"] / TRIAL, "timed"
+            history = fit(trial, folder).history  # the first steps are slower
+        first, last = history[0], history[-1]
+        return (last["seconds"] - first["seconds"]) / (last["step"] - first["step"]), "timed"
     finally:
         torch.set_num_threads(threads)
 
@@ -162,17 +178,24 @@ def _end_with_parent() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def comparisons(runs: Sequence[Planned]) -> dict[tuple[str, str, str], list[Comparison]]:
+    """(sweep, data set, score) -> the finished runs' settings, each beside the first."""
+    finished, found = [(run, run.entry) for run in runs if run.entry], {}
+    for (sweep, dataset), pairs in group(finished, lambda p: (p[0].sweep, p[0].experiment.dataset)).items():
+        for score in TASKS[pairs[0][0].task].scores:
+            groups = group([pair for pair in pairs if pair[1][score] is not None], lambda pair: pair[0].setting)
+            rows = compare({name: [entry for _, entry in members] for name, members in groups.items()}, score)
+            if rows:
+                found[sweep, dataset, score] = rows
+    return found
+
+
 def table(runs: Sequence[Planned]) -> str:
     """Scores of the finished runs: mean over seeds +- standard error, and the paired difference to the first setting
     with its 95 % interval."""
-    finished = [(run, run.entry) for run in runs if run.entry]
     lines = []
-    for (sweep, dataset), pairs in group(finished, lambda p: (p[0].sweep, p[0].experiment.dataset)).items():
-        for score in TASKS[pairs[0][0].task].scores:
-            measured = [pair for pair in pairs if pair[1][score] is not None]
-            groups = group(measured, lambda pair: pair[0].setting)
-            rows = compare({name: [entry for _, entry in found] for name, found in groups.items()}, score)
-            lines += [f"{sweep}, {dataset}: {score}; then minus {rows[0].name}, 95 %" if rows else "", *map(str, rows)]
+    for (sweep, dataset, score), rows in comparisons(runs).items():
+        lines += [f"{sweep}, {dataset}: {score}; then minus {rows[0].name}, 95 %", *map(str, rows)]
     return "\n".join(lines)
 
 

@@ -1,5 +1,6 @@
 """The folder of a run: what lies in it, and how to read it, also while another process trains there."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,16 +8,20 @@ from typing import Any
 
 from ..errors import SettingsError
 from ..models.flow import Flow
-from .checkpoints import facts_of, load_average, load_flow
-from .tasks.density import Experiment
+from .checkpoints import facts_of, load_weights, write_whole
+from .data.images import load_images
+from .tasks.registry import completed
+from .tasks.task import Training
 
-__all__ = ["Run", "load_run", "read_lines", "note"]
+__all__ = ["Run", "claim", "finished", "load_run", "note", "occupy", "read_lines", "sha256"]
 
 SETTINGS = "experiment.json"
 RECORD = "training.jsonl"
 EVENTS = "events.jsonl"
 CHECKPOINT = "checkpoint.safetensors"
 LAST, BEST = "model.safetensors", "best.safetensors"
+ENTRY, METRICS = "ledger.json", "metrics.json"
+NOTHING = object()
 
 
 @dataclass(frozen=True)
@@ -25,34 +30,83 @@ class Run:
 
     flow: on the CPU, in evaluation mode.  history: the lines of the record.  step: the one that the weights are of.
     weights: "last" (the averaged weights of the last step), "best" (those with the best validation score) or
-    "unfinished" (the averaged weights of the last checkpoint, training goes on or was interrupted).
+    "unfinished" (the averaged weights of the last checkpoint, training goes on or was interrupted).  facts: what the
+    file of the weights tells.
     """
 
     directory: Path
-    experiment: Experiment
+    experiment: Any
     flow: Flow
     history: list[dict[str, Any]]
     step: int
     weights: str
+    facts: dict[str, Any]
+
+    @property
+    def path(self) -> Path:
+        """The file of the weights."""
+        return self.directory / {"last": LAST, "best": BEST, "unfinished": CHECKPOINT}[self.weights]
+
+    @property
+    def n_levels(self) -> int:
+        """Levels of the images, also where the data are not here."""
+        told = self.facts.get("n_levels")
+        return load_images(self.experiment.dataset, "test").n_levels if told is None else told
 
 
-def load_run(run_dir: Path | str, weights: str | None = None, experiment: Experiment | None = None) -> Run:
-    """A run from its folder. weights: None for the reported ones, those that validation chose, where it did; or "best"
-    or "last". An unfinished run comes with the averaged weights of its last checkpoint. experiment: see load_flow.
+def load_run(run_dir: Path | str, weights: str | None = None, experiment: Training | None = None) -> Run:
+    """A run from its folder, of any task. weights: None for the reported ones, those that validation chose, where it
+    did; or "best" or "last". An unfinished run comes with the averaged weights of its last checkpoint. experiment: see
+    load_flow.
 
     Raises DataError where there is nothing to read.
     """
     if weights not in (None, "best", "last"):
         raise SettingsError(f"weights = {weights!r}: expected 'best', 'last' or None")
     directory = Path(run_dir)
-    history = read_lines(directory / RECORD)
     if not (directory / LAST).exists() and (directory / CHECKPOINT).exists():
-        flow, experiment, step = load_average(directory / CHECKPOINT, experiment)
-        return Run(directory, experiment, flow, history, step, "unfinished")
+        weights = "unfinished"
     weights = weights or ("best" if (directory / BEST).exists() else "last")
-    path = directory / {"best": BEST, "last": LAST}[weights]
-    flow, experiment = load_flow(path, experiment)
-    return Run(directory, experiment, flow, history, facts_of(path).get("step", experiment.steps), weights)
+    run = Run(directory, None, None, read_lines(directory / RECORD), 0, weights, {})
+    flow, experiment, facts = load_weights(run.path, experiment)
+    return Run(directory, experiment, flow, run.history, facts.get("step", experiment.steps), weights, facts)
+
+
+def finished(directory: Path) -> int:
+    """Steps of the finished run in a folder; 0 where there is none."""
+    if not (directory / LAST).exists():
+        return 0
+    facts = facts_of(directory / LAST)
+    return facts.get("step", facts["experiment"]["steps"])
+
+
+def claim(directory: Path, experiment: Training) -> int:
+    """Compare the settings with those in the folder, if there are any: the steps of the run there, or 0. Nothing is
+    written. A setting that is younger than the folder had its usual value.
+
+    Raises SettingsError where the folder holds a run of other settings; a finished one may get more steps.
+    """
+    path = directory / SETTINGS
+    if not path.exists():
+        return 0
+    there, mine = json.loads(path.read_text()), experiment.as_json()
+    there = completed(there)
+    different = [name for name in mine | there if there.get(name, NOTHING) != mine.get(name, NOTHING)]
+    longer = set(different) <= {"steps", "warm_up"} and there["steps"] < mine["steps"]
+    if different and not (longer and finished(directory) >= there["steps"]):
+        told = ", ".join(f"{name} = {there.get(name)!r}" for name in different)
+        raise SettingsError(f"{directory} holds a run with {told}: choose another folder")
+    return there["steps"]
+
+
+def occupy(directory: Path, experiment: Training) -> None:
+    """Write the settings into the folder."""
+    write_whole(directory / SETTINGS, json.dumps(experiment.as_json(), indent=1).encode())
+
+
+def sha256(path: Path) -> str:
+    """Of a file, in 64 hexadecimal digits."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -9,13 +9,24 @@ from torch import Tensor
 
 from ..estimators.logdet import Estimator, PowerSeries
 from ..estimators.series import Roulette
+from ..layers.continuous import ContinuousFlow
 from ..layers.residual import ResidualBlock
 from ..models.dequantize import uniform_dequantize
 from ..models.flow import Flow, bits_per_dim
 from ..numerics.tensor_float import tensor_float
+from .data.images import Images
 from .machine import World
 
-__all__ = ["ErrorBars", "error_bars", "image_bits", "estimating_with", "per_image"]
+__all__ = [
+    "ErrorBars",
+    "described",
+    "error_bars",
+    "estimating_with",
+    "first_images",
+    "image_bits",
+    "per_image",
+    "reconstruction_error",
+]
 
 ENTRIES = 2**20
 """Pixels times channels in a batch, at most; 500 images at most, too."""
@@ -62,6 +73,27 @@ def per_image(estimator: Estimator) -> Estimator:
     if isinstance(estimator, PowerSeries) and isinstance(estimator.terms, Roulette):
         return replace(estimator, terms=replace(estimator.terms, draws="sample"))
     return estimator
+
+
+def described(flow: Flow, estimator: Estimator | None) -> str:
+    """How the log-determinants of a flow are evaluated, in words."""
+    for layer in flow.modules():
+        if isinstance(layer, ResidualBlock):
+            return repr(per_image(estimator or layer.eval_estimator))
+        if isinstance(layer, ContinuousFlow):
+            return f"{layer.divergence} divergence, tolerance {layer.tol:g}"
+    return "exact"
+
+
+def first_images(data: Images, n: int, seed: int) -> Tensor:
+    """The first n images with uniform noise, (n, C, H, W) in [0, 1), on the CPU."""
+    return uniform_dequantize(torch.as_tensor(data.images)[:n], data.n_levels, torch.Generator().manual_seed(seed))
+
+
+@torch.no_grad()
+def reconstruction_error(flow: Flow, x: Tensor) -> float:
+    """The largest |decode(encode(x)) - x|."""
+    return float((flow.decode(flow.bijection.transform(x)) - x).abs().max())
 
 
 @dataclass(frozen=True)

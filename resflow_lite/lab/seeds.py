@@ -1,20 +1,20 @@
 """Several seeds of one setting become a mean with an error bar, and two settings a paired difference."""
 
-import json
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from scipy.special import stdtrit
 
 from ..errors import DataError
+from .ledger import read_entries
 
 __all__ = ["Comparison", "by_seed", "compare", "group", "mean_and_error", "paired_interval", "read_entries"]
 
-Entry = Mapping[str, Any]
+Facts = Mapping[str, Any]
+"""Of a ledger entry."""
 
 
 @dataclass(frozen=True)
@@ -37,23 +37,18 @@ class Comparison:
         return line if self.difference is None else f"{line}  {self.difference:+9.4f} +- {self.half_width:.4f}"
 
 
-def read_entries(folder: Path | str) -> list[dict[str, Any]]:
-    """Every ledger entry below a folder, by the order of the files' names; none where there is no folder."""
-    return [json.loads(path.read_text()) for path in sorted(Path(folder).rglob("*.json"))]
-
-
-def group(entries: Iterable[Entry], key: Callable[[Entry], Hashable]) -> dict[Hashable, list[Entry]]:
+def group(entries: Iterable[Facts], key: Callable[[Facts], Hashable]) -> dict[Hashable, list[Facts]]:
     """Entries by key(entry), in the order in which the keys appear.
 
     Example: group(entries, lambda entry: entry["settings"]["system"])
     """
-    groups: dict[Hashable, list[Entry]] = {}
+    groups: dict[Hashable, list[Facts]] = {}
     for entry in entries:
         groups.setdefault(key(entry), []).append(entry)
     return groups
 
 
-def by_seed(entries: Iterable[Entry], score: str) -> dict[int, float]:
+def by_seed(entries: Iterable[Facts], score: str) -> dict[int, float]:
     """Seed -> score. Raises DataError where two entries have the same seed: they are not of one setting."""
     found: dict[int, float] = {}
     for entry in entries:
@@ -83,7 +78,7 @@ def paired_interval(a: Mapping[int, float], b: Mapping[int, float]) -> tuple[flo
     return mean, float(stdtrit(n - 1, 0.975)) * error if n > 1 else math.inf
 
 
-def compare(groups: Mapping[str, Sequence[Entry]], score: str) -> list[Comparison]:
+def compare(groups: Mapping[str, Sequence[Facts]], score: str) -> list[Comparison]:
     """Each group's mean over seeds, and its paired difference to the first group."""
     scores = {name: by_seed(entries, score) for name, entries in groups.items()}
     first = next(iter(scores.values()), {})

@@ -3,59 +3,69 @@
 import copy
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from ..errors import ResflowError
-from ..estimators.noise import Noise
-from ..layers.lipschitz import LearnedOrder, update_norms_
+from ..errors import NotContractiveError, ResflowError, SettingsError
+from ..estimators.krylov import Krylov
+from ..estimators.logdet import Exact, PowerSeries
+from ..layers.lipschitz import update_norms_
+from ..layers.orders import LearnedOrder
 from ..layers.residual import ResidualBlock
 from ..models.flow import Flow
 from ..numerics.tensor_float import tensor_float
 from .checkpoints import TrainingState, copy_parameters_, facts_of, load_flow, load_state_, save_flow, write_whole
-from .machine import World
 from .runs import BEST, CHECKPOINT, LAST, RECORD, note, read_lines
-from .scoring import image_bits
-from .tasks.batches import ImageSource
-from .tasks.density import Experiment
+from .tasks.task import Task, noises
 
-__all__ = ["start", "record", "finish"]
+__all__ = ["begin", "finish", "record", "resume"]
 
 MEASURED = 64
-"""Images at which the contraction of the blocks is measured, at each line of the record."""
+"""Events at which the contraction of the blocks is measured, at each line of the record."""
 ORDER_LR = 1e-3
 """Largest learning rate of learned orders, the paper's for all parameters. Weights are divided by their norms and want
 more on small data; at such rates the orders run to where power iteration misses the norm (digits, lr 0.03, 200 steps:
 two of five trainings ended in a block that no longer contracts, and the proof of the others cost 0.3 bits/dim)."""
-VALIDATION_SEED = 2
-"""Of the noise in validation, the same each time: what differs between two lines of the record is the weights."""
 
 
-def start(experiment: Experiment, data: ImageSource, directory: Path, world: World) -> TrainingState:
-    """The state before the first step, or the one in the folder's checkpoint."""
-    data_noise, draws = Noise(), Noise()
-    data_noise.manual_seed(experiment.seed)
-    draws.manual_seed(int(torch.randint(2**62, (), generator=torch.Generator().manual_seed(experiment.seed))))
-    flow = experiment.build(tuple(data.images.shape[1:])).to(world.device)
-    images = data.spread(data_noise)
+def begin(task: Task, flow: Flow | None = None, source: Flow | None = None) -> TrainingState:
+    """The state before the first step. flow: in place of the task's own.  source: whose weights it starts from."""
+    experiment, world = task.experiment, task.world
+    data, draws = noises(experiment.seed)
+    flow = (flow or experiment.build(task.shape)).to(world.device).train()
+    _check_parts(flow, world.size * experiment.accumulation)
+    events = task.start(data).to(world.device)
     with tensor_float(False):
-        flow.initialize_(images)
-        flow.measure_contraction_(images[:MEASURED])
+        if source is None:
+            flow.initialize_(events)
+        else:
+            _take_over_(flow, source)
+        flow.measure_contraction_(events[:MEASURED])
     world.copy_first_([*flow.parameters(), *flow.buffers()])
     fused = True if world.device.type == "cuda" else None
-    optimizer = torch.optim.Adam(_groups(flow, experiment.lr), betas=(0.9, 0.99), fused=fused)
-    state = TrainingState(
-        flow, [p.detach().clone() for p in flow.parameters()], optimizer, data_noise, draws, images[:MEASURED]
-    )
-    if (directory / CHECKPOINT).exists():
-        load_state_(directory / CHECKPOINT, state)
-    if world.rank == 0:
-        # a line that was written after the checkpoint will be written again
-        lines = [json.dumps(row) + "\n" for row in read_lines(directory / RECORD) if row["step"] <= state.step]
-        write_whole(directory / RECORD, "".join(lines).encode())
-        if state.step:
-            note(directory, state.step, "resumed")
-    return state
+    groups = _groups(flow, experiment.lr)
+    adam = torch.optim.Adam(groups, betas=experiment.betas, weight_decay=experiment.weight_decay, fused=fused)
+    averaged = [p.detach().clone() for p in flow.parameters()]
+    return TrainingState(flow, averaged, adam, data, draws, events[:MEASURED])
+
+
+def _take_over_(flow: Flow, source: Flow) -> None:
+    try:
+        flow.load_state_dict(source.state_dict())
+    except RuntimeError as error:
+        told = str(error).splitlines()[-1].strip()
+        raise SettingsError(f"the weights to start from are of a model of another size: {told}") from error
+
+
+def _check_parts(flow: Flow, parts: int) -> None:
+    """An estimator of the user's own may draw in any way, and its draws cannot be shared out."""
+    for block in (m for m in flow.modules() if isinstance(m, ResidualBlock)):
+        if parts > 1 and not isinstance(block.train_estimator, PowerSeries | Exact | Krylov):
+            raise SettingsError(
+                f"train_estimator = {block.train_estimator!r}: its draws cannot be shared out between parts of a "
+                "batch; train in one process with accumulation = 1"
+            )
 
 
 def _groups(flow: Flow, lr: float) -> list[dict]:
@@ -65,42 +75,58 @@ def _groups(flow: Flow, lr: float) -> list[dict]:
     return [dict(params=others, peak=lr), dict(params=orders, peak=min(lr, ORDER_LR))]
 
 
-def record(experiment: Experiment, state: TrainingState, directory: Path, world: World) -> dict:
+def resume(state: TrainingState, directory: Path, first: bool) -> None:
+    """Set a fresh state to the one in the folder's checkpoint, if there is one. first: whether this process writes."""
+    if (directory / CHECKPOINT).exists():
+        load_state_(directory / CHECKPOINT, state)
+    if first:
+        # a line that was written after the checkpoint will be written again
+        lines = [json.dumps(row) + "\n" for row in read_lines(directory / RECORD) if row["step"] <= state.step]
+        write_whole(directory / RECORD, "".join(lines).encode())
+        if state.step:
+            note(directory, state.step, "resumed")
+
+
+def record(task: Task, state: TrainingState, directory: Path) -> dict[str, Any]:
     """A line about the steps since the last one, written to the record; the averaged weights if they are the best."""
-    state.flow.measure_contraction_(state.measured)
-    row = dict(step=state.step, bits_per_dim=sum(state.losses) / len(state.losses), seconds=state.seconds)
-    row["lr"] = state.optimizer.param_groups[0]["lr"]
+    experiment, world, n = task.experiment, task.world, len(state.losses)
+    speed = n / max(state.seconds - state.recorded, 1e-9)
+    row = {"step": state.step, task.unit: sum(state.losses) / n, "seconds": state.seconds}
+    row |= dict(cpu_seconds=state.cpu_seconds, lr=state.optimizer.param_groups[0]["lr"])
+    row |= dict(gradient_norm=state.gradient_norm, per_second=speed * experiment.batch_size)
+    row["seconds_left"] = (experiment.steps - state.step) / speed
+    if state.draws.terms:
+        row["terms"] = sum(state.draws.terms) / len(state.draws.terms)
+    try:
+        state.flow.measure_contraction_(state.measured)
+    except NotContractiveError as error:
+        raise ResflowError(f"step {state.step}: {error}. Lower lr ({experiment.lr}), in a new folder") from error
     rates = {n: m.contraction for n, m in state.flow.named_modules() if isinstance(m, ResidualBlock)}
     if rates:
         worst = max(rates, key=rates.get)
         row["contraction"] = rates[worst]
-        if not rates[worst] < 1:
-            raise ResflowError(
-                f"{worst} no longer contracts at step {state.step} (measured rate {rates[worst]:.3f}), so that its "
-                f"series diverges: lower lr ({experiment.lr}), in a new folder"
-            )
     if experiment.validation:
-        row["validation"] = _validate(experiment, state, directory, world)
+        row["validation"] = _validate(task, state, directory)
     if rates and state.step == experiment.steps:
         row["note"] = state.flow.variance_report().summary
-    state.losses = []
+    state.losses.clear()
+    state.recorded = state.seconds
+    state.draws.terms.clear()
     if world.rank == 0:
         with (directory / RECORD).open("a") as file:
             file.write(json.dumps(row) + "\n")
     return row
 
 
-def _validate(experiment: Experiment, state: TrainingState, directory: Path, world: World) -> float:
-    """Bits/dim of the averaged weights on held-out images; keeps them if they are the best so far."""
-    held_out = ImageSource.load(experiment.dataset, "validation", world.device)
+def _validate(task: Task, state: TrainingState, directory: Path) -> float:
+    """The loss of the averaged weights on held-out data; keeps them if they are the best so far."""
     flow = _averaged_flow(state)
-    images = held_out.images[: experiment.validation]
-    bits = float(image_bits(flow, images, held_out.n_levels, VALIDATION_SEED, world).mean())
-    if bits < state.best:
-        state.best = bits
-        if world.rank == 0:
-            save_flow(directory / BEST, flow, experiment, step=state.step, validation=bits)
-    return bits
+    loss = task.validate(flow)
+    if loss < state.best:
+        state.best = loss
+        if task.world.rank == 0:
+            save_flow(directory / BEST, flow, task.experiment, **task.facts(), step=state.step, validation=loss)
+    return loss
 
 
 def _averaged_flow(state: TrainingState) -> Flow:
@@ -111,15 +137,19 @@ def _averaged_flow(state: TrainingState) -> Flow:
     return flow.eval()
 
 
-def finish(experiment: Experiment, state: TrainingState, directory: Path, world: World) -> None:
-    """Write the models, proven invertible, and remove the checkpoint."""
-    hardware = world.describe()
-    if (directory / BEST).exists():
-        facts, (best, _) = facts_of(directory / BEST), load_flow(directory / BEST, experiment)
-        best.enforce_()
-        chosen = dict(step=facts["step"], validation=facts["validation"])
-        save_flow(directory / BEST, best, experiment, **chosen, hardware=hardware)
+def proven(state: TrainingState) -> Flow:
+    """The averaged weights, scaled, if need be, until every block is proven invertible."""
     flow = _averaged_flow(state)
     flow.enforce_()
-    save_flow(directory / LAST, flow, experiment, step=state.step, hardware=hardware)
-    (directory / CHECKPOINT).unlink(missing_ok=True)
+    return flow
+
+
+def finish(task: Task, state: TrainingState, directory: Path, **facts: Any) -> None:
+    """Write the models, proven invertible. The checkpoint stays: the run may get more steps."""
+    experiment, facts = task.experiment, task.facts() | dict(hardware=task.world.describe()) | facts
+    if (directory / BEST).exists():
+        told, (best, _) = facts_of(directory / BEST), load_flow(directory / BEST, experiment)
+        best.enforce_()
+        chosen = dict(step=told["step"], validation=told["validation"])
+        save_flow(directory / BEST, best, experiment, **(facts | chosen))
+    save_flow(directory / LAST, proven(state), experiment, **(facts | dict(step=state.step)))

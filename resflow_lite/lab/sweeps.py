@@ -13,49 +13,24 @@ settings:
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
 from ..errors import SettingsError
-from .evaluation import evaluate
+from .evaluation import carry_out
 from .home import home
-from .seeds import read_entries
-from .tasks.density import Experiment
-from .tasks.hybrid import HybridExperiment, run_hybrid
-from .tasks.plane import ToyExperiment, run_toy
+from .ledger import read_entries
+from .runs import ENTRY
 from .tasks.profiles import PROFILES
-from .training import fit
+from .tasks.registry import TASKS, completed
 
-__all__ = ["SWEEPS", "TASKS", "Planned", "Task", "planned", "published", "same_settings", "sweep_names"]
+__all__ = ["SWEEPS", "Planned", "planned", "published", "same_settings", "sweep_names"]
 
 SWEEPS = Path(__file__).resolve().parents[2] / "notebooks" / "reproduction" / "sweeps"
-
-
-class Task(NamedTuple):
-    """settings: a kind of TaskSettings.  run: (settings, folder) -> ledger entry, which it writes to the folder's
-    ledger.json; called again it goes on, or returns that entry.  scores: fields of the entry."""
-
-    settings: Any
-    run: Callable[[Any, Path], dict[str, Any]]
-    scores: tuple[str, ...]
-
-
-def _density(experiment: Experiment, directory: Path) -> dict[str, Any]:
-    path = directory / "ledger.json"
-    if not path.exists():
-        evaluate(fit(experiment, directory))
-    return json.loads(path.read_text())
-
-
-TASKS = {
-    "density": Task(Experiment, _density, ("bits_per_dim",)),
-    "toy": Task(ToyExperiment, run_toy, ("nats",)),
-    "hybrid": Task(HybridExperiment, run_hybrid, ("accuracy", "bits_per_dim")),
-}
 
 
 @dataclass(frozen=True)
@@ -81,12 +56,12 @@ class Planned:
     @property
     def entry(self) -> dict[str, Any] | None:
         """The ledger entry of a finished run, else None."""
-        path = self.directory / "ledger.json"
+        path = self.directory / ENTRY
         return json.loads(path.read_text()) if path.exists() else None
 
     def carry_out(self) -> dict[str, Any]:
         """Train and evaluate here and now; go on where that was interrupted. The ledger entry."""
-        return TASKS[self.task].run(self.experiment, self.directory)
+        return carry_out(self.experiment, self.directory)
 
 
 def sweep_names() -> list[str]:
@@ -170,9 +145,8 @@ def same_settings(entry: dict[str, Any], run: Planned, besides: tuple[str, ...] 
     have yet stands for its usual value."""
     if entry.get("task", "density") != run.task:
         return False
-    mine, there = run.experiment.as_json(), entry["settings"]
-    usual = type(run.experiment)(dataset=mine["dataset"], profile=mine["profile"]).as_json()
-    return all(there.get(name, usual[name]) == mine[name] for name in mine if name not in besides)
+    mine, there = run.experiment.as_json(), completed(entry["settings"], run.task)
+    return all(there.get(name) == mine[name] for name in mine if name not in besides)
 
 
 def published(runs: list[Planned]) -> dict[int, dict[str, Any]]:

@@ -1,10 +1,11 @@
-"""Maximum likelihood by stochastic gradients."""
+"""One loop for every task: stochastic gradients of its loss."""
 
-import json
 import math
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,148 +13,192 @@ from tqdm.auto import tqdm
 
 from ..errors import ResflowError, SettingsError
 from ..layers.lipschitz import update_norms_
-from ..models.flow import bits_per_dim
+from ..models.flow import Flow
 from ..numerics.tensor_float import tensor_float
-from .checkpoints import TrainingState, save_state, write_whole
-from .interruption import Signals, Stopped, sole_writer
-from .machine import World, connect
-from .precision import branches_in, check_precision
-from .runs import CHECKPOINT, LAST, SETTINGS, Run, load_run, note
-from .stages import finish, record, start
-from .tasks.batches import ImageSource
-from .tasks.density import Experiment
+from .checkpoints import TrainingState, save_state
+from .machine import Signals, Stopped, branches_in, check_precision, connect, sole_writer
+from .runs import CHECKPOINT, ENTRY, LAST, METRICS, Run, claim, finished, load_run, note, occupy, sha256
+from .stages import begin, finish, proven, record, resume
+from .tasks.registry import task_of
+from .tasks.task import Task, Training
 
-__all__ = ["fit"]
-
-CLIP = 1.0
-"""Largest norm of a step's gradient."""
+__all__ = ["fit", "train_toy"]
 
 
-def fit(experiment: Experiment, run_dir: Path | str) -> Run:
-    """Train a flow and write it to run_dir; go on where a run of the same settings was interrupted there.
+def fit(
+    experiment: Training,
+    run_dir: Path | str,
+    *,
+    source: Run | Path | str | None = None,
+    on_record: Callable[[dict[str, Any]], None] | None = None,
+) -> Run:
+    """Train a model of any task and write it to run_dir; go on where a run of the same settings was interrupted there,
+    or where one of fewer steps ended.
 
-    Each step: a batch of images, fresh dequantisation noise, the mean of bits/dim as loss (unbiased, so the printed
-    curve is real bits/dim), Adam, then an update of every layer's norm. Each twentieth of the run, every 1,000 steps at
-    least: a line of the record, a score on held-out images and a checkpoint. SIGUSR1 asks for a checkpoint, SIGTERM for
-    one and the end. The averaged weights are scaled, if need be, until every block is proven invertible.
+    Each step: a batch, the mean of the task's loss (unbiased, so the printed curve is real bits/dim), Adam, then an
+    update of every layer's norm. Each twentieth of the run, every 1,000 steps at least: a line of the record, a score
+    on held-out images and a checkpoint. SIGUSR1 asks for a checkpoint, SIGTERM for one and the end. The averaged
+    weights are scaled, if need be, until every block is proven invertible.
+
+    source: a run whose weights this one starts from, a new run with a record of its own.
+    on_record: is called with each line of the record: the loss, the norm of the last step's gradient, samples per
+    second, terms of a series on average, seconds that are left, and more.
 
     Raises:
         SettingsError: run_dir holds a run of other settings, or another process trains there.
         ResflowError: the loss, the gradient or a block's contraction went astray; the sentence says where, and the
             last checkpoint is kept. Stopped (a ResflowError): SIGTERM came.
     """
-    directory, world = Path(run_dir), connect()
+    directory, world = Path(run_dir), connect(task_of(experiment).device)
     check_precision(experiment.precision, world.device)
-    if experiment.batch_size % (world.size * experiment.accumulation):
+    parts = world.size * experiment.accumulation
+    if experiment.batch_size % parts:
         raise SettingsError(
             f"batch_size = {experiment.batch_size}: expected a multiple of {world.size} processes x accumulation = "
             f"{experiment.accumulation}, so that all get the same share"
         )
     directory.mkdir(parents=True, exist_ok=True)
     with sole_writer(directory) if world.rank == 0 else nullcontext():
-        _claim(directory, experiment, world)
-        if not (directory / LAST).exists():
-            _train(experiment, directory, world)
+        before = claim(directory, experiment)
+        world.wait()
+        if finished(directory) < experiment.steps:
+            _train(task_of(experiment, world), directory, before, source, on_record or (lambda row: None))
         world.wait()
     return load_run(directory, experiment=experiment)
 
 
-def _claim(directory: Path, experiment: Experiment, world: World) -> None:
-    """Write the settings into the folder, or compare them with those that are there."""
-    path, settings = directory / SETTINGS, json.loads(json.dumps(experiment.as_dict()))
-    if path.exists():
-        there = json.loads(path.read_text())
-        # a name that is missing is a setting that came later
-        different = [f"{n} = {there[n]!r}" for n in settings if there.get(n, settings[n]) != settings[n]]
-        if different:
-            raise SettingsError(f"{directory} holds a run with {', '.join(different)}: choose another folder")
-    world.wait()
-    if world.rank == 0:
-        write_whole(path, json.dumps(settings, indent=1).encode())
-
-
-def _train(experiment: Experiment, directory: Path, world: World) -> None:
-    """All steps that are left, and then the model."""
-    data = ImageSource.load(experiment.dataset, "train", world.device)
-    state = start(experiment, data, directory, world)
-    before, started = state.seconds, time.perf_counter()
-    every = max(1, min(1000, experiment.steps // 20))
-    bar = tqdm(total=experiment.steps, initial=state.step, unit="step", leave=False, disable=world.rank > 0 or None)
+def _train(task: Task, directory: Path, before: int, source: Any, on_record: Callable[[dict[str, Any]], None]) -> None:
+    """All steps that are left, and then the model. before: steps of the run that lies there, 0: none."""
+    experiment, first = task.experiment, task.world.rank == 0
+    run = load_run(source) if isinstance(source, Path | str) else source
+    state = begin(task, source=None if run is None else run.flow)
+    resume(state, directory, first)
+    if first:
+        _open(directory, state.step, before, experiment, run)
     try:
-        with Signals() as signals, tensor_float(experiment.precision == "tf32"), bar:
-            while state.step < experiment.steps:
-                save, stop = _step(experiment, state, data, world, signals)
-                state.seconds = before + time.perf_counter() - started
-                bar.update()
-                if state.step % every == 0 or state.step == experiment.steps:
-                    row, save = record(experiment, state, directory, world), True
-                    if world.rank == 0 and (state.step // every % 2 == 0 or state.step == experiment.steps):
-                        bar.write(f"step {state.step:5}  {row['bits_per_dim']:.3f} bits/dim  {row['seconds']:.0f} s")
-                if save and world.rank == 0:
-                    save_state(directory / CHECKPOINT, state, experiment, world.describe())
-                if stop:
-                    raise Stopped(
-                        f"SIGTERM: stopped after step {state.step}, with a checkpoint; fit goes on from there"
-                    )
+        with Signals() as signals, tensor_float(experiment.precision == "tf32"):
+            _loop(task, state, directory, signals, on_record)
     except ResflowError as error:
-        if world.rank == 0:
+        if first:
             note(directory, state.step, str(error))
         raise
-    if world.rank == 0:
-        finish(experiment, state, directory, world)
+    if first:
+        finish(task, state, directory)
 
 
-def _step(
-    experiment: Experiment, state: TrainingState, data: ImageSource, world: World, signals: Signals
-) -> tuple[bool, bool]:
-    """One step of the optimiser on a whole batch; whether a checkpoint, and whether the end, was asked for."""
+def _open(directory: Path, step: int, before: int, experiment: Training, source: Run | None) -> None:
+    """Write the settings into the folder, and what is no plain beginning to its events; it holds no result then."""
+    if 0 < before < experiment.steps:
+        if step < before:
+            raise SettingsError(f"{directory} keeps no checkpoint of its step {before}: start a run from its weights")
+        note(directory, step, f"extended from {before} to {experiment.steps} steps")
+    if source is not None and not before:
+        told = f"{source.directory.name}, step {source.step} ({source.weights}), sha256 {sha256(source.path)[:8]}"
+        note(directory, step, f"starts from the weights of {told}")
+    occupy(directory, experiment)
+    for name in (ENTRY, METRICS, LAST):
+        (directory / name).unlink(missing_ok=True)
+
+
+def _loop(
+    task: Task, state: TrainingState, directory: Path, signals: Signals, on_record: Callable[[dict[str, Any]], None]
+) -> None:
+    experiment, first = task.experiment, task.world.rank == 0
+    steps, every = experiment.steps, max(1, min(1000, experiment.steps // 20))
+    before, started = state.seconds, time.perf_counter()
+    bar = tqdm(total=steps, initial=state.step, unit="step", leave=False, disable=None if first else True)
+    with bar:
+        while state.step < steps:
+            save, stop = step_(task, state, signals.read())
+            state.seconds = before + time.perf_counter() - started
+            bar.update()
+            if state.step % every == 0 or state.step == steps:
+                row, save = record(task, state, directory), True
+                if first and (state.step // every % 2 == 0 or state.step == steps):
+                    bar.write(_told(row, steps, task))
+                if first:
+                    on_record(row)
+            if save and first:
+                facts = task.facts() | dict(hardware=task.world.describe())
+                save_state(directory / CHECKPOINT, state, experiment, **facts)
+            if stop:
+                raise Stopped(f"SIGTERM: stopped after step {state.step}, with a checkpoint; fit goes on from there")
+
+
+def _told(row: dict[str, Any], steps: int, task: Task) -> str:
+    """A line for people."""
+    told = f"step {row['step']:5} of {steps}  {row[task.unit]:.3f} {task.words}  {_span(row['seconds'])}"
+    return f"{told}, {_span(row['seconds_left'])} left" if row["step"] < steps else told
+
+
+def _span(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 600
+        else f"{seconds / 60:.0f} min"
+        if seconds < 36000
+        else f"{seconds / 3600:.0f} h"
+    )
+
+
+def step_(task: Task, state: TrainingState, asked: list[bool]) -> tuple[bool, bool]:
+    """One step of the optimiser on a whole batch. asked: whether this process was asked for a checkpoint and for the
+    end; returned is whether any was."""
+    started, experiment = time.process_time(), task.experiment
     step, parameters = state.step + 1, list(state.flow.parameters())
     for group in state.optimizer.param_groups:
-        group["lr"] = group["peak"] * _schedule(experiment, step)
+        group["lr"] = experiment.rate(step) * group["peak"]
     state.optimizer.zero_grad()
-    loss = _gradient_(experiment, state, data, world)
-    asked = loss.new_tensor(signals.read())
-    world.sum_(*(p.grad for p in parameters), loss, asked)
-    norm = torch.nn.utils.clip_grad_norm_(parameters, CLIP)
+    loss = _gradient_(task, state, step)
+    asked = loss.new_tensor(asked)
+    task.world.sum_(*(p.grad for p in parameters if p.grad is not None), loss, asked)
+    norm = torch.nn.utils.clip_grad_norm_(parameters, experiment.clip)
     loss, norm, save, stop = torch.stack([loss, norm, *asked]).tolist()
     for name, value in (("loss", loss), ("norm of the gradient", norm)):
         if not math.isfinite(value):
             raise ResflowError(f"the {name} became {value} at step {step}: lower lr ({experiment.lr}), in a new folder")
     state.optimizer.step()
     with tensor_float(False):
-        update_norms_(state.flow)
+        update_norms_(state.flow, experiment.norm_tolerance)
     _average_(state.averaged, parameters, min(experiment.ema, step / (step + 9)))
-    state.step = step
+    state.step, state.gradient_norm = step, norm
     state.losses.append(loss)
+    state.cpu_seconds += time.process_time() - started
     return save > 0, stop > 0
 
 
-def _gradient_(experiment: Experiment, state: TrainingState, data: ImageSource, world: World) -> Tensor:
-    """Add this process's part of the gradient of a batch's mean bits/dim to the parameters; its part of the mean."""
-    parts = world.size * experiment.accumulation
-    before = [noise.get_state() for noise in (state.data, state.draws)]
+def _gradient_(task: Task, state: TrainingState, step: int) -> Tensor:
+    """Add this process's part of the gradient of a batch's mean loss to the parameters; its part of the mean."""
+    world, each = task.world, task.experiment.accumulation
+    parts, before = world.size * each, [noise.get_state() for noise in (state.data, state.draws)]
     total = torch.zeros((), device=world.device)
-    for part in range(world.rank * experiment.accumulation, (world.rank + 1) * experiment.accumulation):
+    for part in range(world.rank * each, (world.rank + 1) * each):
         for noise, now in zip((state.data, state.draws), before):
             noise.set_state(now)  # every part draws for the whole batch
             noise.part, noise.parts = part, parts
-        x = data.batch(experiment.batch_size, experiment.flip, state.data)
-        with branches_in(experiment.precision, world.device):
-            log_prob = state.flow.log_prob(x, state.draws)
-            loss = bits_per_dim(log_prob, state.flow.event_shape, data.n_levels).mean() / parts
+        batch = task.batch(step, state.data)
+        with branches_in(task.experiment.precision, world.device):
+            loss = task.loss(state.flow, batch, state.draws) / parts
         loss.backward()
         total += loss.detach()
     return total
-
-
-def _schedule(experiment: Experiment, step: int) -> float:
-    """Linear rise over warm_up steps, linear fall over the last cool_down fraction."""
-    rise = step / max(1, experiment.warm_up)
-    fall = (experiment.steps + 1 - step) / max(1.0, experiment.steps * experiment.cool_down)
-    return min(1.0, rise, fall) if experiment.cool_down else min(1.0, rise)
 
 
 @torch.no_grad()
 def _average_(averaged: list[Tensor], parameters: list[Tensor], decay: float) -> None:
     """averaged <- decay averaged + (1 - decay) parameters."""
     torch._foreach_lerp_(averaged, parameters, 1 - decay)
+
+
+def train_toy(experiment: Training, flow: Flow | None = None) -> tuple[Flow, list[tuple[float, float]]]:
+    """The same training without a folder: the flow, and after each step the CPU seconds so far and the loss.
+
+    The loss is what the flow's own training estimator reports. flow: another one in place of the experiment's; its own
+    estimators stay. Raises ResflowError where the loss is not finite.
+    """
+    task = task_of(experiment, connect(task_of(experiment).device))
+    state, history = begin(task, flow), []
+    while state.step < experiment.steps:
+        step_(task, state, [False, False])
+        history.append((state.cpu_seconds, state.losses[-1]))
+    return proven(state), history

@@ -48,6 +48,10 @@ class Activation(nn.Module):
         """The learned scale s, shape (1,), or None."""
         return None
 
+    def keeps_curvature(self, z: Tensor) -> bool:
+        """Whether a''(z) is to be kept for `pull_back`, rather than computed there."""
+        return True
+
     def forward(self, z: Tensor) -> Tensor:
         z = torch.cat([z, -z], 1) if self.pairs else z
         return self.derivatives(z, 0, self.scale())[0]
@@ -66,7 +70,7 @@ class Activation(nn.Module):
         At point = (z, a, a', a''), direct a cotangent of a': z_bar = a' y_bar + a'' (z' p + direct) and q = a' p.
         a(z) = F(s z) / s gives s da/ds = z a' - a and s da'/ds = z a'', hence s_bar = (<z, z_bar> - <a, y_bar>) / s.
         """
-        z, y, slope, curvature = point
+        z, y, slope, curvature = point if len(point) == 4 else (point[0], *self.derivatives(point[0], 2, scale))
         bend = direct if tangent is None else tangent.mul_(p)
         if tangent is not None and direct is not None:
             bend.add_(direct)
@@ -104,6 +108,9 @@ class LipSwish(Activation):
 
     def derivatives(self, z: Tensor, order: int, scale: Tensor | None = None) -> tuple[Tensor, ...]:
         return lipswish(z, scale, order)
+
+    def keeps_curvature(self, z: Tensor) -> bool:
+        return not fused(z)
 
     def pull_back(self, point, y_bar, tangent, p, direct, scale):
         """As Activation's; in one pass over memory, from z alone, where a GPU has one for it (kernels.py)."""

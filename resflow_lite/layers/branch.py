@@ -10,7 +10,8 @@ from ..errors import SettingsError
 from ..estimators.linearization import Again
 from .activations import Activation
 from .chain_rule import Affine, BranchLinearization, Pair, Pointwise
-from .lipschitz import LearnedOrder, LipschitzLayer, channels_last
+from .lipschitz import LipschitzLayer, channels_last
+from .orders import LearnedOrder
 
 __all__ = ["LipschitzBranch"]
 
@@ -33,8 +34,6 @@ class LipschitzBranch(nn.Module):
         for step in self.steps:
             if isinstance(step, LipschitzLayer):
                 n_out, n_in = step.weight.shape[:2]
-                if step.weight.dim() != self.steps[-1].weight.dim():
-                    raise SettingsError("a LipschitzBranch is of dense layers or of convolutions, not of both")
                 if width not in (None, n_in):
                     raise SettingsError(f"a layer of {n_in} inputs follows {width} outputs in a LipschitzBranch")
                 start, width = n_in // before if start is None else start, n_out
@@ -47,6 +46,8 @@ class LipschitzBranch(nn.Module):
         if width is None or width != start:
             raise SettingsError(f"this LipschitzBranch maps {start} channels to {width}: a residual needs as many")
         layers = [step for step in self.steps if isinstance(step, LipschitzLayer)]
+        if len({layer.weight.dim() for layer in layers}) > 1:
+            raise SettingsError("a LipschitzBranch is of dense layers or of convolutions, not of both")
         for one, following in zip(layers, [*layers[1:], layers[0]]):
             learned = isinstance(one.codomain, LearnedOrder) or isinstance(following.domain, LearnedOrder)
             meets = one.codomain is following.domain if learned else one.codomain == following.domain
@@ -118,7 +119,7 @@ class LipschitzBranch(nn.Module):
             else:
                 steps += [Pair()] if step.pairs else []
                 scale = next(remaining) if step.scale() is not None else None
-                steps.append(Pointwise(step, scale, 1 + to_pull_back))
+                steps.append(Pointwise(step, scale, to_pull_back=to_pull_back))
         return BranchLinearization(steps, _as_autocast(x))
 
     def replay(self, x: Tensor) -> tuple[list[Tensor], Again]:

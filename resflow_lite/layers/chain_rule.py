@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..estimators.linearization import Linearization, Surrogate
+from ..estimators.linearization import Linearization
 from .activations import Activation
 from .lipschitz import LipschitzLayer, channels_last
 from .trace import branch_trace, exact_trace_exists
@@ -28,29 +28,29 @@ class Affine:
     """y = W z + b at one point: tensors are the weight as applied and the bias."""
 
     def __init__(self, layer: LipschitzLayer, weight: Tensor, bias: Tensor) -> None:
-        self.layer, self.weight, self.bias = layer, weight, bias
+        self.layer, self.weight, self.bias, self.linear = layer, weight, bias, layer.linear(weight)
 
     def meet(self, z: Tensor) -> None:
         self.z = z
 
     def value(self) -> Tensor:
-        return self.layer.product(self.weight, self.z, self.bias)
+        return self.linear.product(self.z, self.bias)
 
     def jvp(self, v: Tensor) -> Tensor:
-        return self.layer.product(self.weight, v)
+        return self.linear.product(v)
 
     def vjp(self, u: Tensor) -> Tensor:
-        return self.layer.transpose(self.weight, u)
+        return self.linear.transpose(u)
 
     def merged(self, tangent: Tensor | None, y_bar: Tensor, p: Tensor | None, direct: Tensor | None) -> Pulled:
         """One step of BranchLinearization._sweep; direct: a gradient of the weight from elsewhere."""
-        weight = self.layer.outer(self.weight, y_bar, self.z)
+        weight = self.linear.outer(y_bar, self.z)
         if direct is not None:
             weight += direct
         bias = y_bar.sum([axis for axis in range(y_bar.dim()) if axis != 1])
         if tangent is None:
             return self.vjp(y_bar), None, [weight, bias]
-        weight += self.layer.outer(self.weight, p, tangent)
+        weight += self.linear.outer(p, tangent)
         return self.vjp(y_bar), self.vjp(p), [weight, bias]
 
 
@@ -80,12 +80,13 @@ class Pointwise:
     Cotangents are written over where no graph is kept: memory is what costs.
     """
 
-    def __init__(self, activation: Activation, scale: Tensor | None, order: int) -> None:
-        self.activation, self.scale, self.order = activation, scale, order
+    def __init__(self, activation: Activation, scale: Tensor | None, *, to_pull_back: bool) -> None:
+        self.activation, self.scale, self.to_pull_back = activation, scale, to_pull_back
 
     def meet(self, z: Tensor) -> None:
-        y, self.slope, *curvature = self.activation.derivatives(z, self.order, self.scale)
-        self.y, self.point = y, (z, y, self.slope, *curvature) if curvature else ()
+        curved = self.to_pull_back and self.activation.keeps_curvature(z)
+        y, self.slope, *curvature = self.activation.derivatives(z, 1 + curved, self.scale)
+        self.y, self.point = y, (z, y, self.slope, *curvature) if self.to_pull_back else ()
 
     def value(self) -> Tensor:
         return self.y
@@ -139,8 +140,10 @@ class BranchLinearization(Linearization):
     def starts_with_activation(self) -> bool:
         return isinstance(self.steps[0], Pointwise)
 
-    def frozen_slope(self) -> Tensor:
+    def frozen_slope(self) -> Tensor | None:
         """The slope of a leading activation, averaged over the batch and all pixels of a channel; constant."""
+        if not self.starts_with_activation:
+            return None
         slope = self.steps[0].slope.detach()
         return slope.mean([axis for axis in range(slope.dim()) if axis != 1], keepdim=True)
 
@@ -166,46 +169,43 @@ class BranchLinearization(Linearization):
     def trace(self) -> Tensor | None:
         """tr(K) = tr(W3 D2 W2 D1 W1 D0), D0 frozen: see trace.py."""
         layers, activations = self._traced()
-        if not layers:
-            return None
-        frozen = self.frozen_slope() if self.starts_with_activation else None
-        return branch_trace([s.slope for s in activations], [s.weight for s in layers], frozen)
+        slopes, weights = [s.slope for s in activations], [s.weight for s in layers]
+        return branch_trace(slopes, weights, self.frozen_slope()) if layers else None
 
     def _trace_gradient(self, weights: Tensor) -> dict[Any, Tensor]:
         """Gradient of sum_b weights_b tr(K_b) in every slope and every weight that it holds, by step."""
         layers, activations = self._traced()
-        frozen = self.frozen_slope() if self.starts_with_activation else None
         with torch.enable_grad():
             slopes = [s.slope.detach().requires_grad_() for s in activations]
             matrices = [s.weight.detach().requires_grad_() for s in layers]
-            total = (weights * branch_trace(slopes, matrices, frozen)).sum()
+            total = (weights * branch_trace(slopes, matrices, self.frozen_slope())).sum()
         return dict(zip([*activations, *layers], torch.autograd.grad(total, [*slopes, *matrices])))
 
     @torch.no_grad()
     def pull_back(
         self,
         cotangent: Tensor | None,
-        surrogate: Surrogate | None = None,
         weights: Tensor | None = None,
+        u: Tensor | None = None,
+        v: Tensor | None = None,
         *,
-        again: bool = False,
+        control_variate: bool = False,
     ) -> list[Tensor]:
-        """As the base class, by one sweep for g and the surrogate together (`_sweep`), one more for each further probe,
-        and with a control variate behind a leading activation one for each <v, K v>."""
-        if surrogate is None:
+        """As the base class, by one sweep for g and s together (`_sweep`), one more for each further probe, and with a
+        control variate behind a leading activation one for each <v, K v>."""
+        if u is None:
             return self._sweep(cotangent, None, None)
-        n, control = len(surrogate.v), surrogate.control_variate
         # where K = J one sweep does both products
-        same = control and not self.starts_with_activation
-        each = weights.to(surrogate.u.dtype).view(-1, *[1] * (surrogate.u.dim() - 2))
+        same = control_variate and not self.starts_with_activation
+        each = weights.to(u.dtype).view(-1, *[1] * (u.dim() - 2))
         # the trace is there once for all probes
-        direct = self._trace_gradient(weights) if control else None
+        direct = self._trace_gradient(weights) if control_variate else None
         sweeps = []
-        for u, v in zip(surrogate.u, surrogate.v):
-            share = v / n
-            sweeps.append(self._sweep(cotangent, each * (u - share if same else u), v, direct))
-            if control and not same:
-                sweeps.append(self._sweep(None, -each * share, self.frozen_slope() * v, start=1))
+        for one_u, one_v in zip(u, v):
+            share = one_v / len(v)
+            sweeps.append(self._sweep(cotangent, each * (one_u - share if same else one_u), one_v, direct))
+            if control_variate and not same:
+                sweeps.append(self._sweep(None, -each * share, self.frozen_slope() * one_v, start=1))
             cotangent = direct = None
         return [reduce(torch.add, parts) for parts in zip(*sweeps)]
 

@@ -1,6 +1,6 @@
 """The convolution whose norm, as a linear map of whole images, is bounded."""
 
-from functools import partial
+import math
 
 import torch
 from torch import Tensor
@@ -8,11 +8,15 @@ from torch.nn.functional import conv2d, fold
 from torch.nn.grad import conv2d_weight
 
 from ..errors import SettingsError
-from ..numerics.norms import Map
-from .lipschitz import LipschitzLayer, Order, channels_last
+from ..expect import integer
+from .kernels import Conv3x3
+from .lipschitz import LinearMap, LipschitzLayer, channels_last
+from .orders import Order
 
 __all__ = ["LipschitzConv2d"]
 
+MATRICES = ("cuda",)
+"""Kinds of devices that compute a 3 x 3 convolution between few and many channels as a matrix product."""
 DENSE = 256
 """Up to this many inputs or outputs the certificate of a convolution uses its whole matrix: exact to 0.1 %."""
 
@@ -38,11 +42,18 @@ class LipschitzConv2d(LipschitzLayer):
         domain: Order = 2,
         codomain: Order = 2,
     ) -> None:
-        if kernel_size < 1 or kernel_size % 2 == 0:
-            raise SettingsError(f"kernel_size={kernel_size!r}: expected an odd number, so that images keep their size")
-        weight = torch.empty(out_channels, in_channels, kernel_size, kernel_size)
-        super().__init__(weight, coeff, domain, codomain)
+        sizes = dict(out_channels=out_channels, in_channels=in_channels, kernel_size=kernel_size)
+        *channels, kernel_size = (integer(1)(name, size, "LipschitzConv2d") for name, size in sizes.items())
+        if kernel_size % 2 == 0:
+            raise SettingsError(f"kernel_size={kernel_size}: expected an odd number, so that images keep their size")
+        super().__init__(torch.empty(*channels, kernel_size, kernel_size), coeff, domain, codomain)
         self.padding = kernel_size // 2
+
+    def linear(self, weight: Tensor) -> LinearMap:
+        few, many = sorted(weight.shape[:2])
+        if weight.device.type in MATRICES and weight.shape[2] == 3 and 9 * few <= 2 * many:
+            return Conv3x3(weight)
+        return super().linear(weight)
 
     def product(self, weight: Tensor, z: Tensor, bias: Tensor | None = None) -> Tensor:
         if not self._narrows(weight.shape[1], weight.shape[0], z):
@@ -54,16 +65,6 @@ class LipschitzConv2d(LipschitzLayer):
         if not self._narrows(weight.shape[0], weight.shape[1], u):
             return conv2d(u, channels_last(_mirrored(weight)), padding=self.padding)
         return self._spread(weight, u)
-
-    def maps(self, weight: Tensor) -> tuple[Map, Map]:
-        mirror = channels_last(_mirrored(weight))
-        return partial(self._convolve, weight, mirror), partial(self._convolve, mirror, weight)
-
-    def _convolve(self, kernel: Tensor, mirror: Tensor, z: Tensor) -> Tensor:
-        """The convolution with a kernel whose mirror image is at hand."""
-        if self._narrows(kernel.shape[1], kernel.shape[0], z):
-            return self._spread(mirror, z)
-        return conv2d(z, kernel, padding=self.padding)
 
     def outer(self, weight: Tensor, u: Tensor, z: Tensor) -> Tensor:
         if not self._narrows(weight.shape[1], weight.shape[0], z):
@@ -85,9 +86,9 @@ class LipschitzConv2d(LipschitzLayer):
         """The whole matrix where it is small; the matrices of all frequencies of a larger circular convolution else."""
         if not self.padding:
             return weight[:, :, 0, 0]
-        pixels = self.right[0, 0].numel()
+        pixels = math.prod(self.input_shape[2:])
         if min(weight.shape[:2]) * pixels <= DENSE:
-            basis = torch.eye(weight.shape[1] * pixels, dtype=weight.dtype).view(-1, *self.right.shape[1:])
+            basis = torch.eye(weight.shape[1] * pixels, dtype=weight.dtype).view(-1, *self.input_shape[1:])
             return self.product(weight, basis).flatten(1)
         return self.frequencies(weight)
 
@@ -97,7 +98,7 @@ class LipschitzConv2d(LipschitzLayer):
         There the image and its zero padding fit without meeting: the zero-padded convolution is a part of the circular
         one, so that its norm is at most the circular one's, the largest over frequencies.
         """
-        torus = [max(n + self.padding, k) for n, k in zip(self.right.shape[2:], weight.shape[2:])]
+        torus = [max(n + self.padding, k) for n, k in zip(self.input_shape[2:], weight.shape[2:])]
         return torch.fft.rfft2(weight, torus).permute(2, 3, 0, 1)
 
     def vector_shape(self, z: Tensor) -> tuple[int, ...]:

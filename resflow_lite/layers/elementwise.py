@@ -4,7 +4,6 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import softplus
 
 from ..expect import integer, number
 from .bijection import Bijection, channels_of
@@ -62,9 +61,11 @@ class Normalize(ActNorm):
 
 
 class Logit(Bijection):
-    """y = log(s / (1 - s)) with s = alpha + (1 - 2 alpha) x: the open unit interval to the real line.
+    """y = log(s / (1 - s)) with s = alpha + (1 - 2 alpha) x: the open unit interval of s to the real line.
 
-    log det = sum over entries of log(1 - 2 alpha) - log s - log(1 - s). alpha keeps s away from 0 and 1.
+    log det = sum over entries of log(1 - 2 alpha) - log s - log(1 - s). alpha keeps s away from 0 and 1. An x beyond
+    0 < s < 1 gives NaN. The inverse ends where the dtype does: at y = 15.9 in float32, next to x = 1, so that every
+    y has an x whose own y is finite.
     Source: Dinh et al. 2017, sec. 4.1.
     """
 
@@ -78,15 +79,22 @@ class Logit(Bijection):
         margin = self.alpha / (1 - 2 * self.alpha)
         return -margin, 1 + margin
 
+    def _logs(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """log s and log(1 - s). 1 - s comes from 1 - x, which is exact near x = 1 where 1 - s would cancel."""
+        low, high = (self.alpha + (1 - 2 * self.alpha) * part for part in (x, 1 - x))
+        return low.log(), high.log()
+
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        y = self.transform(x)
-        # log s = -softplus(-y) and log(1 - s) = -softplus(y): no cancellation at either end
-        terms = softplus(y) + softplus(-y) + math.log1p(-2 * self.alpha)
-        return y, terms.flatten(1).sum(1)
+        low, high = self._logs(x)
+        return low - high, (math.log1p(-2 * self.alpha) - low - high).flatten(1).sum(1)
 
     def transform(self, x: Tensor) -> Tensor:
-        s = self.alpha + (1 - 2 * self.alpha) * x
-        return s.log() - (-s).log1p()
+        low, high = self._logs(x)
+        return low - high
 
     def inverse(self, y: Tensor) -> Tensor:
-        return (y.sigmoid() - self.alpha) / (1 - 2 * self.alpha)
+        # near x = 1 numbers lie eps apart, and so do values of 1 - s; near 0 they are as dense as s needs
+        eps = torch.finfo(y.dtype).eps
+        low, high = y.sigmoid().clamp_min(8 * eps * self.alpha), (-y).sigmoid().clamp_min(min(eps, self.alpha))
+        low, high = ((s - self.alpha) / (1 - 2 * self.alpha) for s in (low, high))
+        return torch.where(y < 0, low, 1 - high)

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ..errors import SettingsError
-from ..estimators.linearization import Surrogate, linearize, replay
+from ..estimators.linearization import linearize, replay
 
 __all__ = ["GRADIENTS", "MEMORY", "residual_step"]
 
@@ -62,10 +62,11 @@ class _Neumann(torch.autograd.Function):
         with torch.autocast(inputs[0].device.type, enabled=False):
             g = again(inputs, to_pull_back=memory != "recompute")
             estimate, u = estimator.neumann(g, draw)
-            ctx.surrogate = Surrogate(u, draw.probes, getattr(estimator, "control_variate", False))
+            ctx.probes, ctx.control = (u, draw.probes), getattr(estimator, "control_variate", False)
             ctx.gradients = None
             if memory == "backward_in_forward":
-                ctx.gradients = g.pull_back(None, ctx.surrogate, torch.ones_like(estimate.value), again=True)
+                ones = torch.ones_like(estimate.value)
+                ctx.gradients = g.pull_back(None, ones, *ctx.probes, control_variate=ctx.control)
         ctx.save_for_backward(*inputs)
         ctx.again, ctx.g = again, None if memory == "recompute" else g
         # a copy of the handle: autograd will hang the graph, and with it this ctx, on what is returned
@@ -78,11 +79,11 @@ class _Neumann(torch.autograd.Function):
                 'create_graph=True: the gradient of a block with gradient="neumann" cannot be differentiated again, as '
                 'it takes u for constant. Set gradient="series" for second derivatives'
             )
-        inputs, kept = ctx.saved_tensors, ctx.g is not None
-        g = ctx.g if kept else ctx.again(inputs, to_pull_back=True)
+        inputs = ctx.saved_tensors
+        g = ctx.g or ctx.again(inputs, to_pull_back=True)
         if ctx.gradients is None or not bool((d_value == d_value[0]).all()):
-            total = g.pull_back(d_output, ctx.surrogate, d_value, again=kept)
+            total = g.pull_back(d_output, d_value, *ctx.probes, control_variate=ctx.control)
         else:
-            of_output = g.pull_back(d_output, again=kept)
+            of_output = g.pull_back(d_output)
             total = [d_value[0].to(a.dtype) * a + b for a, b in zip(ctx.gradients, of_output)]
         return None, None, None, None, *total

@@ -1,44 +1,32 @@
 """Layers whose weight as applied has at most a given norm."""
 
 import math
+import threading
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from ..errors import SettingsError
-from ..numerics.norms import (
-    Map,
-    conjugate,
-    gram_upper,
-    interpolated,
-    krylov_vector,
-    power_iteration,
-    singular_vector,
-    vector_norm,
-)
-from ..numerics.tensor_float import tensor_float
+from ..expect import integer, number, settle
+from ..numerics.norms import conjugate, gram_upper, interpolated, power_iteration, vector_norm
+from ..numerics.stacked import leading_vectors
+from ..numerics.tensor_float import full_precision
+from .orders import ORDER, LearnedOrder, Order
 
 __all__ = [
-    "LearnedOrder",
     "LipschitzLayer",
     "LipschitzLinear",
-    "Order",
     "channels_last",
     "update_norms_",
 ]
 
-KRYLOV = 10
-"""Products with A and with A^T in one improvement of a 2-norm."""
-FRESH = 0.1
-"""Size of the fresh random part mixed into the kept vector."""
 ROUNDS = 5
 """Power iterations in one improvement of another norm."""
 RESTART = 10
 """Improvements of another norm between two restarts."""
-SMALL = 128
-"""Up to this many inputs or outputs the leading singular vector is computed, not iterated, on a CPU."""
+FIRST_USE = threading.RLock()
+"""Of threads that share a layer, one starts its vector and the others wait for it."""
 
 
 def channels_last(t: Tensor) -> Tensor:
@@ -49,27 +37,13 @@ def channels_last(t: Tensor) -> Tensor:
     return t.clone(memory_format=torch.channels_last) if t.dim() == 4 and t.stride(1) != 1 else t
 
 
-class LearnedOrder(nn.Module):
-    """The order p of a vector norm as a parameter, between 1.1 and 5. Give the same object to the two layers that meet
-    in this norm: codomain of one, domain of the next. Source: paper, on induced mixed norms."""
+class LinearMap:
+    """A layer's linear map with one weight, for many products: z -> W z + b, u -> W^T u, the gradient of <u, W z>."""
 
-    def __init__(self, start: float = 2.0) -> None:
-        super().__init__()
-        if not 1.1 < start < 5:
-            raise SettingsError(f"LearnedOrder(start={start!r}): expected an order between 1.1 and 5")
-        share = (start - 1.1) / 3.9
-        self.logit = nn.Parameter(torch.tensor(math.log(share / (1 - share))))
-
-    def forward(self) -> Tensor:
-        return 1.1 + 3.9 * self.logit.sigmoid()
-
-
-Order = float | LearnedOrder
-
-
-def order_value(order: Order) -> float:
-    """The order as a number, for what is not differentiated."""
-    return float(order().detach()) if isinstance(order, LearnedOrder) else float(order)
+    def __init__(self, layer: "LipschitzLayer", weight: Tensor) -> None:
+        self.product, self.transpose, self.outer = (
+            partial(rule, weight) for rule in (layer.product, layer.transpose, layer.outer)
+        )
 
 
 class LipschitzLayer(nn.Module):
@@ -77,7 +51,8 @@ class LipschitzLayer(nn.Module):
 
     domain p, codomain q: numbers from 1 to infinity, or LearnedOrder objects. For p = 1 or q = infinity sigma is exact.
     Otherwise sigma = |weight v|_q / |v|_p with a vector v kept by `update_norm_` and constant for the gradient: at a
-    maximum its own change does not matter (envelope theorem), in the weight as in the orders.
+    maximum its own change does not matter (envelope theorem), in the weight as in the orders. For p = q = 2 the vector
+    is kept on the smaller side of the map: sigma = |weight^T u|_2 / |u|_2 where there are fewer outputs.
     Source: paper, on induced mixed norms; Gouk et al. 2018; Behrmann et al. 2019, sec. 2.1.
 
     Subclasses give the linear map of any weight: `product(weight, z, bias)` and `transpose(weight, u)`, the gradient of
@@ -85,42 +60,57 @@ class LipschitzLayer(nn.Module):
     least the map's, `blocks(weight)`; and the shape of v for inputs like z, `vector_shape(z)`.
     """
 
-    right: Tensor
+    vector: Tensor
+    updates: Tensor
 
     def __init__(self, weight: Tensor, coeff: float, domain: Order, codomain: Order) -> None:
         super().__init__()
-        if not 0 < coeff <= 1:
-            raise SettingsError(f"coeff={coeff!r}: the norm of a Lipschitz layer is bounded by a number in (0, 1]")
-        for name, order in (("domain", domain), ("codomain", codomain)):
-            if not isinstance(order, LearnedOrder) and not order >= 1:
-                raise SettingsError(f"{name}={order!r}: the order of a norm is a number from 1 to infinity")
         self.coeff, self.domain, self.codomain = coeff, domain, codomain
+        settle(self, coeff=number("(0, 1]"), domain=ORDER, codomain=ORDER)
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.empty(weight.shape[0]))
         fan_in = weight[0].numel()
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
         nn.init.uniform_(self.bias, -1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in))
-        # empty until the size of the input is known
-        self.register_buffer("right", torch.empty(0))
-        self.updates = 0
+        self.register_buffer("vector", torch.empty(0))
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64), persistent=False)
+        self.input_shape: tuple[int, ...] | None = None
+        """(1, channels, ...) of the inputs whose norm is kept; None before the first."""
 
-    def maps(self, weight: Tensor) -> tuple[Map, Map]:
-        """z -> W z and u -> W^T u, for many products with the same weight."""
-        return partial(self.product, weight), partial(self.transpose, weight)
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        return (1, self.weight.shape[0], *self.input_shape[2:])
+
+    @property
+    def right(self) -> Tensor:
+        """The kept vector as an input of the layer: a right singular vector, up to its length."""
+        return self.transpose(self.weight.detach(), self.vector) if self._left() else self.vector
+
+    @right.setter
+    def right(self, vector: Tensor) -> None:
+        self.vector = vector
+
+    def _left(self) -> bool:
+        """Whether the kept vector is one of outputs."""
+        return self.vector.numel() > 0 and self.vector.shape[1] != self.weight.shape[1]
+
+    def linear(self, weight: Tensor) -> LinearMap:
+        """The map with this weight, prepared for many products."""
+        return LinearMap(self, weight)
 
     def orders(self) -> tuple[float, float]:
-        return order_value(self.domain), order_value(self.codomain)
+        """Domain and codomain as numbers, for what is not differentiated."""
+        return tuple(float(o().detach() if isinstance(o, LearnedOrder) else o) for o in (self.domain, self.codomain))
 
     def closed_form(self) -> bool:
         """Whether sigma is exact: |A|_(1->q) is the largest column, |A|_(p->inf) the largest row."""
-        p, q = self.orders()
-        return p == 1 or q == math.inf
+        return self.domain == 1 or self.codomain == math.inf
 
     def _columns(self, weight: Tensor, q: float) -> Tensor:
         """max_j |A e_j|_q, by applying the transposed map with |entries|^q to a vector of ones."""
         if q == math.inf:
             return weight.abs().amax()
-        ones = torch.ones_like(self.product(weight.detach(), self.right.to(weight)))
+        ones = weight.new_ones(self.output_shape)
         largest = weight.detach().abs().amax()  # scaled by it, no power under- or overflows
         return largest * self.transpose((weight / largest).abs().pow(q), ones).amax().pow(1 / q)
 
@@ -129,57 +119,46 @@ class LipschitzLayer(nn.Module):
         if p == 1:
             return weight.abs().amax()
         star, largest = conjugate(p), weight.detach().abs().amax()
-        ones = torch.ones_like(self.right).to(weight)
+        ones = weight.new_ones(self.input_shape)
         return largest * self.product((weight / largest).abs().pow(star), ones).amax().pow(1 / star)
 
     def prepare(self, z: Tensor) -> None:
         """Start the vector for inputs of the size of z, if that is not done yet."""
-        shape = self.vector_shape(z)
-        if self.right.shape != shape:
-            self.right = self._fresh(shape)
-            self.update_norm_()
+        with FIRST_USE:
+            if self.input_shape != (shape := self.vector_shape(z)):
+                self.input_shape = shape
+                with torch.inference_mode(False):  # the buffer must serve training later
+                    self.vector = self._fresh(shape)
+                self.update_norm_(1e-5)
 
     def _fresh(self, shape: tuple[int, ...]) -> Tensor:
         # a generator of its own: norms must not depend on, or disturb, any other randomness
-        generator = torch.Generator(self.weight.device).manual_seed(self.updates)
+        generator = torch.Generator(self.weight.device).manual_seed(int(self.updates))
         return torch.randn(shape, generator=generator, dtype=self.weight.dtype, device=self.weight.device)
 
-    @torch.no_grad()
-    def improve_(self) -> Tensor:
-        """Look for a larger norm than the kept vector's; by how much it grew, relative.
+    def narrow(self) -> tuple[Tensor, Tensor]:
+        """The map from its smaller side as a kernel (wide, narrow, k, k), with k = 1 for a matrix; the vector there."""
+        weight, vector = self.weight.detach(), self.vector
+        kernel = weight if weight.dim() == 4 else weight[:, :, None, None]
+        if len(weight) < weight.shape[1]:
+            kernel, vector = kernel.transpose(0, 1).flip(2, 3), vector if self._left() else self.product(weight, vector)
+        return kernel, vector.flatten()
 
-        Plain power iteration can stay for hundreds of steps on a vector that was leading once. 2-norm: the leading
-        singular vector itself where the map is small; else the best vector of the Krylov space of the kept one mixed
-        with a fresh random one. Other orders: power iteration, and now and then eight fresh starts, because they have
-        local optima.
+    def improve_(self) -> Tensor:
+        """Look for a larger norm of other orders than the kept vector's; by how much it grew, relative.
+
+        Power iteration, and now and then eight fresh starts, because there are local optima.
         """
         self.updates += 1
-        orders, shape = self.orders(), tuple(self.right.shape)
-        matvec, rmatvec = self.maps(self.weight.detach())
-        image = matvec(self.right)
-        if orders == (2, 2) and min(self.right.numel(), image.numel()) <= SMALL and image.device.type == "cpu":
-            self.right = singular_vector(matvec, rmatvec, self.right, image)
-            return image.new_zeros(())
-        if orders == (2, 2):
-            found = [self._leading(matvec, rmatvec, image)]
-        else:
-            starts = [self.right, *(self._fresh((8, *shape)) if self.updates % RESTART == 1 else ())]
-            found = [power_iteration(matvec, rmatvec, start, orders, ROUNDS) for start in starts]
-        vectors, tiny = torch.stack([self.right, *found]), torch.finfo(self.weight.dtype).tiny
-        lengths = [vector_norm(v, orders[0]).clamp_min(tiny) for v in vectors]
-        norms = torch.stack([vector_norm(matvec(v), orders[1]) / length for v, length in zip(vectors, lengths)])
-        self.right = vectors[norms.argmax()]
+        (p, q), weight = self.orders(), self.weight.detach()
+        matvec, rmatvec = partial(self.product, weight), partial(self.transpose, weight)
+        again = int(self.updates) % RESTART == 1
+        starts = [self.vector, *(self._fresh((8, *self.vector.shape)) if again else ())]
+        vectors = [self.vector, *(power_iteration(matvec, rmatvec, start, (p, q), ROUNDS) for start in starts)]
+        tiny = torch.finfo(weight.dtype).tiny
+        norms = torch.stack([vector_norm(matvec(v), q) / vector_norm(v, p).clamp_min(tiny) for v in vectors])
+        self.vector = torch.stack(vectors).index_select(0, norms.argmax().view(1))[0]
         return (norms.amax() - norms[0]) / norms.amax().clamp_min(tiny)
-
-    def _leading(self, matvec: Map, rmatvec: Map, image: Tensor) -> Tensor:
-        """The Krylov space's best vector, found on the smaller side of the map."""
-        narrows = image.numel() < self.right.numel()
-        start = image if narrows else self.right
-        fresh = self._fresh(tuple(start.shape))
-        start = start / start.norm().clamp_min(torch.finfo(start.dtype).tiny) + FRESH * fresh / fresh.norm()
-        if narrows:
-            return rmatvec(krylov_vector(rmatvec, matvec, start, KRYLOV))
-        return krylov_vector(matvec, rmatvec, start, KRYLOV)
 
     def update_norm_(self, tol: float = 1e-3) -> None:
         """Bring the estimate up to date with the weight (see update_norms_)."""
@@ -188,11 +167,12 @@ class LipschitzLayer(nn.Module):
     def sigma(self) -> Tensor:
         """The estimate of |weight|_(p->q), differentiable in the weight and in learned orders; a lower bound."""
         p, q = (order() if isinstance(order, LearnedOrder) else order for order in (self.domain, self.codomain))
-        if self.closed_form():
-            return self._columns(self.weight, q) if p == 1 else self._rows(self.weight, p)
-        with tensor_float(False):  # ten bits would let the norm pass its bound by a thousandth
-            image = self.product(self.weight, self.right)
-        return vector_norm(image, q) / vector_norm(self.right, p)
+        with full_precision(self.weight.device):
+            if self.closed_form():
+                return self._columns(self.weight, q) if p == 1 else self._rows(self.weight, p)
+            vector = self.vector.clone()  # an update before the backward pass must not change what that reads
+            image = (self.transpose if self._left() else self.product)(self.weight, vector)
+            return vector_norm(image, q) / vector_norm(vector, p)
 
     def normalized_weight(self, z: Tensor) -> Tensor:
         """The weight as applied to inputs of the size of z."""
@@ -208,21 +188,21 @@ class LipschitzLayer(nn.Module):
     def norm_upper(self) -> float:
         """A certified upper bound of the norm of the weight as applied, in float64 on the CPU.
 
-        Closed form for p = 1 or q = infinity; Gram iteration for p = q = 2; Riesz-Thorin between them otherwise.
+        Closed form for p = 1 or q = infinity; Gram iteration for p = q = 2; between them what `interpolated` proves.
         Infinity before the layer has seen an input: a convolution's norm depends on the size of the image.
         """
-        if not self.right.numel():
+        if self.input_shape is None:
             return math.inf
         applied = (self.weight / (self.sigma() / self.coeff).clamp_min(1)).double().cpu()
         p, q = self.orders()
-        # sigma is computed anew at every use, and its last digits depend on the order of a sum
-        margin = 1 + 32 * torch.finfo(self.weight.dtype).eps
+        # sigma is computed anew at every use, and its last digits, like a closed form's, depend on the order of a sum
+        margin = 1 + 1e-10 + 32 * torch.finfo(self.weight.dtype).eps
         if p == 1:
             return float(self._columns(applied, q)) * margin
         if q == math.inf:
             return float(self._rows(applied, p)) * margin
         spectral = float(gram_upper(self.blocks(applied)))
-        sizes = (self.right.numel(), self.product(self.weight, self.right).numel())
+        sizes = (math.prod(self.input_shape), math.prod(self.output_shape))
         columns, rows = partial(self._columns, applied), partial(self._rows, applied)
         return margin * interpolated(p, q, spectral, columns, rows, sizes)
 
@@ -230,14 +210,18 @@ class LipschitzLayer(nn.Module):
         return self.product(self.normalized_weight(z), channels_last(z), self.bias)
 
     def get_extra_state(self) -> Tensor:
-        return torch.tensor([self.updates])
+        return self.updates.reshape(1).clone()
 
     def set_extra_state(self, state: Tensor) -> None:
-        self.updates = int(state)
+        self.updates.fill_(int(state))
 
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
-        if (stored := state_dict.get(prefix + "right")) is not None:
-            self.right = torch.empty_like(stored, device=self.weight.device)
+        if prefix + "right" in state_dict:  # its name while it was always an input
+            state_dict[prefix + "vector"] = state_dict.pop(prefix + "right")
+        stored = state_dict.get(prefix + "vector")
+        if stored is not None and stored.numel() and stored.shape[1] in self.weight.shape[:2]:
+            self.vector = torch.empty_like(stored, device=self.weight.device)
+            self.input_shape = (1, self.weight.shape[1], *stored.shape[2:])
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
@@ -247,7 +231,9 @@ class LipschitzLinear(LipschitzLayer):
     def __init__(
         self, in_features: int, out_features: int, coeff: float = 0.98, domain: Order = 2, codomain: Order = 2
     ) -> None:
-        super().__init__(torch.empty(out_features, in_features), coeff, domain, codomain)
+        sizes = dict(out_features=out_features, in_features=in_features)
+        sizes = [integer(1)(name, size, "LipschitzLinear") for name, size in sizes.items()]
+        super().__init__(torch.empty(sizes), coeff, domain, codomain)
 
     def product(self, weight: Tensor, z: Tensor, bias: Tensor | None = None) -> Tensor:
         return linear(z, weight, bias)
@@ -268,12 +254,37 @@ class LipschitzLinear(LipschitzLayer):
 def update_norms_(model: nn.Module, tol: float = 1e-3) -> None:
     """Bring the norm estimates of all layers up to date: call it after each step of the optimiser.
 
-    Improves every layer until none grew by more than the fraction tol: one reading of the device per round for the
-    whole model, and none inside a round.
+    2-norms: all layers of one shape together, in a number of rounds that tol alone decides; nothing is read back from
+    the device. Other orders: layer by layer, until none grew by more than the fraction tol.
     """
-    layers = [m for m in model.modules() if isinstance(m, LipschitzLayer) and m.right.numel() and not m.closed_form()]
-    for _ in range(50):
-        if not layers:
-            break
-        growth = torch.stack([layer.improve_() for layer in layers])
-        layers = [layer for layer, more in zip(layers, (growth > tol).tolist()) if more]
+    layers = [m for m in model.modules() if isinstance(m, LipschitzLayer) and m.input_shape and not m.closed_form()]
+    spectral = [m for m in layers if m.domain == m.codomain == 2]  # never a learned order: its value is not read
+    others = [m for m in layers if m not in spectral]
+    device = layers[0].weight.device if layers else torch.device("cpu")
+    # what is made in inference mode cannot be trained with
+    with torch.inference_mode(False), torch.no_grad(), full_precision(device):
+        _update_together_(spectral, tol)
+        for _ in range(50):
+            if not others:
+                break
+            growth = torch.stack([layer.improve_() for layer in others])
+            others = [layer for layer, more in zip(others, (growth > tol).tolist()) if more]
+
+
+def _update_together_(layers: list[LipschitzLayer], tol: float) -> None:
+    """The leading singular vectors of 2-norm layers, all those of one shape at once."""
+    alike: dict[tuple, list[tuple[LipschitzLayer, Tensor, Tensor]]] = {}
+    for layer in layers:
+        kernel, vector = layer.narrow()
+        key = kernel.shape, layer.input_shape[2:], kernel.dtype, kernel.device
+        alike.setdefault(key, []).append((layer, kernel, vector))
+    for (_, image, *_), rows in alike.items():
+        group, kernels, starts = zip(*rows)
+        seeds = torch.stack([layer.updates for layer in group])
+        found = leading_vectors(torch.stack(kernels), image or (1, 1), torch.stack(starts), seeds, tol)
+        found = found.view(len(group), 1, -1, *image).unbind()
+        for layer, vector in zip(group, found):
+            if layer.vector.shape != vector.shape:
+                layer.vector = torch.empty_like(vector)
+        torch._foreach_copy_([layer.vector for layer in group], found)
+        torch._foreach_add_([layer.updates for layer in group], 1)

@@ -32,12 +32,12 @@ class Squeeze(_Rearrangement):
     def transform(self, x: Tensor) -> Tensor:
         if x.dim() != 4 or x.shape[2] % 2 or x.shape[3] % 2:
             raise SettingsError(f"Squeeze needs images of even height and width, got {tuple(x.shape)}")
-        return pixel_unshuffle(x, 2)
+        return pixel_unshuffle(x, 2).view(len(x), *squeezed(x.shape[1:]))  # a batch of none keeps its shape otherwise
 
     def inverse(self, y: Tensor) -> Tensor:
         if y.dim() != 4 or y.shape[1] % 4:
             raise SettingsError(f"Squeeze makes four channels of each, and none other: got {tuple(y.shape)}")
-        return pixel_shuffle(y, 2)
+        return pixel_shuffle(y, 2).view(len(y), y.shape[1] // 4, 2 * y.shape[2], 2 * y.shape[3])
 
 
 class Flatten(_Rearrangement):

@@ -76,8 +76,11 @@ def bias_report(model: Any, x: Tensor, products: int = 5, n_draws: int = 20, see
 
     All see the same random signs v, and are held against v^T log(I + J) v, a Krylov estimate that has converged: what
     is left is their bias, and the roulette's draw of N, without most of the noise of v. Everything in float64.
+    Raises NotContractiveError where a block does not contract at x: no series means anything there.
     """
     flow = copy.deepcopy(getattr(model, "flow", model)).double().eval()
+    x = x.to(next(flow.parameters()))
+    flow.measure_contraction_(x)
     generator = torch.Generator().manual_seed(seed)
     estimators = {
         "truncated": PowerSeries(Truncated(products)),
@@ -85,7 +88,7 @@ def bias_report(model: Any, x: Tensor, products: int = 5, n_draws: int = 20, see
         "krylov": Krylov(products),
     }
     rows, errors = [], {name: torch.zeros(n_draws, len(x), dtype=torch.float64) for name in estimators}
-    for name, block, h in _inputs(flow, x.to(next(flow.parameters()))):
+    for name, block, h in _inputs(flow, x):
         with torch.no_grad():
             g = linearize(block.branch, h)
             log_det, exact, found = _measure(g, h, estimators, n_draws, generator)

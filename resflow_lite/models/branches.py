@@ -6,10 +6,12 @@ from itertools import pairwise
 from ..layers.activations import Activation, make_activation
 from ..layers.branch import LipschitzBranch
 from ..layers.convolution import LipschitzConv2d
-from ..layers.lipschitz import LearnedOrder, LipschitzLayer, LipschitzLinear, Order
+from ..layers.lipschitz import LipschitzLayer, LipschitzLinear
+from ..layers.orders import LearnedOrder, Order
 
 __all__ = ["NORMS", "closed_chain", "conv_branch", "dense_branch"]
 
+Kind = str | type[Activation]
 NORMS = ("spectral", "learned")
 
 
@@ -20,12 +22,7 @@ def closed_chain(n_layers: int, norms: str) -> list[tuple[Order, Order]]:
 
 
 def dense_branch(
-    widths: tuple[int, ...],
-    activation: str | type[Activation],
-    coeff: float,
-    *,
-    preactivation: bool = False,
-    norms: str = "spectral",
+    widths: tuple[int, ...], activation: Kind, coeff: float, *, preactivation: bool = False, norms: str = "spectral"
 ) -> LipschitzBranch:
     """Linear layers widths[0] -> widths[1] -> ... with activations between; preactivation: and one before the first."""
     sizes = list(pairwise(widths))
@@ -33,13 +30,7 @@ def dense_branch(
 
 
 def conv_branch(
-    channels: int,
-    width: int,
-    activation: str | type[Activation],
-    coeff: float,
-    *,
-    preactivation: bool,
-    norms: str = "spectral",
+    channels: int, width: int, activation: Kind, coeff: float, *, preactivation: bool, norms: str = "spectral"
 ) -> LipschitzBranch:
     """channels -3x3-> width -1x1-> width -3x3-> channels with activations as in `dense_branch`."""
     sizes = [(channels, width, 3), (width, width, 1), (width, channels, 3)]
@@ -49,7 +40,7 @@ def conv_branch(
 def _branch(
     layer: type[LipschitzLayer],
     sizes: Sequence[tuple[int, ...]],
-    activation: str | type[Activation],
+    activation: Kind,
     coeff: float,
     *,
     preactivation: bool,

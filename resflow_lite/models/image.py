@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ..errors import SettingsError
 from ..estimators.logdet import ESTIMATOR, Estimator
 from ..expect import FLAG, instance, integer, number, one_of, settle, sizes
-from ..layers.activations import Activation, make_activation
+from ..layers.activations import Activation
 from ..layers.bijection import Bijection, Chain
 from ..layers.branch import LipschitzBranch
 from ..layers.elementwise import ActNorm, Logit
@@ -52,7 +52,6 @@ class ImageModel:
     norms: str = "spectral"
 
     def __post_init__(self) -> None:
-        make_activation(self.activation)
         shape, blocks = sizes(3, "(channels, height, width)"), "one positive number of blocks per scale, such as (4, 4)"
         settle(self, shape=shape, blocks=sizes(words=blocks))
         settle(self, width=integer(1), n_dense=integer(0), dense_width=integer(1), padding=integer(0))

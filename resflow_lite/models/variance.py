@@ -11,12 +11,15 @@ from ..layers.residual import ResidualBlock
 
 __all__ = ["BlockVariance", "VarianceReport", "refuse_expansion", "variance_report"]
 
+WORDS = {"sample": ", one per sample", "stratified": ", stratified"}
+
 
 @dataclass(frozen=True)
 class BlockVariance:
-    """name: of the block.  rho: measured contraction rate.  limit: the law's tail ratio q; finite: rho^2 < q.
+    """name: of the block.  law: of N, and how a batch draws it, if not once per block.  rho: measured contraction rate.
+    limit: the law's tail ratio q, whichever way N is drawn; finite: rho^2 < q.
 
-    terms: expected number of terms, the exact ones included.
+    terms: n_exact + E[N], the terms of one sample on average. A batch with draws="sample" runs to the largest N.
     """
 
     name: str
@@ -54,11 +57,12 @@ class VarianceReport:
         )
 
     def __str__(self) -> str:
-        lines = [f"{'block':28} {'law':22} {'rho':>6} {'rho^2':>6} {'limit':>6} {'E[terms]':>9}  variance"]
+        wide = max([22, *(len(row.law) for row in self.rows)])
+        lines = [f"{'block':28} {'law':{wide}} {'rho':>6} {'rho^2':>6} {'limit':>6} {'E[terms]':>9}  variance"]
         for r in self.rows:
             verdict = "finite" if r.finite else "INFINITE"
             lines.append(
-                f"{r.name:28} {r.law:22} {r.rho:6.3f} {r.rho**2:6.3f} {r.limit:6.3f} {r.terms:9.2f}  {verdict}"
+                f"{r.name:28} {r.law:{wide}} {r.rho:6.3f} {r.rho**2:6.3f} {r.limit:6.3f} {r.terms:9.2f}  {verdict}"
             )
         return "\n".join(lines)
 
@@ -78,7 +82,8 @@ def variance_report(model: nn.Module) -> VarianceReport:
         terms = estimator.terms if isinstance(estimator, PowerSeries) else None
         if isinstance(terms, Roulette):
             cost = terms.n_exact + expected_terms(terms.law)
-            rows.append(BlockVariance(name, repr(terms.law), block.contraction, tail_ratio(terms.law), cost))
+            law = repr(terms.law) + WORDS.get(terms.draws, "")
+            rows.append(BlockVariance(name, law, block.contraction, tail_ratio(terms.law), cost))
     return VarianceReport(tuple(rows))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 
 import torch
 from torch import Tensor
@@ -58,7 +59,18 @@ class _Iterates:
         return Solution(x, iterations, residual, bound, residual <= tol, self.expansion)
 
 
-@torch.no_grad()
+def _in_full(solver: Callable[..., Solution]) -> Callable[..., Solution]:
+    """A solver outside autocast: it works on the last digits of differences, which bfloat16 does not have."""
+
+    @wraps(solver)
+    def solve(T: Callable[[Tensor], Tensor], x: Tensor, *args, **kwargs) -> Solution:
+        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+            return solver(T, x, *args, **kwargs)
+
+    return solve
+
+
+@_in_full
 def banach(
     T: Callable[[Tensor], Tensor], x: Tensor, tol: float, max_iter: int = 1000, lipschitz: float | None = None
 ) -> Solution:
@@ -78,7 +90,7 @@ def banach(
     return seen.solution(shape, iteration, tol, lipschitz)
 
 
-@torch.no_grad()
+@_in_full
 def anderson(
     T: Callable[[Tensor], Tensor], x: Tensor, tol: float, max_iter: int = 1000, lipschitz: float | None = None
 ) -> Solution:

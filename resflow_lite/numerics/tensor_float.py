@@ -1,11 +1,11 @@
-"""Products of float32 numbers on CUDA, rounded or not."""
+"""Products of float32 numbers, rounded or not."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
-__all__ = ["tensor_float"]
+__all__ = ["full_precision", "tensor_float"]
 
 
 @contextmanager
@@ -18,3 +18,10 @@ def tensor_float(allowed: bool) -> Iterator[None]:
         yield
     finally:
         matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Products in the precision of their dtype, outside autocast: with ten bits a norm would pass its bound."""
+    with tensor_float(False), torch.autocast(device.type, enabled=False):
+        yield

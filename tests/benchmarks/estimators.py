@@ -14,7 +14,7 @@ import time
 import matplotlib
 import torch
 from cases import FOLDER, POINTS, block_cases, models, rotation, spread
-from measures import DRAWS, cut_by_control_variate, krylov_and_taylor, pooled
+from measures import DRAWS, cut_by_control_variate, krylov_and_taylor, measure, pooled
 
 import resflow_lite as rf
 from resflow_lite.book.figures.style import AMBER, GREEN, GREY, PINK, ROULETTE, SKY, TRUNCATED, styled
@@ -24,7 +24,8 @@ import matplotlib.pyplot as plt  # noqa: E402
 
 EXPLANATION = f"""\
 A batch holds {POINTS} samples, with one N and Rademacher probes where nothing else is said; +2: two exact terms.
-products    Jacobian products for a batch; with one N per sample the largest of them counts; the gradient costs one more
+products    Jacobian products for a batch, per sample; with one N per sample the largest of them counts; the gradient
+            costs one more
 bias        nats per sample and its standard error, from v^T log(I + J) v with the same probes, so that the probes'
             own noise cancels
 var         variance of the batch's mean times {POINTS}: the variance of one sample, where samples are independent
@@ -34,6 +35,7 @@ x products  variance times products: what a given precision costs
 """
 
 
+WAYS = {"one N per batch": "block", "one N per sample": "sample", "stratified": "stratified"}
 CUTS = {
     "+2, one N per batch": rf.Roulette(rf.Geometric(0.5), 2),
     "+2, one N per sample": rf.Roulette(rf.Geometric(0.5), 2, draws="sample"),
@@ -53,12 +55,14 @@ def estimators():
     laws = {name: laws[name] for name in ("poisson 2.0 +2", "matched +2")} | {"geometric 0.5 +2": rf.Geometric(0.5)}
     for name, law in laws.items():
         found[f"{name}, one N per sample"] = series(roulette(law, 2, draws="sample"))
+        found[f"{name}, stratified"] = series(roulette(law, 2, draws="stratified"))
     for name in ("truncated 5", "geometric 0.5 +2"):
         found[f"{name}, Gaussian probes"] = series(found[name].terms, "gaussian")
     for name in (
         "truncated 5",
         "geometric 0.5 +2",
         "geometric 0.5 +2, one N per sample",
+        "geometric 0.5 +2, stratified",
         "geometric 0.5 +5",
         "matched +2",
     ):
@@ -99,6 +103,28 @@ def control_variate_lines(groups):
             f"{len(without)} and {sum(r >= 2 for r in with_leading)} of {len(with_leading)} blocks"
         )
     return cuts, [*lines, ""]
+
+
+def draws_lines(cases):
+    """What the three ways to draw N cost on the same blocks: variance times products, of value and gradient."""
+    lines = ["Ways to draw N, geometric 0.5 +2: variance x products of the value, and of the gradient"]
+    lines.append(f"  {'':30}" + "".join(f"{name:>24}" for name in WAYS))
+    totals = {name: [0.0, 0.0] for name in WAYS}
+    for case in cases:
+        line = f"  {case.name:30}"
+        for name, draws in WAYS.items():
+            row = measure(case, rf.PowerSeries(rf.Roulette(rf.Geometric(0.5), 2, draws)))
+            price = row.value * row.products, row.gradient * (row.products + 1)
+            totals[name] = [a + b for a, b in zip(totals[name], price)]
+            line += f"{price[0]:13.3g}{price[1]:11.3g}"
+        lines.append(line)
+    for other in list(WAYS)[:2]:
+        value, gradient = (a / b for a, b in zip(totals["stratified"], totals[other]))
+        lines.append(
+            f"= stratified takes {value:.2f} of the products of {other} for the same precision of the value, "
+            f"{gradient:.2f} for the gradient's: sums over {len(cases)} trained digits blocks, batches of {POINTS}"
+        )
+    return [*lines, ""]
 
 
 def krylov_lines(cases, n=10):
@@ -213,7 +239,7 @@ def main():
     with_leading = [c for c in digits if c.preactivation]
     without = [c for c in toy + digits + plain if not c.preactivation]
     cuts, text = control_variate_lines({"without pre-activation": without, "with it": with_leading})
-    lines += text + krylov_lines(digits + plain)
+    lines += text + draws_lines(digits) + krylov_lines(digits + plain)
     (FOLDER / "estimators.txt").write_text("\n".join(lines))
     figure(plane, tables, cuts).savefig(FOLDER / "estimators.png", dpi=80)
     print("\n".join(line[2:] for line in lines if line.startswith("= ")))

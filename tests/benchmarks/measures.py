@@ -9,6 +9,7 @@ from cases import POINTS, Dense
 import resflow_lite as rf
 from resflow_lite.estimators.logdet import SeriesDraw
 from resflow_lite.estimators.noise import draw_probes
+from resflow_lite.estimators.series import staircase
 
 DRAWS, KRYLOV_DRAWS, GRADIENT_DRAWS = 1000, 200, 50
 
@@ -66,18 +67,37 @@ def many_draws(estimator, x, generator):
         return SeriesDraw(terms.draw(1), probes)
     if terms.draws == "sample":
         return SeriesDraw(terms.draw(len(x), generator), probes)
+    if terms.draws == "stratified":
+        return SeriesDraw(many_staircases(terms, len(x) // POINTS, generator), probes)
     weights = replace(terms, draws="sample").draw(len(x) // POINTS, generator)
     return SeriesDraw(tuple(w.repeat(POINTS) if torch.is_tensor(w) else w for w in weights), probes)
 
 
+def many_staircases(terms, batches, generator):
+    """The weights of stratified draws, one for each batch: a sample has 0 from the first term on that is not its own.
+
+    Samples come first, as in Dense."""
+    drawn = [terms.draw(POINTS, generator) for _ in range(batches)]
+    weights = torch.zeros(max(map(len, drawn)), POINTS, batches)
+    for i, steps in enumerate(drawn):
+        for k, (weight, count) in enumerate(zip(steps, steps.counts)):
+            weights[k, (torch.arange(count) + steps.shift) % POINTS, i] = weight
+    return tuple(weights.flatten(1))
+
+
 def expected_products(estimator):
-    """Of a batch: with one N per sample, the largest N counts."""
+    """Of a batch, per sample: with one N per sample, the largest N counts."""
     if isinstance(estimator, rf.Krylov):
         return estimator.n_steps
     terms, more = estimator.terms, int(estimator.control_variate)
     if isinstance(terms, rf.Truncated):
         return terms.n_terms + more
     samples, total, k = POINTS if terms.draws == "sample" else 1, terms.n_exact + more, 1
+    if terms.draws == "stratified":
+        _, counts = staircase(terms.law, POINTS, uniform=1.0)  # the steps, without the tail that is drawn
+        last = terms.law.survival(len(counts))
+        beyond = rf.expected_terms(terms.law) - sum(terms.law.survival(k) for k in range(1, len(counts) + 1))
+        return total + (sum(counts) + (counts[-1] if counts else POINTS) * beyond / last) / POINTS
     while (p := terms.law.survival(k)) > 1e-12:
         total, k = total + 1 - (1 - p) ** samples, k + 1
     return total

@@ -108,6 +108,17 @@ def test_the_report_names_the_blocks_and_the_numbers(strong_dense):
     assert "INFINITE" in str(report) and "Geometric(p=0.5)" in str(report)
 
 
+def test_the_report_says_how_n_is_drawn_and_asks_the_same_of_every_way(strong_dense):
+    ways = ("block", "sample", "stratified")
+    estimators = [rf.PowerSeries(rf.Roulette(rf.Geometric(0.5), 2, draws)) for draws in ways]
+    flow = rf.Flow(rf.Chain([rf.ResidualBlock(strong_dense(), estimator) for estimator in estimators]), (4,), (4,))
+    report = flow.variance_report(0.05 * torch.randn(16, 4))
+    law = "Geometric(p=0.5)"
+    assert [row.law for row in report.rows] == [law, f"{law}, one per sample", f"{law}, stratified"]
+    assert [(row.limit, row.terms) for row in report.rows] == [(0.5, pytest.approx(3.0))] * 3
+    assert len({len(line.rsplit("  ", 1)[0]) for line in str(report).splitlines()}) == 1  # columns under their heads
+
+
 def test_fit_writes_the_report_once_as_a_note(tmp_path):
     torch.set_default_dtype(torch.float32)
     run = rf.fit(rf.Experiment(profile="smoke", train_estimator="roulette_poisson"), tmp_path)

@@ -1,5 +1,6 @@
 """Small experiments, and the command line in a process of its own."""
 
+import json
 import os
 import subprocess
 import sys
@@ -56,3 +57,51 @@ def same_weights():
         return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
     return compare
+
+
+FIT = """
+import json, sys
+import resflow_lite as rf
+import resflow_lite.lab.training as training
+
+record = training.record
+
+def told(task, state, directory):
+    row = record(task, state, directory)
+    with open(f"{directory}/rank{task.world.rank}.jsonl", "a") as file:
+        file.write(json.dumps(row) + "\\n")
+    return row
+
+training.record = told
+rf.fit(getattr(rf, sys.argv[1])(**json.loads(sys.argv[2])), sys.argv[3])
+"""
+
+TINY = {
+    "Experiment": SMALL | dict(blocks=[1]),
+    "ToyExperiment": dict(profile="smoke", dataset="moons", batch_size=32),
+    "HybridExperiment": dict(profile="smoke", batch_size=32, parameters=4_000, head_width=4),
+}
+"""Settings of each task whose steps take milliseconds."""
+
+
+@pytest.fixture
+def tiny():
+    return TINY
+
+
+@pytest.fixture
+def training_process():
+    """Starts rf.fit in processes of its own, by the settings in TINY; each writes the lines of its record, too."""
+
+    def start(kind, directory, processes=1, **settings):
+        launch = (
+            ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
+        )
+        script = directory.parent / "fit.py"
+        script.write_text(FIT)
+        words = [kind, json.dumps(TINY[kind] | settings), str(directory)]
+        line = [sys.executable, *launch, str(script), *words]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        return subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    return start

@@ -109,8 +109,8 @@ def test_the_first_images_alone_can_be_evaluated(trained):
 
 def test_validation_chooses_the_weights_and_the_last_ones_are_reported_too(small, monkeypatch, tmp_path):
     """A run that climbs instead of descending after half of its steps: the best weights are those of the middle."""
-    original = training._schedule
-    monkeypatch.setattr(training, "_schedule", lambda e, step: original(e, step) * (1 if step < 20 else -1))
+    original = rf.Experiment.rate
+    monkeypatch.setattr(rf.Experiment, "rate", lambda e, step: original(e, step) * (1 if step < 20 else -1))
     run = rf.fit(small(steps=40, validation=100, lr=5e-3, ema=0.5), tmp_path)
     scored = {row["step"]: row["validation"] for row in run.history}
     assert run.weights == "best" and run.step == min(scored, key=scored.get) <= 24
@@ -125,23 +125,23 @@ def test_validation_chooses_the_weights_and_the_last_ones_are_reported_too(small
 def test_without_validation_the_last_step_is_reported(small, tmp_path):
     run = rf.fit(small(steps=3), tmp_path)
     result = rf.evaluate(run)
-    assert run.weights == "last" and result.last_step == (result.bits_per_dim, result.standard_error)
+    assert run.weights == "last" and result.last_step == [result.bits_per_dim, result.standard_error]
 
 
 def test_the_reported_weights_are_a_running_mean(small, monkeypatch, tmp_path):
     """averaged <- d averaged + (1 - d) weights with d = min(ema, step / (step + 9)), from the start on."""
-    seen, original, start = [], training._average_, training.start
+    seen, original, start = [], training._average_, training.begin
     monkeypatch.setattr(
         training, "_average_", lambda a, p, d: seen.append([q.detach().clone() for q in p]) or original(a, p, d)
     )
     first = []
 
-    def starting(*args):
-        state = start(*args)
+    def starting(*args, **named):
+        state = start(*args, **named)
         first.extend(copy.deepcopy(state.averaged))
         return state
 
-    monkeypatch.setattr(training, "start", starting)
+    monkeypatch.setattr(training, "begin", starting)
     run = rf.fit(small(steps=5, ema=0.25), tmp_path)
     mean = first
     for step, weights in enumerate(seen, 1):

@@ -197,7 +197,8 @@ def test_an_activation_of_your_own_trains_a_model(tmp_path):
     run = rf.fit(experiment, tmp_path)
     assert sum(isinstance(m, Arctan) for m in run.flow.modules()) == 2 + 3 + 3
     assert rf.load_run(tmp_path, experiment=experiment).experiment == experiment
-    with pytest.raises(rf.DataError, match="pass the experiment that has this class"):
+    told = r"activation = Arctan is your own.*load_run\(folder, experiment=...\), or --experiment MODULE:NAME"
+    with pytest.raises(rf.SettingsError, match=told):
         rf.load_run(tmp_path)
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import resflow_lite as rf
-import resflow_lite.lab.precision as precision
+import resflow_lite.lab.machine as machine
 from resflow_lite.estimators.linearization import per_sample_dot
-from resflow_lite.lab.precision import branches_in, check_precision
+from resflow_lite.lab.machine import branches_in, check_precision
 from resflow_lite.numerics.tensor_float import tensor_float
 
 CPU = torch.device("cpu")
@@ -78,17 +78,17 @@ def test_bfloat16_trains_to_about_the_same_score(small, tmp_path):
 def test_what_the_device_cannot_do_is_refused(small, monkeypatch, tmp_path):
     with pytest.raises(rf.SettingsError, match="precision = 'fp16': expected one of fp32, tf32, bf16"):
         small(precision="fp16")
-    monkeypatch.setattr(precision.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(machine.torch.cuda, "is_available", lambda: False)
     with pytest.raises(rf.SettingsError, match="precision = 'tf32': needs an NVIDIA GPU"):
         rf.fit(small(precision="tf32"), tmp_path)
     assert not (tmp_path / "experiment.json").exists()
     gpu = torch.device("cuda", 0)
-    monkeypatch.setattr(precision.torch.cuda, "get_device_capability", lambda _: (7, 5))
-    monkeypatch.setattr(precision.torch.cuda, "is_bf16_supported", lambda **_: False)
+    monkeypatch.setattr(machine.torch.cuda, "get_device_capability", lambda _: (7, 5))
+    monkeypatch.setattr(machine.torch.cuda, "is_bf16_supported", lambda **_: False)
     for name in ("tf32", "bf16"):
         with pytest.raises(rf.SettingsError, match=f"precision = '{name}'.*take 'fp32'"):
             check_precision(name, gpu)
-    monkeypatch.setattr(precision.torch.cuda, "get_device_capability", lambda _: (9, 0))
+    monkeypatch.setattr(machine.torch.cuda, "get_device_capability", lambda _: (9, 0))
     check_precision("tf32", gpu)
 
 

@@ -6,15 +6,18 @@ import os
 import random
 import signal
 import time
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
 import resflow_lite as rf
+import resflow_lite.lab.tasks.density as density
 import resflow_lite.lab.training as training
-from resflow_lite.lab.checkpoints import load_average
-from resflow_lite.lab.interruption import Stopped, being_trained, sole_writer
-from resflow_lite.lab.runs import read_lines
+from resflow_lite.lab.checkpoints import facts_of
+from resflow_lite.lab.machine import Stopped, being_trained, sole_writer
+from resflow_lite.lab.runs import read_lines, sha256
 
 
 @pytest.fixture
@@ -34,8 +37,11 @@ def after_step(monkeypatch):
     return arrange
 
 
+TIMES = ("seconds", "cpu_seconds", "per_second", "seconds_left")
+
+
 def without_times(history):
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in history]
+    return [{name: value for name, value in row.items() if name not in TIMES} for row in history]
 
 
 @pytest.mark.parametrize("step", [3, 20, 29])
@@ -45,12 +51,11 @@ def test_a_run_that_was_stopped_and_resumed_is_the_same_bit_by_bit(small, after_
     after_step(step - 1, lambda: os.kill(os.getpid(), signal.SIGTERM))  # heard at the end of the next step
     with pytest.raises(Stopped, match=f"SIGTERM: stopped after step {step}"):
         rf.fit(experiment, tmp_path / "stopped")
-    assert load_average(tmp_path / "stopped" / "checkpoint.safetensors")[2] == step
+    assert facts_of(tmp_path / "stopped" / "checkpoint.safetensors")["step"] == step
     resumed = rf.fit(experiment, tmp_path / "stopped")
     for file in ("model.safetensors", "best.safetensors"):
         assert same_weights(tmp_path / "whole" / file, tmp_path / "stopped" / file)
     assert without_times(resumed.history) == without_times(whole.history)
-    assert not (tmp_path / "stopped" / "checkpoint.safetensors").exists()
     events = [line["event"] for line in read_lines(tmp_path / "stopped" / "events.jsonl")]
     assert len(events) == 2 and events[1] == "resumed"
 
@@ -58,28 +63,28 @@ def test_a_run_that_was_stopped_and_resumed_is_the_same_bit_by_bit(small, after_
 def test_the_test_above_could_fail(small, after_step, monkeypatch, same_weights, tmp_path):
     """One draw from the generator at the wrong time and the weights differ."""
     rf.fit(small(steps=10), tmp_path / "one")
-    states, start = [], training.start
-    monkeypatch.setattr(training, "start", lambda *args: states.append(start(*args)) or states[-1])
-    after_step(5, lambda: torch.rand(1, generator=states[-1].generator))
+    states, begin = [], training.begin
+    monkeypatch.setattr(training, "begin", lambda *args, **named: states.append(begin(*args, **named)) or states[-1])
+    after_step(5, lambda: torch.rand(1, generator=states[-1].draws))
     rf.fit(small(steps=10), tmp_path / "other")
     assert not same_weights(tmp_path / "one" / "model.safetensors", tmp_path / "other" / "model.safetensors")
 
 
 def test_sigusr1_writes_a_checkpoint_and_training_goes_on(small, after_step, monkeypatch, tmp_path):
     saved = []
-    monkeypatch.setattr(training, "save_state", lambda path, state, *_: saved.append(state.step))
+    monkeypatch.setattr(training, "save_state", lambda path, state, *_, **__: saved.append(state.step))
     after_step(22, lambda: os.kill(os.getpid(), signal.SIGUSR1))
     assert rf.fit(small(steps=40), tmp_path).step == 40
     assert saved == sorted({*range(2, 41, 2), 23})
 
 
-def killed_now_and_then(command, directory, kills, line, **settings):
+def killed_now_and_then(start, directory, kills, line, seed):
     """Train in processes that are killed, each at a random moment within `line` seconds after a new line of the record,
     until one gets through. What every kill left: (step of the checkpoint or 0, step of the last line)."""
-    moments, left = random.Random(settings["seed"]), []
+    moments, left = random.Random(seed), []
     record, checkpoint = directory / "training.jsonl", directory / "checkpoint.safetensors"
     while True:
-        process = command("fit", "--run-dir", directory, **settings)
+        process = start()
         lines = len(read_lines(record))
         if len(left) < kills:
             while process.poll() is None and len(read_lines(record)) <= lines:
@@ -90,20 +95,28 @@ def killed_now_and_then(command, directory, kills, line, **settings):
         if process.returncode == 0:
             return left
         assert process.returncode == -signal.SIGKILL, told
-        saved = load_average(checkpoint)[2] if checkpoint.exists() else 0
+        saved = facts_of(checkpoint)["step"] if checkpoint.exists() else 0
         left.append((saved, read_lines(record)[-1]["step"]))
 
 
-@pytest.mark.parametrize(("runs", "kills"), [(1, 2), pytest.param(5, 4, marks=pytest.mark.slow)])
-def test_killed_at_random_moments_nothing_is_lost(command, same_weights, tmp_path, runs, kills):
+TASKS = [("Experiment", dict(validation=20)), ("ToyExperiment", dict(ema=0.9)), ("HybridExperiment", {})]
+
+
+@pytest.mark.parametrize(("runs", "kills"), [(1, 2), pytest.param(4, 4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("kind", "settings"), TASKS, ids=[kind for kind, _ in TASKS])
+def test_killed_at_random_moments_nothing_is_lost(
+    training_process, same_weights, tmp_path, kind, settings, runs, kills
+):
     for seed in range(runs):
-        settings, whole, killed = dict(seed=seed, steps=120, validation=20), tmp_path / f"{seed}", tmp_path / f"{seed}k"
-        assert command("fit", "--run-dir", whole, **settings).wait() == 0
+        whole, killed = tmp_path / f"{seed}", tmp_path / f"{seed}k"
+        settings = settings | dict(seed=seed, steps=120)
+        assert training_process(kind, whole, **settings).wait() == 0
         history = read_lines(whole / "training.jsonl")
         assert len(history) == 20
-        left = killed_now_and_then(command, killed, kills, history[-1]["seconds"] / 20, **settings)
+        start = partial(training_process, kind, killed, **settings)
+        left = killed_now_and_then(start, killed, kills, history[-1]["seconds"] / 20, seed)
         assert len(left) == kills
-        for file in ("model.safetensors", "best.safetensors"):
+        for file in ("model.safetensors", "best.safetensors") if settings.get("validation") else ("model.safetensors",):
             assert same_weights(whole / file, killed / file)
         assert without_times(read_lines(killed / "training.jsonl")) == without_times(history)
         # each went on from the checkpoint that lay there, and that is at most one line old
@@ -114,13 +127,13 @@ def test_killed_at_random_moments_nothing_is_lost(command, same_weights, tmp_pat
 
 def spoil(monkeypatch, step, how):
     """Make the training's loss bad from a given step on."""
-    count, original = iter(range(1, 10**6)), training.bits_per_dim
+    count, original = iter(range(1, 10**6)), density.bits_per_dim
 
     def bits(*args):
         value = original(*args)
         return how(value) if next(count) >= step else value
 
-    monkeypatch.setattr(training, "bits_per_dim", bits)
+    monkeypatch.setattr(density, "bits_per_dim", bits)
 
 
 BAD = {
@@ -161,10 +174,104 @@ def test_a_block_that_no_longer_contracts_stops_the_run(small, monkeypatch, tmp_
     assert rf.load_run(tmp_path).step == 6
 
 
-def test_a_folder_with_other_settings_is_refused(small, tmp_path):
-    rf.fit(small(steps=2), tmp_path)
+def test_a_folder_with_other_settings_is_refused(small, after_step, tmp_path):
+    rf.fit(small(steps=2), tmp_path / "finished")
     with pytest.raises(rf.SettingsError, match="holds a run with steps = 2: choose another folder"):
-        rf.fit(small(steps=3), tmp_path)
+        rf.fit(small(steps=1), tmp_path / "finished")
+    with pytest.raises(rf.SettingsError, match="holds a run with steps = 2, width = 8: choose another folder"):
+        rf.fit(small(steps=3, width=9), tmp_path / "finished")
+    after_step(3, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Stopped):
+        rf.fit(small(steps=10), tmp_path)
+    with pytest.raises(rf.SettingsError, match="holds a run with steps = 10: choose another folder"):
+        rf.fit(small(steps=20), tmp_path)  # only a finished run may get more steps
+
+
+def test_a_finished_run_gets_more_steps_from_where_it_ended(small, same_weights, tmp_path):
+    """Without a fall of the rate, the run is the one that had so many steps from the beginning, but for its lines."""
+    short, long = (small(steps=steps, warm_up=0, cool_down=0.0, validation=20) for steps in (20, 40))
+    whole, rows = rf.fit(long, tmp_path / "whole"), []
+    rf.evaluate(rf.fit(short, tmp_path / "run"))
+    run = rf.fit(long, tmp_path / "run", on_record=rows.append)
+    assert same_weights(tmp_path / "whole" / "model.safetensors", tmp_path / "run" / "model.safetensors")
+    assert run.experiment == long and [row["step"] for row in rows] == list(range(22, 41, 2))
+    assert [row["validation"] for row in rows] == [row["validation"] for row in whole.history[10:]]
+    events = [line["event"] for line in read_lines(tmp_path / "run" / "events.jsonl")]
+    assert events == ["resumed", "extended from 20 to 40 steps"]
+    assert not (tmp_path / "run" / "ledger.json").exists()  # the old one was about 20 steps
+    rf.evaluate(run)
+    entry = json.loads((tmp_path / "run" / "ledger.json").read_text())
+    assert entry["failures"][1] == "step 20: extended from 20 to 40 steps" and entry["settings"]["steps"] == 40
+    with pytest.raises(rf.SettingsError, match="holds a run with steps = 40"):
+        rf.fit(short, tmp_path / "run")
+
+
+@pytest.mark.parametrize("kind", ["ToyExperiment", "HybridExperiment"])
+def test_points_and_hybrids_get_more_steps_too(tiny, tmp_path, kind):
+    def settings(**changes):
+        return getattr(rf, kind)(**(tiny[kind] | changes))
+
+    rf.fit(settings(steps=20), tmp_path)
+    run = rf.fit(settings(steps=40), tmp_path)
+    assert run.step == 40 and [row["step"] for row in run.history][-2:] == [38, 40]
+
+
+def test_a_run_starts_from_the_weights_of_another(small, tmp_path):
+    first = rf.fit(small(steps=20, lr=1e-2), tmp_path / "first")
+    again = rf.fit(small(steps=20, lr=1e-5, law="poisson", seed=3), tmp_path / "second", source=tmp_path / "first")
+    moved = max(float((a - b).detach().abs().max()) for a, b in zip(first.flow.parameters(), again.flow.parameters()))
+    assert 0 < moved < 20 * 2e-5 and [row["step"] for row in again.history] == list(range(1, 21))
+    told = f"starts from the weights of first, step 20 (last), sha256 {sha256(first.path)[:8]}"
+    assert read_lines(tmp_path / "second" / "events.jsonl") == [dict(step=0, event=told)]
+    rf.evaluate(again)
+    assert json.loads((tmp_path / "second" / "ledger.json").read_text())["failures"] == [f"step 0: {told}"]
+    with pytest.raises(rf.SettingsError, match="weights to start from are of a model of another size"):
+        rf.fit(small(steps=2, width=9), tmp_path / "third", source=first)
+    assert not (tmp_path / "third" / "experiment.json").exists()
+
+
+def test_a_run_that_starts_from_another_and_is_stopped_goes_on(small, after_step, same_weights, tmp_path):
+    first = rf.fit(small(steps=4), tmp_path / "first")
+    rf.fit(small(steps=10, seed=1), tmp_path / "whole", source=first)
+    after_step(5, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Stopped):
+        rf.fit(small(steps=10, seed=1), tmp_path / "stopped", source=first)
+    rf.fit(small(steps=10, seed=1), tmp_path / "stopped", source=first)
+    assert same_weights(*(tmp_path / name / "model.safetensors" for name in ("whole", "stopped")))
+    assert [line["event"][:6] for line in read_lines(tmp_path / "stopped" / "events.jsonl")] == [
+        "starts",
+        "SIGTER",
+        "resume",
+    ]
+
+
+def test_a_line_of_the_record_says_how_the_training_goes(small, capsys, tmp_path):
+    rows = []
+    run = rf.fit(small(steps=40, law="geometric", law_parameter=0.9), tmp_path, on_record=rows.append)
+    assert rows == run.history and [row["step"] for row in rows] == list(range(2, 41, 2))
+    for before, row in zip(rows, rows[1:]):
+        speed = 2 / (row["seconds"] - before["seconds"])
+        assert row["per_second"] == pytest.approx(32 * speed) and 0 < row["gradient_norm"] < math.inf
+        assert row["seconds_left"] == pytest.approx((40 - row["step"]) / speed)
+    # two exact terms and a roulette that goes on with probability 0.1: 2 + 1/9 on average, over 40 draws
+    assert abs(sum(row["terms"] for row in rows) / 20 - (2 + 1 / 9)) < 4 * (0.1 / 0.81 / 40) ** 0.5
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step")]
+    assert len(told) == 10 and told[0].startswith("step     4 of 40  ") and told[0].endswith(" s left")
+
+
+def test_a_folder_that_is_older_than_a_setting_is_accepted_and_one_that_differs_is_not(tiny, tmp_path):
+    """What the file does not have yet had its usual value: no other one."""
+    for kind in tiny:
+        experiment, folder = getattr(rf, kind)(**tiny[kind] | dict(steps=2)), tmp_path / kind
+        rf.fit(experiment, folder)
+        path = folder / "experiment.json"
+        told = json.loads(path.read_text())
+        for name in ("betas", "clip", "accumulation", "norm_tolerance", "weight_decay", "ema"):
+            del told[name]
+        path.write_text(json.dumps(told))
+        assert rf.fit(experiment, folder).step == 2
+        with pytest.raises(rf.SettingsError, match=r"holds a run with betas = \[0.9, 0.99\]"):
+            rf.fit(replace(experiment, betas=(0.9, 0.999)), folder)
 
 
 def test_a_finished_run_is_returned_as_it_is(small, tmp_path):

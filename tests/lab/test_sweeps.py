@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -14,8 +16,8 @@ import yaml
 import resflow_lite as rf
 import resflow_lite.lab.reproduction as reproduction
 from resflow_lite.__main__ import main
-from resflow_lite.lab.interruption import being_trained
-from resflow_lite.lab.ledger import validate_entry
+from resflow_lite.lab.ledger import read_entries, validate_entry
+from resflow_lite.lab.machine import being_trained
 from resflow_lite.lab.runs import read_lines
 from resflow_lite.lab.sweeps import planned, published, same_settings, sweep_names
 from resflow_lite.lab.tasks.profiles import PROFILES
@@ -106,8 +108,10 @@ def test_the_cost_is_told_before_anything_starts_and_the_table_after(sweep, tmp_
     told = capsys.readouterr().out
     runs = planned(path, "smoke")
     bits = [run.entry["bits_per_dim"] for run in runs]
-    assert f"{(bits[0] + bits[1]) / 2:8.4f} +-" in told
-    assert f"{(bits[2] + bits[3] - bits[0] - bits[1]) / 2:+9.4f} +-" in told
+    rows = reproduction.comparisons(runs)["small", "digits", "bits_per_dim"]
+    assert all(str(row) in told for row in rows) and [row.name for row in rows] == ["lipswish", "elu"]
+    assert rows[0].mean == pytest.approx((bits[0] + bits[1]) / 2)
+    assert rows[1].difference == pytest.approx((bits[2] + bits[3] - bits[0] - bits[1]) / 2)
     entries = sorted((tmp_path / "data" / "results" / "small").glob("*.json"))
     assert len(entries) == 4 and entries[0].name.startswith("digits-elu-smoke-seed0-")
     for run in runs:
@@ -124,10 +128,14 @@ def test_the_cost_is_told_before_anything_starts_and_the_table_after(sweep, tmp_
     # now the ledger knows what it costs
     assert "2 finished, about" in reproduction.estimate(runs, 2) and "(ledger)" in reproduction.estimate(runs, 2)
     longer = planned(sweep(profiles=dict(smoke=SMALL | dict(steps=3000)), seeds=[5]), "smoke")
-    seconds = [run.entry["wall_seconds"] for run in runs]
-    expected = (sum(seconds[:2]) / 2 + sum(seconds[2:]) / 2) / 3 * 3000
-    (hours,) = [line for line in reproduction.estimate(longer, 1).splitlines() if line.startswith("to train")]
-    assert f"to train: {expected / 3600:.2f} hours" in hours
+    lipswish, elu = reproduction.costs(longer)
+    assert lipswish.left == elu.left == 1
+    for cost, estimator in ((lipswish, "roulette"), (elu, "truncated")):
+        entries = [e for e in read_entries(tmp_path / "data") if e["settings"]["train_estimator"] == estimator]
+        assert len(entries) == (3 if cost is lipswish else 2)  # one run has two scores in the ledger
+        assert cost.each == pytest.approx(statistics.mean(e["wall_seconds"] for e in entries) / 3 * 3000)
+    hours = float(re.search(r"to train: ([\d.]+) hours", reproduction.estimate(longer, 1))[1])
+    assert abs(hours - (lipswish.each + elu.each) / 3600) < 0.0051  # printed with two digits
 
 
 def test_the_list_trains_nothing(sweep, tmp_path, capsys):

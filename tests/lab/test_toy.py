@@ -8,9 +8,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import resflow_lite as rf
+from resflow_lite.lab.checkpoints import load_toy
 from resflow_lite.lab.ledger import validate_entry
+from resflow_lite.lab.machine import World
 from resflow_lite.lab.scoring import error_bars
-from resflow_lite.lab.tasks.plane import STEPS, _scores, load_toy, point_nats, train_toy
+from resflow_lite.lab.tasks.plane import STEPS, Plane, point_nats
+from resflow_lite.lab.tasks.task import Question
+from resflow_lite.lab.training import train_toy
 from resflow_lite.models.flow import standard_normal_log_prob
 
 RESIDUAL = ("iresnet", "resflow")
@@ -18,6 +22,11 @@ RESIDUAL = ("iresnet", "resflow")
 
 def smoke(**settings):
     return rf.ToyExperiment(**(dict(profile="smoke", dataset="moons", steps=3, points=60) | settings))
+
+
+def scores_of(experiment, flow):
+    world = World(0, 1, torch.device("cpu"))
+    return Plane(experiment, world).score(flow, Question(world))
 
 
 @pytest.mark.parametrize("system", rf.systems)
@@ -36,7 +45,7 @@ def test_a_run_leaves_an_entry_and_a_model(system, tmp_path):
     assert entry["lipschitz_bound"] < 1 if residual else entry["objective"] == entry["nats"]
     flow, settings = load_toy(tmp_path / "model.safetensors")
     assert settings == experiment
-    assert _scores(experiment, flow)["nats"] == pytest.approx(entry["nats"], abs=1e-6)
+    assert scores_of(experiment, flow)["nats"] == pytest.approx(entry["nats"], abs=1e-6)
 
 
 @pytest.mark.parametrize("system", rf.systems)
@@ -59,7 +68,7 @@ def test_the_objective_shows_the_bias_of_a_truncated_series_and_no_other(system)
             for sign, layer in zip((1, 1, -1), block.branch.steps[::2]):
                 layer.weight.fill_(sign)  # shrinks one direction as far as the layers' coeff allows
     rf.update_norms_(flow)
-    scores = _scores(experiment, flow.eval())
+    scores = scores_of(experiment, flow.eval())
     assert abs(scores["estimated_nats"] - scores["nats"]) < 4 * scores["estimator_error"] < 0.3
     block = next(m for m in flow.modules() if isinstance(m, rf.ResidualBlock))
     estimator = replace(block.train_estimator, n_probes=20)  # the same mean with less noise

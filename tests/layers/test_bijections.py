@@ -1,5 +1,8 @@
 """Every bijection: inverse, and log-determinant against the exact Jacobian."""
 
+import copy
+from functools import partial
+
 import pytest
 import torch
 
@@ -32,9 +35,45 @@ def test_logit(alpha):
     check_bijection(rf.Logit(alpha), torch.rand(4, 1, 3, 3))
 
 
-def test_logit_is_finite_at_both_ends_of_the_unit_interval():
-    y, log_det = rf.Logit(1e-6)(torch.tensor([[[[0.0, 1.0]]]]))
-    assert torch.isfinite(y).all() and torch.isfinite(log_det).all()
+@pytest.mark.parametrize("alpha", [1e-6, 0.05])
+def test_logit_in_float32_is_that_of_float64_up_to_both_ends_of_the_unit_interval(alpha):
+    """At the same x. By 1 - s, which cancels, an image of ones was off by 2 parts in a thousand."""
+    eps = torch.finfo(torch.float32).eps
+    near = torch.tensor([0.0, 1e-7, 1e-3, 1 - 1e-3, 1 - 2 * eps, 1 - eps / 2, 1.0], dtype=torch.float32)
+    for x in (near, torch.ones(3, dtype=torch.float32), torch.rand(1000).float()):
+        x = x.view(-1, 1, 1, 1)
+        for found, right in zip(rf.Logit(alpha)(x), rf.Logit(alpha)(x.double())):
+            assert torch.isfinite(found).all()
+            torch.testing.assert_close(found.double(), right, rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("alpha", [1e-8, 1e-6, 0.05, 0.4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_every_point_of_the_line_comes_from_a_number_that_logit_maps_back(alpha, dtype):
+    """Logit(1e-6) sent y = 18 to 1.0000011 in float32, and that to infinity."""
+    layer, y = rf.Logit(alpha), torch.linspace(-60, 60, 4801, dtype=dtype).view(-1, 1, 1, 1)
+    back, log_det = layer(layer.inverse(y))
+    assert torch.isfinite(back).all() and torch.isfinite(log_det).all()
+    assert (back.diff(dim=0) >= 0).all()
+    inner = y.abs() < (9 if dtype == torch.float32 else 20)
+    torch.testing.assert_close(back[inner], y[inner], rtol=0, atol=1e-3 if dtype == torch.float32 else 1e-5)
+    assert layer.inverse(torch.full_like(y[:1], torch.nan)).isnan().all()
+
+
+def test_a_flow_has_a_log_probability_for_all_of_its_own_samples():
+    """Black and white images spread the ActNorm so far that a third of the samples saturate; and twice as hot."""
+    torch.set_default_dtype(torch.float32)
+    model = rf.ImageModel((1, 4, 4), blocks=(1,), width=4, n_dense=0, eval_estimator=rf.PowerSeries(rf.Truncated(5)))
+    flow = rf.image_flow(model)
+    flow.initialize_((torch.rand(200, 1, 4, 4) > 0.5) * (1 - 1e-5 * torch.rand(200, 1, 4, 4)))
+    flow.eval()
+    for temperature in (1.0, 2.0):
+        x = flow.sample(500, torch.Generator().manual_seed(0), temperature)
+        assert (x > 1).any(), "no sample beyond the images"
+        log_prob = flow.log_prob(x, torch.Generator().manual_seed(1)).detach()
+        right = copy.deepcopy(flow).double().log_prob(x.double(), torch.Generator().manual_seed(1)).detach()
+        assert torch.isfinite(log_prob).all()
+        torch.testing.assert_close(log_prob.double(), right, rtol=1e-4, atol=0.5)
 
 
 def test_squeeze_and_flatten():
@@ -159,7 +198,7 @@ def test_an_inverse_is_as_exact_under_autocast(strong_dense):
 def test_a_block_that_expands_is_named_where_its_contraction_is_measured(rate):
     """log det(I + 2 I) of a series is 6.8e7 nats and more, without a word."""
     flow, x = rf.Flow(rf.Chain([rf.ActNorm(3), rf.ResidualBlock(Scaled(rate))]), (3,), (3,)), torch.randn(5, 3)
-    for measure in (flow.measure_contraction_, flow.variance_report):
+    for measure in (flow.measure_contraction_, flow.variance_report, partial(rf.bias_report, flow)):
         with pytest.raises(rf.NotContractiveError, match=rf"bijection.layers.1 \({rate:.3f}\).*lower coeff"):
             measure(x)
     with pytest.raises(rf.NotContractiveError, match=rf"the block \({rate:.3f}\)"):

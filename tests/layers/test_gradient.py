@@ -252,6 +252,26 @@ def test_a_tensor_that_the_branch_does_not_own_gets_its_gradient(gradient, memor
 
 
 @pytest.mark.parametrize("memory", MEMORY)
+def test_what_two_branches_share_and_the_loss_uses_too_gets_its_gradient(memory):
+    """A context computed outside, with a graph of its own."""
+    net, context, x = torch.nn.Linear(3, 4), torch.randn(5, 3), torch.randn(5, 4)
+    estimator = rf.PowerSeries(rf.Truncated(60))  # on a diagonal Jacobian sign probes and sixty terms are exact
+
+    def gradient_of(way, mode):
+        shared = net(context).tanh()
+
+        class Conditional(torch.nn.Module):
+            def forward(self, x):
+                return 0.5 * (x * shared).sin()
+
+        blocks = [rf.ResidualBlock(Conditional(), estimator, estimator, way, mode) for _ in range(2)]
+        y, log_det = rf.Chain(blocks)(x)
+        return torch.autograd.grad(log_det.sum() + y.square().sum() + shared.sum(), list(net.parameters()))
+
+    assert largest_difference(gradient_of("neumann", memory), gradient_of("series", "store")) < 1e-10
+
+
+@pytest.mark.parametrize("memory", MEMORY)
 def test_dropout_is_the_same_draw_in_both_passes(memory):
     branch = torch.nn.Sequential(torch.nn.Linear(4, 32), torch.nn.Tanh(), torch.nn.Dropout(), torch.nn.Linear(32, 4))
     x = torch.randn(5, 4)

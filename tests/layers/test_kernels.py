@@ -172,3 +172,17 @@ def test_triton_computes_what_plain_torch_does_to_rounding():
 
 def test_tritons_kernels_compile_for_a_gpu():
     assert in_a_process("triton_compiled.py", TRITON_INTERPRET="0").startswith("28 kernels")
+
+
+def test_a_flow_on_matrix_products_is_the_flow_on_convolutions(monkeypatch):
+    flow = rf.image_flow(rf.ImageModel((1, 8, 8), blocks=(2, 2), width=48, n_dense=1, dense_width=8))
+    x, weights, found = torch.rand(6, 1, 8, 8), torch.rand(6), []
+    flow.initialize_(x)
+    for kinds in ((), ("cpu",)):
+        monkeypatch.setattr("resflow_lite.layers.convolution.MATRICES", kinds)
+        used = {type(layer.linear(layer.weight)) for layer in flow.modules() if isinstance(layer, rf.LipschitzConv2d)}
+        assert (Conv3x3 in used) == bool(kinds)
+        log_prob = flow.log_prob(x, torch.Generator().manual_seed(0))
+        found.append([log_prob.detach(), *torch.autograd.grad((weights * log_prob).sum(), list(flow.parameters()))])
+    for one, other in zip(*found):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)

@@ -1,14 +1,17 @@
 """Norms of layers as applied: estimates, certificates, learned orders, stale vectors."""
 
+import copy
 import math
 
 import pytest
 import torch
 from torch.nn.functional import conv2d, conv_transpose2d
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import resflow_lite as rf
-from resflow_lite.layers.lipschitz import LearnedOrder
+from resflow_lite.layers.orders import LearnedOrder
 from resflow_lite.numerics.norms import gram_upper, power_iteration, vector_norm
+from resflow_lite.numerics.stacked import signs
 
 INF = math.inf
 
@@ -233,6 +236,120 @@ def test_state_dicts_keep_vectors_sizes_and_counts():
     other.load_state_dict(layer.state_dict())
     assert torch.equal(other.right, layer.right) and other.updates == layer.updates >= 4
     assert other.norm_upper() == layer.norm_upper()
+
+
+@pytest.mark.parametrize("orders", [(2, 2), (1, 2), (3, 1.5)])
+def test_autocast_does_not_round_norms(orders):
+    torch.set_default_dtype(torch.float32)
+    layer = rf.LipschitzLinear(7, 5, 0.9, *orders)
+    plain = layer.normalized_weight(torch.zeros(1, 7))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(layer.normalized_weight(torch.zeros(1, 7)), plain)
+
+
+def test_vectors_of_the_time_when_they_were_always_inputs_still_load():
+    """Files made before keep them under the name `right`; they give the same norm to the last bit."""
+    for layer, shape in ((rf.LipschitzConv2d(4, 2, 3), (4, 5, 6)), (rf.LipschitzLinear(5, 3), (5,))):
+        layer(torch.zeros(1, *shape))
+        layer.right = torch.randn(1, *shape)
+        old = {("right" if name == "vector" else name): t for name, t in layer.state_dict().items()}
+        other = type(layer)(*shape[:1], len(layer.weight), *layer.weight.shape[2:3])
+        other.load_state_dict(old)
+        assert torch.equal(other.sigma(), layer.sigma()) and other.input_shape == (1, *shape)
+        before = other.sigma()
+        other.update_norm_()
+        assert other.vector.shape[1] == len(layer.weight) and other.sigma() > before
+
+
+def image_layers():
+    """The layers of an image flow with small and large maps, moved since their norms were taken; their exact norms."""
+    flow = rf.image_flow(rf.ImageModel((2, 12, 12), blocks=(2, 1), width=20, n_dense=1, dense_width=140))
+    flow.initialize_(torch.rand(8, 2, 12, 12))
+    layers = [m for m in flow.modules() if isinstance(m, rf.LipschitzLinear | rf.LipschitzConv2d)]
+    for layer in layers:
+        layer.weight.data += 0.05 * layer.weight.std() * torch.randn(layer.weight.shape)
+    matrices = [whole_matrix(m, m.weight.detach(), m.input_shape[1:]) for m in layers]
+    return flow, layers, [float(torch.linalg.matrix_norm(matrix, 2)) for matrix in matrices]
+
+
+@pytest.mark.parametrize(("tol", "short"), [(1e-3, 1e-2), (1e-6, 1e-4)])
+def test_norms_of_many_layers_together_are_those_of_each_alone(tol, short):
+    """Against the exact norms after a jump larger than any step; at 1e-6 near-equals are what is missing."""
+    flow, layers, exact = image_layers()
+    alone = copy.deepcopy(layers)
+    rf.update_norms_(flow, tol)
+    for layer, single, norm in zip(layers, alone, exact):
+        single.update_norm_(tol)
+        for found in (layer.sigma().item(), single.sigma().item()):
+            assert norm * (1 - short) <= found <= norm * (1 + 1e-9)
+        assert layer.vector.shape[1] == min(layer.weight.shape[:2])
+
+
+def test_updating_norms_reads_nothing_back():
+    """What a CUDA graph cannot hold: values and shapes that the processor must wait for."""
+
+    class NoReading(TorchDispatchMode):
+        def __torch_dispatch__(self, op, types, args=(), kwargs=None):
+            assert op.overloadpacket.__name__ not in ("_local_scalar_dense", "nonzero", "item", "masked_select"), op
+            return op(*args, **(kwargs or {}))
+
+    flow, layers, exact = image_layers()
+    where = [layer.vector.data_ptr() for layer in layers]
+    with NoReading():
+        rf.update_norms_(flow)
+        rf.update_norms_(flow, 1e-6)
+    assert [layer.vector.data_ptr() for layer in layers] == where, "a graph would go on with another vector"
+    assert all(abs(m.sigma().item() / norm - 1) < 1e-4 for m, norm in zip(layers, exact))
+
+
+def test_one_update_leaves_a_vector_that_was_leading_once():
+    """The kept vector is an exact singular vector, of the second largest value: plain iteration never leaves it."""
+    for seed in range(5):
+        torch.manual_seed(seed)
+        left, right = (torch.linalg.qr(torch.randn(300, 300))[0] for _ in range(2))
+        values = torch.cat([torch.tensor([1.0, 1.1]), 0.95 * torch.rand(298)])
+        layer = rf.LipschitzLinear(300, 300)
+        layer(torch.zeros(1, 300))
+        layer.weight.data.copy_(left * values @ right.T)
+        layer.right = right[:, 0][None].clone()
+        layer.updates.fill_(seed)
+        layer.update_norm_()
+        assert 1.1 * 0.999 < layer.sigma().item() <= 1.1 * (1 + 1e-12)
+
+
+def test_the_random_part_is_the_same_for_the_same_count_and_another_for_the_next():
+    draws = signs(torch.arange(50), 0, 1000)
+    assert torch.equal(draws, signs(torch.arange(50), 0, 1000)) and draws.abs().min() == 1
+    rows = torch.cat([draws, signs(torch.arange(50), 1, 1000)]).double()
+    products = (rows @ rows.T / 1000**0.5).fill_diagonal_(0)
+    assert products.abs().max() < 5.5 and products.square().sum() / 9900 == pytest.approx(1, abs=0.1)
+
+
+def test_a_first_use_in_inference_mode_does_not_spoil_training():
+    flow = rf.image_flow(rf.ImageModel((1, 4, 4), blocks=(1,), width=6, n_dense=1, dense_width=8, norms="learned"))
+    flow.bijection.layers.append(rf.ResidualBlock(rf.LipschitzBranch([rf.LipschitzLinear(16, 16)])))
+    x = torch.rand(5, 1, 4, 4)
+    with torch.inference_mode():
+        flow.sample(2)
+        rf.update_norms_(flow)
+    assert not any(t.is_inference() for t in flow.buffers())
+    flow.log_prob(x).mean().backward()
+    rf.update_norms_(flow)
+    flow.log_prob(x).mean().backward()
+
+
+def test_an_update_before_the_backward_pass_does_not_disturb_it():
+    layer, z = rf.LipschitzConv2d(3, 8, 3), torch.randn(2, 3, 6, 6)
+    layer.weight.data *= 5
+    gradients = []
+    for update in (False, True):
+        twin = copy.deepcopy(layer)
+        loss = twin(z).square().sum()
+        if update:
+            twin.weight.data.add_(0)
+            twin.update_norm_()
+        gradients.append(torch.autograd.grad(loss, twin.bias)[0])
+    assert torch.equal(*gradients)
 
 
 def test_wrong_settings_are_refused():

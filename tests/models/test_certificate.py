@@ -59,6 +59,24 @@ def test_a_certified_block_inverts_with_a_bounded_error(flow):
         assert (error <= solution.error_bound).all() and (solution.error_bound < 1e-3).all()
 
 
+def test_a_block_that_is_not_invertible_is_not_proven_in_mixed_norms():
+    """3 -> infinity -> 3 with a stale vector: a bound of .81 was printed where det(I + J) = -.62 at 0."""
+    n, linear = 8, rf.LipschitzLinear
+    branch = rf.LipschitzBranch([linear(n, n, 0.9, 3, math.inf), rf.LipSwish(), linear(n, n, 0.9, math.inf, 3)])
+    first, act, second = branch.steps
+    with torch.no_grad():
+        first.weight.fill_(0.9 / n ** (2 / 3))
+        first.bias.fill_(2.39936 / float(torch.nn.functional.softplus(act.beta)))  # where the slope is largest
+        second.weight.zero_()
+        second.weight[0, 0] = -0.9  # the vector that is kept from here looks at one entry only
+        branch(torch.zeros(1, n))
+        second.weight.copy_(-0.9 * torch.eye(n))
+    block = rf.ResidualBlock(branch)
+    jacobian = dense_jacobian(rf.linearize(branch, torch.zeros(1, n))).detach()[0]
+    assert torch.linalg.det(torch.eye(n) + jacobian) < 0
+    assert not rf.Flow(rf.Chain([block]), (n,), (n,)).certify().holds
+
+
 def test_a_plain_module_is_never_certified():
     flow = rf.Flow(rf.Chain([rf.ResidualBlock(torch.nn.Linear(2, 2))]), (2,), (2,))
     assert flow.certify().worst == ("bijection.layers.0", math.inf)

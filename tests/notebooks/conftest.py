@@ -10,7 +10,7 @@ import torch
 import resflow_lite as rf
 from resflow_lite.__main__ import main
 from resflow_lite.lab import training
-from resflow_lite.lab.interruption import Stopped
+from resflow_lite.lab.machine import Stopped
 
 PAGES = Path(__file__).parents[2] / "notebooks" / "reproduction"
 
@@ -35,8 +35,8 @@ def stopped_run(tmp_path, monkeypatch):
         torch.set_default_dtype(torch.float32)
         original, count = training.update_norms_, iter(range(100))
 
-        def update(flow):
-            original(flow)
+        def update(flow, *tolerance):
+            original(flow, *tolerance)
             if next(count) == 5:
                 os.kill(os.getpid(), signal.SIGTERM)
 

@@ -7,7 +7,7 @@ import pytest
 
 import resflow_lite as rf
 from resflow_lite.__main__ import main
-from resflow_lite.lab.interruption import sole_writer
+from resflow_lite.lab.machine import sole_writer
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "reproduction" / "density.ipynb"
 

@@ -63,3 +63,14 @@ def test_an_expanding_map_is_noticed(solver):
 def test_a_map_that_breaks_down_does_not_converge(solver):
     solution = solver(lambda x: x * torch.nan, torch.ones(2, 3), 1e-9, 20)
     assert not solution.converged.any() and torch.isfinite(solution.x).all()
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_autocast_does_not_round_what_is_solved(solver):
+    """In bfloat16 Anderson's small system was singular."""
+    torch.set_default_dtype(torch.float32)
+    a, b = contraction("spread"), torch.randn(6, 20)
+    plain = solver(affine(a, b), torch.zeros(6, 20), 1e-6, 5000)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = solver(affine(a, b), torch.zeros(6, 20), 1e-6, 5000)
+    assert plain.converged.all() and torch.equal(mixed.x, plain.x)

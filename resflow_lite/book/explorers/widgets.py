@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ...estimators.series import Geometric, Matched, Poisson, Roulette
-from ...lab.tasks.plane import load_toy
+from ...lab.checkpoints import load_toy
 from ...layers.elementwise import ActNorm
 from ...models.densities import toy_data
 from ...models.flow import Flow

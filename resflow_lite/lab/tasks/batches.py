@@ -1,48 +1,87 @@
 """Training images on the device, and batches of them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from ...estimators.noise import rows
+from ...estimators.noise import Noise, rows
 from ...models.dequantize import uniform_dequantize
-from ..data.images import load_images
+from ..data.images import Images, load_images
 
-__all__ = ["ImageSource"]
+__all__ = ["SAMPLING", "ImageSource", "epochs"]
 
 ENTRIES = 2**20
 """Pixels times channels of the images that a model starts from, at most."""
+SAMPLING = ("replacement", "epochs")
+
+
+@lru_cache(2)
+def _order(n: int, seed: int, epoch: int) -> Tensor:
+    """The order of n images in an epoch, which depends on the seed and the epoch alone."""
+    seeds = torch.randint(2**62, (epoch + 1,), generator=torch.Generator().manual_seed(seed))
+    return torch.randperm(n, generator=torch.Generator().manual_seed(int(seeds[-1])))
+
+
+def epochs(n: int, size: int, step: int, seed: int) -> Tensor:
+    """(size,) indices of the batch of a step, 1 for the first, where every epoch is all n images in a new order."""
+    place = torch.arange((step - 1) * size, step * size)
+    parts = [_order(n, seed, int(e))[place[place // n == e] % n] for e in (place // n).unique()]
+    return torch.cat(parts)
 
 
 @dataclass(frozen=True)
 class ImageSource:
-    """images: uint8 (N, C, H, W), on the device where a third of its free memory holds them.  n_levels: of a pixel."""
+    """images: uint8 (N, C, H, W), on the device where a third of its free memory holds them.  labels: int64 (N,).
+    n_levels: of a pixel.  more: images that count as well, after the others."""
 
     images: Tensor
     n_levels: int
     device: torch.device
+    labels: Tensor | None = None
+    more: Tensor | None = None
 
     @classmethod
-    def load(cls, dataset: str, split: str, device: torch.device) -> "ImageSource":
+    def load(
+        cls, dataset: str | Callable[[str], Images], split: str, device: torch.device, *, validation: bool = False
+    ) -> "ImageSource":
+        """The images of a split; validation: and those of the validation split."""
         data = load_images(dataset, split)
         images = torch.as_tensor(data.images)
         if device.type == "cuda" and images.numel() < torch.cuda.mem_get_info(device)[0] / 3:
             images = images.to(device)
-        return cls(images, data.n_levels, device)
+        more = torch.as_tensor(load_images(dataset, "validation").images) if validation else None
+        return cls(images, data.n_levels, device, data.labels, more)
 
-    def batch(self, size: int, flip: bool, generator: torch.Generator) -> Tensor:
-        """(size, C, H, W) in [0, 1), or the rows of the generator's part: images drawn with replacement, flipped left
-        to right half the time if asked, with fresh dequantisation noise."""
-        chosen = rows(torch.randint(len(self.images), (size,), generator=generator), generator)
-        levels = self.images[chosen.to(self.images.device)].to(self.device)
+    def __len__(self) -> int:
+        return len(self.images) + (0 if self.more is None else len(self.more))
+
+    def choose(self, size: int, noise: torch.Generator) -> Tensor:
+        """(size,) indices, drawn with replacement."""
+        return torch.randint(len(self), (size,), generator=noise)
+
+    def batch(self, chosen: Tensor, flip: bool, noise: torch.Generator) -> Tensor:
+        """(len(chosen), C, H, W) in [0, 1), or the rows of the noise's part: images flipped left to right half the time
+        if asked, with fresh dequantisation noise."""
+        levels = self._levels(rows(chosen, noise))
         if flip:
-            flipped = rows(torch.rand(size, generator=generator), generator).to(self.device) < 0.5
+            flipped = rows(torch.rand(len(chosen), generator=noise), noise).to(self.device) < 0.5
             levels = torch.where(flipped[:, None, None, None], levels.flip(3), levels)
-        return uniform_dequantize(levels, self.n_levels, generator)
+        return uniform_dequantize(levels, self.n_levels, noise)
 
-    def spread(self, generator: torch.Generator) -> Tensor:
+    def _levels(self, chosen: Tensor) -> Tensor:
+        n, here = len(self.images), self.images.device
+        if self.more is None:
+            return self.images[chosen.to(here)].to(self.device)
+        levels = torch.empty(len(chosen), *self.images.shape[1:], dtype=torch.uint8, device=self.device)
+        for part, inside, first in ((self.images, chosen < n, 0), (self.more, chosen >= n, n)):
+            levels[inside.to(self.device)] = part[(chosen[inside] - first).to(part.device)].to(self.device)
+        return levels
+
+    def spread(self, noise: Noise) -> Tensor:
         """Dequantised images from all over the set, a million entries at most: a model starts from their statistics."""
         n = min(len(self.images), max(1, ENTRIES // self.images[0].numel()))
         levels = self.images[:: len(self.images) // n][:n].to(self.device)
-        return uniform_dequantize(levels, self.n_levels, generator)
+        return uniform_dequantize(levels, self.n_levels, noise)

@@ -1,26 +1,32 @@
-"""One experiment, validated: papermill parameters, the command line and Python all become an `Experiment`."""
+"""Densities of images: papermill parameters, the command line and Python all become an `Experiment`."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from ...errors import SettingsError
 from ...estimators.logdet import Estimator, PowerSeries
-from ...estimators.series import Geometric, Matched, Poisson, Roulette, Truncated
+from ...estimators.noise import PROBES, Noise
+from ...estimators.series import Geometric, Law, Matched, Poisson, Roulette, Truncated
 from ...layers.activations import ACTIVATIONS, Activation
 from ...layers.gradient import MEMORY
 from ...models.branches import NORMS
-from ...models.flow import Flow
+from ...models.flow import Flow, bits_per_dim
 from ...models.image import ImageModel, image_flow
 from ...models.systems import image_system, systems
-from ..data.images import Images, expected_images, known_images
+from ..data.images import Images, expected_images, image_names, known_images, load_images
 from ..home import home
+from ..scoring import described, error_bars, estimating_with, first_images, image_bits
+from .batches import SAMPLING, ImageSource, epochs
 from .profiles import BUDGET, PROFILES, base_model, profile_values
-from .task import TaskSettings
+from .task import PRECISIONS, Question, Task, Training, option
+from .words import Unknown, estimator_words, known_or_unknown, rebuilt
 
-__all__ = ["Experiment", "ESTIMATORS", "PRECISIONS", "home"]
+__all__ = ["ESTIMATORS", "PRECISIONS", "Density", "Experiment", "home"]
 
 ESTIMATORS: dict[str, Estimator] = {
     "roulette": PowerSeries(Roulette(Geometric(0.5), n_exact=2)),
@@ -29,130 +35,247 @@ ESTIMATORS: dict[str, Estimator] = {
     "matched": PowerSeries(Roulette(Matched(), n_exact=2)),
     "control_variate": PowerSeries(Roulette(Geometric(0.5), n_exact=2), control_variate=True),
 }
+LAWS = {"geometric": Geometric, "poisson": Poisson, "matched": Matched}
+USUAL = {"geometric": 0.5, "poisson": 2.0}
+"""Their parameters, where none is given."""
 
-PRECISIONS = ("fp32", "tf32", "bf16")
-
-OF_THE_MODEL = ("width", "n_dense", "dense_width", "train_estimator", "activation", "norms", "memory")
+OF_THE_LAW = ("law", "law_parameter", "n_exact", "n_probes", "probe")
+OF_IMAGE_MODEL = ("coeff", "alpha", "factor_out", "squeeze_first", "padding", "activation")
+"""Settings that the data's own model (profiles.py) fills."""
+OF_THE_MODEL = ("width", "n_dense", "dense_width", "norms", "memory", "train_estimator", "eval_estimator", "eval_exact")
+OF_THE_MODEL += (*OF_THE_LAW, *(name for name in OF_IMAGE_MODEL if name != "alpha"))
 """Settings that a system brings along."""
+VALIDATION_SEED = 2
+"""Of the noise in validation, the same each time: what differs between two lines of the record is the weights."""
 
 
 @dataclass(frozen=True)
-class Experiment(TaskSettings):
-    """What to train, on what, for how long. A value of None takes the profile's (profiles.py).
+class Experiment(Training):
+    """What to train, on what, for how long. A value of None takes the profile's (profiles.py); `python -m resflow_lite
+    fit --help` has a line for each setting. Beside names, train_estimator, eval_estimator and law take objects,
+    activation a class, and dataset a function like the one that load_images takes.
 
-    dataset: a name that load_images knows, or a function like the one that it takes.
-    profile: "smoke" (seconds), "laptop" (minutes on two cores), "paper".
-    seed: of the weights, the batches and all noise.  steps: of the optimiser.
-    batch_size: images per step, over all processes; each process takes its share in `accumulation` passes.
-    lr: of Adam, after `warm_up` steps of linear rise; it falls to 0 over the last `cool_down` fraction of the steps.
-    ema: decay of the averaged weights that are evaluated.  flip: random horizontal flips.
-    blocks, width, n_dense, dense_width, activation, norms: of the model (ImageModel).  train_estimator: a name in
-    ESTIMATORS or an estimator object.  memory: of the blocks (layers/gradient.py); "store" is fastest, "recompute"
-    smallest.  system: a name in rf.systems in place of that model, with about so many parameters; of the model's
-    settings it takes `blocks` alone.
-    precision: "fp32", "tf32" or "bf16" (precision.py).
-    validation: training images that are held out to choose the reported weights; 0: the last step's are reported.
-    evaluations: passes over the test images, each with fresh dequantisation noise and estimator draws.
-
-    Raises SettingsError for a wrong value, with its name.
+    The law of the training's estimator is set by train_estimator, or by law, law_parameter, n_exact, n_probes and
+    probe, or by both where they agree. Raises SettingsError for a wrong value, with its name.
     """
 
-    dataset: str | Callable[[str], Images] = "digits"
-    profile: str = "laptop"
-    seed: int = 0
-    steps: int | None = None
-    batch_size: int | None = None
-    accumulation: int | None = None
-    lr: float | None = None
-    warm_up: int | None = None
-    cool_down: float | None = None
-    ema: float | None = None
-    flip: bool | None = None
-    blocks: tuple[int, ...] | None = None
-    width: int | None = None
-    n_dense: int | None = None
-    dense_width: int | None = None
-    train_estimator: str | Estimator | None = None
-    activation: str | type[Activation] | None = None
-    norms: str | None = None
-    memory: str | None = None
-    system: str | None = None
-    parameters: int | None = None
-    precision: str = "fp32"
-    validation: int | None = None
-    evaluations: int | None = None
+    dataset: str | Callable[[str], Images] = option("digits", f"{', '.join(image_names)}, or folder:PATH of images")
+    profile: str = option("laptop", "smoke (seconds), laptop (minutes on two cores) or paper")
+    flip: bool | None = option(None, "images are flipped left to right half the time")
+    sampling: str = option("replacement", "of the images of a batch: replacement, or epochs of all images")
+    train_on_validation: bool = option(False, "validation images are trained on, too; they choose no weights then")
+    blocks: tuple[int, ...] | None = option(None, "residual blocks per scale, such as [4, 4]")
+    width: int | None = option(None, "channels inside a block")
+    n_dense: int | None = option(None, "fully connected blocks at the end")
+    dense_width: int | None = option(None, "their width")
+    activation: str | type[Activation] | None = option(None, f"one of {', '.join(ACTIVATIONS)}")
+    norms: str | None = option(None, "spectral, or learned: of an order of its own where two layers meet")
+    coeff: float | None = option(None, "bound of every layer's norm, below 1")
+    alpha: float | None = option(None, "of the logit at the start: alpha + (1 - 2 alpha) x")
+    factor_out: bool | None = option(None, "half of the channels leave after each scale")
+    squeeze_first: bool | None = option(None, "2 x 2 pixels become channels before the first scale")
+    padding: int | None = option(None, "channels of noise beside the image's own")
+    memory: str | None = option(None, f"of the blocks: {', '.join(MEMORY)}; store is fastest, recompute smallest")
+    train_estimator: str | Estimator | None = option(None, f"of log-determinants: {', '.join(ESTIMATORS)}")
+    law: str | Law | None = option(None, "of the roulette's number of terms: geometric, poisson or matched")
+    law_parameter: float | None = option(None, "p of the geometric law, rate of the Poisson law")
+    n_exact: int | None = option(None, "terms before the roulette")
+    n_probes: int | None = option(None, "probes of an estimate")
+    probe: str | None = option(None, f"their kind: {' or '.join(PROBES)}")
+    eval_estimator: str | Estimator | None = option(None, 'of the evaluation, such as "Krylov(20)"; None: a roulette')
+    eval_exact: int | None = option(None, "terms before the evaluation's roulette; None: 20")
+    system: str | None = option(None, f"in place of that model, one of {', '.join(systems)}")
+    parameters: int | None = option(None, "about so many, of a system")
+    validation: int | None = option(None, "held-out training images that choose the reported weights; 0: the last's")
+    evaluations: int | None = option(None, "passes over the test images, each with fresh noise")
 
     def __post_init__(self) -> None:
         self._expect("dataset", known_images(self.dataset), expected_images)
-        self._expect("profile", self.profile in PROFILES, f"one of {', '.join(PROFILES)}")
+        self._expect_one_of(PROFILES, "profile")
+        for estimator in ("train_estimator", "eval_estimator", "law"):
+            object.__setattr__(self, estimator, rebuilt(getattr(self, estimator)))
+        self._expect("train_on_validation", isinstance(self.train_on_validation, bool), "True or False")
+        self._fill(dict(validation=0) if self.train_on_validation else {})
         self._fill(self._open_values())
-        if isinstance(self.blocks, list):
-            object.__setattr__(self, "blocks", tuple(self.blocks))
         self._check()
+
+    @classmethod
+    def _read(cls, name: str, told: Any) -> Any:
+        known = {"train_estimator": ESTIMATORS, "eval_estimator": (), "law": LAWS, "activation": ACTIVATIONS}
+        if name == "dataset" and told not in image_names and not told.startswith("folder:"):
+            return Unknown(name, told)
+        return known_or_unknown(name, told, known[name]) if name in known else told
 
     def _open_values(self) -> dict[str, Any]:
         """The profile's values; those of the model only where no system brings its own."""
-        values = profile_values(self.dataset, self.profile)
+        base = base_model(self.dataset)
+        values = profile_values(self.dataset, self.profile) | {name: getattr(base, name) for name in OF_IMAGE_MODEL}
         if self.system is None:
             self._expect("parameters", self.parameters is None, "None without a system: width makes the model larger")
-            return values
-        self._expect("system", self.system in systems, f"one of {', '.join(systems)}")
+            return values | self._law_values(values)
+        self._expect_one_of(systems, "system")
         for name in OF_THE_MODEL:
             self._expect(name, getattr(self, name) is None, f"None, because system = {self.system!r} has its own")
         return {n: v for n, v in values.items() if n not in OF_THE_MODEL} | dict(parameters=BUDGET[self.profile])
 
+    def _law_values(self, values: dict[str, Any]) -> dict[str, Any]:
+        """What of the profile's estimator is left where the law is set by its parts; a contradiction is refused."""
+        chosen = [name for name in OF_THE_LAW if getattr(self, name) is not None]
+        if not chosen:
+            return {}
+        own = self.train_estimator
+        usual = estimator_words(named(values["train_estimator"] if own is None else own))
+        for name in chosen if own is not None else ():
+            agreed = usual.get(name) == getattr(self, name)
+            self._expect(name, agreed, f"{usual.get(name)!r}, which train_estimator = {own!r} has, or one of the two")
+        if own is not None:
+            return {}
+        if self.law not in (None, usual["law"]):
+            usual["law_parameter"] = USUAL.get(self.law) if isinstance(self.law, str) else None
+        return dict(train_estimator=None) | usual
+
     def _check(self) -> None:
-        self._expect_whole(1, "steps", "batch_size", "accumulation", "evaluations")
-        self._expect_whole(0, "seed", "warm_up", "validation")
+        self._check_training()
+        self._expect_whole(1, "evaluations")
+        self._expect_whole(0, "validation")
+        self._expect_one_of(SAMPLING, "sampling")
+        self._expect("flip", isinstance(self.flip, bool), "True or False")
+        self._expect_blocks()
+        self._expect_number("alpha", 0, 0.5, "a number between 0 and 0.5, such as 0.05")
+        unused = self.train_on_validation and self.validation
+        self._expect("validation", not unused, "0 with train_on_validation, which leaves no images to choose by")
         if self.system is None:
             self._check_model()
         else:
             self._expect_whole(1, "parameters")
-        self._expect_number("lr", 0, 1, "a number between 0 and 1, such as 1e-3")
-        self._expect("ema", _number(self.ema) and 0 <= self.ema < 1, "a number from 0 to below 1")
-        self._expect("cool_down", _number(self.cool_down) and 0 <= self.cool_down <= 1, "a fraction from 0 to 1")
-        self._expect("flip", isinstance(self.flip, bool), "True or False")
-        blocks = self.blocks
-        good = isinstance(blocks, tuple) and len(blocks) > 0 and all(type(b) is int and b >= 1 for b in blocks)
-        self._expect("blocks", good, "residual blocks per scale, such as [4, 4]")
-        self._expect("precision", self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}")
-        parts = self.batch_size % self.accumulation
-        self._expect("accumulation", not parts, f"a divisor of batch_size = {self.batch_size}")
 
     def _check_model(self) -> None:
         self._expect_whole(1, "width", "dense_width")
-        self._expect_whole(0, "n_dense")
-        own = isinstance(self.activation, type) and issubclass(self.activation, Activation)
-        known = own or self.activation in ACTIVATIONS
+        self._expect_whole(0, "n_dense", "padding")
+        self._expect_number("coeff", 0, 1, "a number between 0 and 1, such as 0.98")
+        for name in ("factor_out", "squeeze_first"):
+            self._expect(name, isinstance(getattr(self, name), bool), "True or False")
+        chosen, own = self.activation, isinstance(self.activation, type) and issubclass(self.activation, Activation)
+        known = own or isinstance(chosen, Unknown) or chosen in ACTIVATIONS
         self._expect("activation", known, f"one of {', '.join(ACTIVATIONS)}, or an Activation class")
-        self._expect("norms", self.norms in NORMS, f"one of {', '.join(NORMS)}")
-        self._expect("memory", self.memory in MEMORY, f"one of {', '.join(MEMORY)}")
-        known = isinstance(self.train_estimator, str) and self.train_estimator in ESTIMATORS
-        own = all(callable(getattr(self.train_estimator, verb, None)) for verb in ("draw", "estimate"))
-        self._expect("train_estimator", known or own, f"one of {', '.join(ESTIMATORS)}, or an estimator object")
+        self._expect_one_of(NORMS, "norms")
+        self._expect_one_of(MEMORY, "memory")
+        self._check_estimators()
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, fit for JSON; an estimator object appears as its repr, a data set of one's own as its name."""
-        return {
-            k: v if v is None or isinstance(v, str | int | float | tuple) else repr(v)
-            for k, v in super().as_dict().items()
-        }
+    def _check_estimators(self) -> None:
+        for name, names in (("train_estimator", ESTIMATORS), ("eval_estimator", {})):
+            value = getattr(self, name)
+            known = value is None or (isinstance(value, str) and value in names)
+            own = all(callable(getattr(value, verb, None)) for verb in ("draw", "estimate"))
+            self._expect(name, known or own, f"{'one of ' * bool(names)}{', '.join([*names, 'an estimator object'])}")
+        both = self.eval_estimator is not None and self.eval_exact is not None
+        self._expect("eval_exact", not both, f"None, because eval_estimator = {self.eval_estimator!r}")
+        if self.eval_exact is not None:
+            self._expect_whole(0, "eval_exact")
+        if self.train_estimator is not None:
+            return
+        own = all(callable(getattr(self.law, verb, None)) for verb in ("sample", "survival"))
+        self._expect("law", own or self.law in LAWS, f"one of {', '.join(LAWS)}, or an object with sample and survival")
+        self._expect_whole(0, "n_exact")
+        self._expect_whole(1, "n_probes")
+        self._expect_one_of(PROBES, "probe")
+        no_number = own or self.law == "matched"
+        self._expect("law_parameter", not no_number or self.law_parameter is None, f"None with law = {self.law!r}")
+        try:
+            self.estimators()
+        except (SettingsError, TypeError) as error:
+            raise SettingsError(f"law_parameter = {self.law_parameter!r}: {error}") from None
+
+    def estimators(self) -> tuple[Estimator, Estimator]:
+        """Of the training and of the evaluation."""
+        training, evaluation = self.train_estimator, self.eval_estimator
+        if training is None:
+            parameter = () if self.law_parameter is None else (self.law_parameter,)
+            law = LAWS[self.law](*parameter) if isinstance(self.law, str) else self.law
+            training = PowerSeries(Roulette(law, self.n_exact), self.probe, self.n_probes)
+        if evaluation is None:
+            evaluation = base_model(self.dataset).eval_estimator
+        if self.eval_exact is not None:
+            evaluation = replace(evaluation, terms=replace(evaluation.terms, n_exact=self.eval_exact))
+        return named(training), evaluation
 
     def model(self, shape: tuple[int, int, int]) -> ImageModel:
         """The image model of this experiment for images (C, H, W)."""
-        estimator = ESTIMATORS[self.train_estimator] if isinstance(self.train_estimator, str) else self.train_estimator
-        chosen = dict(blocks=self.blocks, width=self.width, n_dense=self.n_dense, dense_width=self.dense_width)
-        chosen |= dict(activation=self.activation, norms=self.norms, memory=self.memory)
-        return replace(base_model(self.dataset), shape=shape, train_estimator=estimator, **chosen)
+        if isinstance(self.activation, Unknown):
+            self.activation()  # says how to give it
+        names = ("blocks", "width", "n_dense", "dense_width", "norms", "memory", *OF_IMAGE_MODEL)
+        training, evaluation = self.estimators()
+        chosen = {name: getattr(self, name) for name in names}
+        return replace(
+            base_model(self.dataset), shape=shape, train_estimator=training, eval_estimator=evaluation, **chosen
+        )
 
-    def build(self, shape: tuple[int, int, int]) -> Flow:
-        """The flow with its initial parameters, which depend on the seed alone."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            if self.system is not None:
-                return image_system(self.system, shape, self.parameters, self.blocks, base_model(self.dataset).alpha)
-            return image_flow(self.model(shape))
+    def _flow(self, shape: tuple[int, int, int]) -> Flow:
+        if self.system is not None:
+            return image_system(self.system, shape, self.parameters, self.blocks, self.alpha)
+        return image_flow(self.model(shape))
 
 
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def named(estimator: str | Estimator) -> Estimator:
+    return ESTIMATORS[estimator] if isinstance(estimator, str) and estimator in ESTIMATORS else estimator
+
+
+class Density(Task):
+    """Bits per dimension of dequantised images."""
+
+    name, settings, unit, words = "density", Experiment, "bits_per_dim", "bits/dim"
+    scores = ("bits_per_dim",)
+
+    @cached_property
+    def data(self) -> ImageSource:
+        e = self.experiment
+        return ImageSource.load(e.dataset, "train", self.world.device, validation=e.train_on_validation)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.data.images.shape[1:])
+
+    def facts(self) -> dict[str, Any]:
+        return super().facts() | dict(n_levels=self.data.n_levels)
+
+    def start(self, noise: Noise) -> Tensor:
+        return self.data.spread(noise)
+
+    def batch(self, step: int, noise: Noise) -> Tensor:
+        e = self.experiment
+        if e.sampling == "epochs":
+            chosen = epochs(len(self.data), e.batch_size, step, e.seed)
+        else:
+            chosen = self.data.choose(e.batch_size, noise)
+        return self.data.batch(chosen, e.flip, noise)
+
+    def loss(self, flow: Flow, batch: Tensor, draws: Noise) -> Tensor:
+        return bits_per_dim(flow.log_prob(batch, draws), flow.event_shape, self.data.n_levels).mean()
+
+    def validate(self, flow: Flow) -> float:
+        held_out = load_images(self.experiment.dataset, "validation")
+        images = torch.as_tensor(held_out.images)[: self.experiment.validation]
+        return float(image_bits(flow, images, held_out.n_levels, VALIDATION_SEED, self.world).mean())
+
+    def events(self, question: Question) -> Tensor:
+        return first_images(load_images(self.experiment.dataset, question.split), 64, question.seed)
+
+    def score(self, flow: Flow, question: Question) -> dict[str, Any]:
+        data, passes = load_images(self.experiment.dataset, question.split), question.passes
+        images, source = torch.as_tensor(data.images)[: question.n], torch.Generator().manual_seed(question.seed)
+        seeds = torch.randint(2**62, (passes or self.experiment.evaluations,), generator=source).tolist()
+        with estimating_with(flow, question.estimator):
+            bits = torch.stack([image_bits(flow, images, data.n_levels, s, question.world) for s in seeds])
+        bars = error_bars(bits)
+        return dict(
+            split=question.split,
+            preprocessing="uniform dequantisation",
+            data_sha256=data.sha256(),
+            n_test=len(images),
+            passes=len(bits),
+            evaluation=described(flow, question.estimator),
+            bits_per_dim=float(bits.mean()),
+            standard_error=bars.total,
+            data_error=bars.data,
+            noise_error=bars.noise,
+        )

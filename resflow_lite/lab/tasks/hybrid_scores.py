@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ...errors import SettingsError
+from ...estimators.logdet import Estimator
 from ...models.dequantize import uniform_dequantize
 from ...models.flow import bits_per_dim
 from ...models.hybrid import HybridFlow
@@ -25,12 +26,14 @@ def altered(levels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def score_hybrid(flow: HybridFlow, data: Images, with_density: bool = True, seed: int = 1) -> dict[str, Tensor]:
+def score_hybrid(
+    flow: HybridFlow, data: Images, with_density: bool = True, seed: int = 1, estimator: Estimator | None = None
+) -> dict[str, Tensor]:
     """logits (N, classes) of every image after dequantisation and, with_density, bits (N,) per dimension, log_prob (N,)
     nats and the same of altered images, altered_log_prob (N,). On the CPU; each image has its own estimator draws."""
     generator = torch.Generator().manual_seed(seed)
     device, parts = next(flow.parameters()).device, []
-    with estimating_with(flow, None):
+    with estimating_with(flow, estimator):
         for levels in data.images.split(BATCH):
             x = uniform_dequantize(levels, data.n_levels, generator).to(device)
             if not with_density:

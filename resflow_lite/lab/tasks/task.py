@@ -1,53 +1,103 @@
-"""Settings of an experiment that are checked before anything runs."""
+"""What a task is: settings that are checked before anything runs, and what the one training loop asks of it.
+
+A new task is a dataclass of settings, a class with the methods of `Task`, and a line in registry.py.
+"""
 
 import difflib
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import fields
-from typing import Any, Self, get_args
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Self, get_args
+
+import torch
+from torch import Tensor
 
 from ...errors import SettingsError
+from ...estimators.noise import Noise
+from ...models.flow import Flow
+from ..machine import World
 
-__all__ = ["TaskSettings"]
+__all__ = ["PRECISIONS", "Question", "Task", "TaskSettings", "Training", "noises", "option", "seeded"]
+
+PRECISIONS = ("fp32", "tf32", "bf16")
+
+
+def option(default: Any, told: str) -> Any:
+    """A field of a dataclass of settings, with the line that `--help` prints."""
+    return field(default=default, metadata={"help": told})
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Inside, PyTorch's default CPU generator starts from this seed; after it, it stands where it stood."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def noises(seed: int) -> tuple[Noise, Noise]:
+    """Noise of the data (which, flips, dequantisation) and of the model's estimators. Apart, so that two systems with
+    one seed see the same batches, whatever else they draw."""
+    data, draws = Noise(), Noise()
+    data.manual_seed(seed)
+    draws.terms = []
+    draws.manual_seed(int(torch.randint(2**62, (), generator=torch.Generator().manual_seed(seed))))
+    return data, draws
 
 
 class TaskSettings:
-    """Base of a frozen dataclass of settings, one of which is `dataset`: a name, or a function with one."""
+    """Base of a frozen dataclass of settings."""
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> Self:
         """From named values, as papermill or a command line gives them. A number written as text ("1e-3", which YAML
-        reads as text) is taken as the number. Raises SettingsError for an unknown name or a wrong value."""
+        reads as text) is taken as the number, a whole one such as 1e3 as a whole number where one is wanted. Raises
+        SettingsError for an unknown name or a wrong value."""
         types = {f.name: (f.type, *get_args(f.type)) for f in fields(cls)}
         for name in parameters:
             if name not in types:
                 close = difflib.get_close_matches(name, types, 1)
                 hint = f"did you mean {close[0]!r}? " if close else ""
                 raise SettingsError(f"unknown parameter {name!r}: {hint}Known: {', '.join(types)}")
-        return cls(**{name: _as_number(v) if float in types[name] else v for name, v in parameters.items()})
+        return cls(**{name: _as_number(v, types[name]) for name, v in parameters.items()})
+
+    @classmethod
+    def from_record(cls, told: Mapping[str, Any]) -> Self:
+        """The settings that a file of a run tells of. A setting that is younger than the file takes its usual value; an
+        object of the user's own, of which the file has the words only, becomes an `Unknown`."""
+        return cls.from_parameters({f.name: cls._read(f.name, told[f.name]) for f in fields(cls) if f.name in told})
+
+    @classmethod
+    def _read(cls, name: str, told: Any) -> Any:
+        return told
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, fit for JSON; a data set of one's own appears as its name."""
-        return {f.name: getattr(self, f.name) for f in fields(self)} | {"dataset": self.dataset_name}
+        """Plain values, fit for JSON: a function or class of one's own appears as its name, an object as its repr."""
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
 
     def as_json(self) -> dict[str, Any]:
         """as_dict() as a JSON file gives it back: with lists in place of tuples."""
         return json.loads(json.dumps(self.as_dict()))
 
-    @property
-    def dataset_name(self) -> str:
-        return self.dataset.__name__ if callable(self.dataset) else self.dataset
-
     def _fill(self, values: Mapping[str, Any]) -> None:
-        """Give these values to the settings that are None."""
-        for name, value in values.items():
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
+        """Give these values to the settings that are None, and make tuples of lists."""
+        for f in fields(self):
+            value = getattr(self, f.name)
+            value = values.get(f.name) if value is None else tuple(value) if isinstance(value, list) else value
+            object.__setattr__(self, f.name, value)
 
     def _expect(self, name: str, condition: bool, expected: str) -> None:
         if not condition:
             raise SettingsError(f"{name} = {getattr(self, name)!r}: expected {expected}")
+
+    def _expect_one_of(self, known: Mapping[str, Any] | tuple[str, ...], *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            self._expect(name, isinstance(value, str) and value in known, f"one of {', '.join(known)}")
 
     def _expect_whole(self, least: int, *names: str) -> None:
         for name in names:
@@ -57,16 +107,151 @@ class TaskSettings:
 
     def _expect_number(self, name: str, low: float, high: float, expected: str) -> None:
         """Strictly between the two."""
-        value = getattr(self, name)
-        good = isinstance(value, int | float) and not isinstance(value, bool) and low < value < high
-        self._expect(name, good, expected)
+        self._expect(name, _is_number(getattr(self, name)) and low < getattr(self, name) < high, expected)
+
+    def _expect_blocks(self) -> None:
+        good = isinstance(self.blocks, tuple) and len(self.blocks) > 0
+        self._expect("blocks", good and all(type(b) is int and b >= 1 for b in self.blocks), "blocks per scale: [4, 4]")
 
 
-def _as_number(value: Any) -> Any:
-    if not isinstance(value, str):
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, str | int | float | tuple):
+        return value
+    if isinstance(value, type) or (callable(value) and hasattr(value, "__name__")):
+        return value.__name__
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))  # an address is another one in the next process
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+
+
+def _as_number(value: Any, types: tuple[Any, ...]) -> Any:
+    """Text as the number that it writes, and 1000.0 as 1000, where a setting is such a number."""
+    if not (float in types or int in types) or not isinstance(value, str | float):
         return value
     try:
         number = float(value)
     except ValueError:
         return value
+    if int in types and number.is_integer():
+        return int(number)
     return number if math.isfinite(number) else value
+
+
+BELOW = math.nextafter(0, -1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(TaskSettings):
+    """The settings of the training loop, the same for every task. A value of None takes the profile's."""
+
+    validation = 0  # a setting of tasks that hold data out
+
+    seed: int = option(0, "of the weights, the batches and all noise")
+    steps: int | None = option(None, "of the optimiser")
+    batch_size: int | None = option(None, "samples per step, over all processes and passes")
+    accumulation: int | None = option(None, "passes in which a process computes its share of a batch")
+    lr: float | None = option(None, "learning rate of Adam, the largest of its schedule")
+    warm_up: int | None = option(None, "steps in which the learning rate rises from 0")
+    cool_down: float | None = option(None, "last fraction of the steps, in which the learning rate falls to 0")
+    betas: tuple[float, float] = option((0.9, 0.99), "of Adam: decay of its two running means")
+    weight_decay: float = option(0.0, "of Adam: this times the weights is added to the gradient")
+    clip: float = option(1.0, "largest norm of a step's gradient")
+    norm_tolerance: float = option(1e-3, "a layer's norm is updated until it grows by less than this fraction")
+    ema: float | None = option(None, "decay of the averaged weights, which are reported; 0: the last step's")
+    precision: str = option("fp32", f"of the training steps: {', '.join(PRECISIONS)} (bf16: in the branches)")
+
+    def _check_training(self) -> None:
+        self._expect_whole(1, "steps", "batch_size", "accumulation")
+        self._expect_whole(0, "seed", "warm_up")
+        self._expect_number("lr", 0, 1, "a number between 0 and 1, such as 1e-3")
+        self._expect_number("ema", BELOW, 1, "a number from 0 to below 1")
+        self._expect_number("cool_down", BELOW, math.nextafter(1, 2), "a fraction from 0 to 1")
+        pair = isinstance(self.betas, tuple) and len(self.betas) == 2
+        self._expect("betas", pair and all(_is_number(b) and 0 <= b < 1 for b in self.betas), "two such as [0.9, 0.99]")
+        self._expect_number("weight_decay", BELOW, math.inf, "a number, 0 or more")
+        self._expect_number("clip", 0, math.inf, "a positive number")
+        self._expect_number("norm_tolerance", 0, 1, "a number between 0 and 1, such as 1e-3")
+        self._expect_one_of(PRECISIONS, "precision")
+        parts = self.batch_size % self.accumulation
+        self._expect("accumulation", not parts, f"a divisor of batch_size = {self.batch_size}")
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, 1 for the first, as a fraction of the largest: a linear rise over warm_up steps,
+        a linear fall over the last cool_down fraction."""
+        rise = step / max(1, self.warm_up)
+        fall = (self.steps + 1 - step) / max(1.0, self.steps * self.cool_down) if self.cool_down else 1.0
+        return min(1.0, rise, fall)
+
+    def build(self, shape: tuple[int, ...] | None = None) -> Flow:
+        """The flow of events of this shape with its initial parameters, which depend on the seed alone."""
+        with seeded(self.seed):
+            return self._flow(shape)
+
+    def _flow(self, shape: tuple[int, ...] | None) -> Flow:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a score. estimator: of the residual blocks, None: the model's own.  passes: None: the settings'.
+    n: only the first so many samples.  seed: of all noise.  world: who computes."""
+
+    world: World
+    split: str = "test"
+    estimator: Any = None
+    passes: int | None = None
+    n: int | None = None
+    seed: int = 1
+
+
+class Task(ABC):
+    """Settings with their data, on a device: what is drawn, lowered and measured.
+
+    name: of the task.  settings: the dataclass.  unit: the loss's name in the record.  words: its unit for people.
+    scores: fields of a ledger entry by which runs are compared.  device: "cpu" where the protocol is about one.
+    """
+
+    name: ClassVar[str]
+    settings: ClassVar[type[Training]]
+    unit: ClassVar[str]
+    words: ClassVar[str]
+    scores: ClassVar[tuple[str, ...]]
+    device: ClassVar[str | None] = None
+
+    def __init__(self, experiment: Any, world: World) -> None:
+        self.experiment, self.world = experiment, world
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Of an event: without the data where that can be."""
+
+    @abstractmethod
+    def start(self, noise: Noise) -> Tensor:
+        """Events whose statistics the model starts from, the same in every process."""
+
+    @abstractmethod
+    def batch(self, step: int, noise: Noise) -> Any:
+        """The rows of the noise's part of the batch of a step."""
+
+    @abstractmethod
+    def loss(self, flow: Flow, batch: Any, draws: Noise) -> Tensor:
+        """The mean over the rows of batch, in the task's unit; draws: of the model's estimators."""
+
+    @abstractmethod
+    def events(self, question: Question) -> Tensor:
+        """Some events of those that are scored, to try the inverse at."""
+
+    @abstractmethod
+    def score(self, flow: Flow, question: Question) -> dict[str, Any]:
+        """The fields of a ledger entry that are the task's own."""
+
+    def validate(self, flow: Flow) -> float:
+        """The loss of held-out data, where the settings have a `validation`; the lowest chooses the weights."""
+        raise NotImplementedError
+
+    def facts(self) -> dict[str, Any]:
+        """What a file of weights tells beside the settings, so that it can be used without the data."""
+        return dict(task=self.name, shape=self.shape)
