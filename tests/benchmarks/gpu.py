@@ -14,12 +14,10 @@ import gc
 import itertools
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch.nn.functional import conv2d
@@ -44,17 +42,14 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 @contextmanager
 def training_step(experiment: rf.Experiment):
     """A function without arguments that does one step of `fit`."""
-    from resflow_lite.lab.interruption import Signals
     from resflow_lite.lab.machine import connect
-    from resflow_lite.lab.stages import start
-    from resflow_lite.lab.tasks.batches import ImageSource
-    from resflow_lite.lab.training import _step
+    from resflow_lite.lab.stages import begin
+    from resflow_lite.lab.step import Step
+    from resflow_lite.lab.tasks.registry import task_of
 
-    world = connect()
-    with tempfile.TemporaryDirectory() as folder, Signals() as signals, tensor_float(experiment.precision == "tf32"):
-        data = ImageSource.load(experiment.dataset, "train", world.device)
-        state = start(experiment, data, Path(folder), world)
-        yield lambda: _step(experiment, state, data, world, signals)
+    task = task_of(experiment, connect())
+    with tensor_float(experiment.precision == "tf32"):
+        yield Step(task, begin(task), lambda told: print(f"    {told}"))
 
 
 # Correctness ----------------------------------------------------------------------------------------------------------
