@@ -15,9 +15,10 @@ from .estimators.krylov import Krylov
 from .lab import arguments
 from .lab.data.images import FOLDER, fetch
 from .lab.evaluation import Evaluation, dequantised, evaluate, sample_levels
+from .lab.files import NotWritten, writing
 from .lab.home import home, make_folder
 from .lab.ledger import publish, read_ledger
-from .lab.machine import Stopped, connect
+from .lab.machine import Interrupted, Stopped, connect
 from .lab.notebooks import CellFailed, notebook_parameters, refresh_notebook, run_notebook
 from .lab.reproduction import RunsFailed, carry_out, carry_out_one, estimate, publish_entries, table
 from .lab.runs import Run, load_run
@@ -40,7 +41,7 @@ def main(words: list[str] | None = None) -> int:
         options.verb(options)
     except ResflowError as error:
         print(error, file=sys.stderr)
-        return {CellFailed: 1, RunsFailed: 1, Stopped: 143}.get(type(error), 2)
+        return {CellFailed: 1, RunsFailed: 1, NotWritten: 1, Interrupted: 130, Stopped: 143}.get(type(error), 2)
     except KeyboardInterrupt:
         print("stopped by Ctrl-C", file=sys.stderr)
         return 130
@@ -120,7 +121,8 @@ def _sample(options: argparse.Namespace) -> None:
         run = _loaded(options)
         levels = sample_levels(run, options.n, options.temperature, options.seed)
         path = options.run_dir / "samples.png"
-        image_grid(levels, columns=math.ceil(options.n**0.5), vmax=run.n_levels - 1).savefig(path)
+        with writing(path):
+            image_grid(levels, columns=math.ceil(options.n**0.5), vmax=run.n_levels - 1).savefig(path)
         print(path)
 
 
@@ -235,10 +237,11 @@ def _score(metrics: Path) -> str:
         proof, error = _proof(score["lipschitz_bound"]), score["reconstruction_error"]
         told = f"invertible{proof}; largest reconstruction error {error:.1e}\n{score['split']}"
         events = f"({score['dataset']}, {score['n_test']} {score['split']}"
+        warning = f"\n{score['warning']}" if score.get("warning") else ""
         if score.get("task", "density") != "density":
             found = ((name, score[name]) for name in TASKS[score["task"]].scores)
-            return f"{told} {', '.join(f'{n} {v:.4f}' for n, v in found if v is not None)} {events})"
-        return f"{told} bits/dim {score['bits_per_dim']:.4f} +- {score['standard_error']:.4f} {events} images)"
+            return f"{told} {', '.join(f'{n} {v:.4f}' for n, v in found if v is not None)} {events}){warning}"
+        return f"{told} bits/dim {score['bits_per_dim']:.4f} +- {score['standard_error']:.4f} {events} images){warning}"
     except (KeyError, TypeError, ValueError) as error:
         return f"{metrics} is not what evaluate writes ({type(error).__name__}: {error}): evaluate the run again"
 

@@ -138,9 +138,6 @@ def test_files_and_functions_stay_small(module):
 STILL_POSITIONAL = {
     "checks.check_unbiased(gradient)",
     "lab.features.inception(download)",
-    "lab.interruption._locked(shared)",
-    "lab.reproduction.estimate(measure)",
-    "lab.reproduction._seconds_per_step(measure)",
     "lab.tasks.batches.batch(flip)",
     "lab.tasks.hybrid_scores.score_hybrid(with_density)",
     "lab.tasks.task._expect(condition)",

@@ -1,8 +1,9 @@
 """What a run writes: models, and all that it needs to go on as if nothing had happened. Safetensors, no pickles."""
 
+import hashlib
 import json
 import math
-import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,8 @@ from ..errors import DataError, SettingsError
 from ..estimators.noise import Noise
 from ..models.flow import Flow
 from .data.images import load_images
-from .tasks.registry import read_settings, task_of
+from .files import write_whole
+from .tasks.registry import TASKS, read_settings, task_of
 from .tasks.task import Training
 
 __all__ = [
@@ -67,16 +69,11 @@ class TrainingState:
 
 PLAIN = ("step", "since", "seconds", "cpu_seconds", "recorded", "best")
 """The parts of a TrainingState that are plain numbers."""
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all, whatever happens meanwhile."""
-    unfinished = path.with_name(path.name + ".unfinished")
-    with unfinished.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
+CHECKSUM = "sha256"
+"""The fact that holds the SHA-256 of the whole file, in which its own digits count as zeros. Older files have none."""
+DIGITS = re.compile(rb'"\\"([0-9a-f]{64})\\""')
+LARGEST = 2**24
+"""Entries of an event, at most."""
 
 
 def save_flow(path: Path, flow: Flow, experiment: Training, **facts: Any) -> None:
@@ -102,15 +99,15 @@ def load_toy(path: Path | str) -> tuple[Flow, Training]:
 
 def load_weights(path: Path | str, experiment: Training | None = None) -> tuple[Flow, Training, dict[str, Any]]:
     """As load_flow, of a file of weights or the averaged weights of a checkpoint; and what the file tells beside."""
-    tensors, facts = _read(Path(path))
-    try:
-        experiment = experiment or read_settings(facts["experiment"], facts.get("task"))
-    except KeyError as error:
-        raise _unreadable(Path(path), error) from error
-    flow = experiment.build(_shape(facts, experiment))
+    path = Path(path)
+    tensors, facts = _read(path)
+    experiment = experiment or _settings(path, facts)
+    flow = experiment.build(_shape(path, facts, experiment))
     averaged = [tensors.pop(name) for i in range(len(tensors)) if (name := f"averaged.{i}") in tensors]
+    weights = _under(tensors, "flow.") if averaged else tensors
+    _expect_sound(path, weights | {f"averaged.{i}": t for i, t in enumerate(averaged)}, flow)
     try:
-        flow.load_state_dict(_under(tensors, "flow.") if averaged else tensors)
+        flow.load_state_dict(weights)
     except RuntimeError as error:
         told = f"the weights of {path} are not of the model that these settings make: {str(error).splitlines()[-1]}"
         raise SettingsError(f"{told.strip()}. The file was made with {facts['experiment']}") from error
@@ -119,10 +116,42 @@ def load_weights(path: Path | str, experiment: Training | None = None) -> tuple[
     return flow.eval(), experiment, facts
 
 
-def _shape(facts: dict[str, Any], experiment: Training) -> tuple[int, ...]:
-    if "shape" in facts:
-        return tuple(facts["shape"])
-    return tuple(load_images(experiment.dataset).images.shape[1:])
+def _settings(path: Path, facts: dict[str, Any]) -> Training:
+    told, task = facts.get("experiment"), facts.get("task")
+    if not isinstance(told, dict) or not (task is None or isinstance(task, str) and task in TASKS):
+        raise DataError(
+            f"{path} tells of no settings that are known here (task = {task!r}): expected weights that fit has "
+            "written; a newer version of resflow_lite may read it"
+        )
+    try:
+        return read_settings(told, task)
+    except SettingsError as error:
+        raise SettingsError(f"the settings in {path}: {error}") from error
+
+
+def _shape(path: Path, facts: dict[str, Any], experiment: Training) -> tuple[int, ...]:
+    if "shape" not in facts:
+        return tuple(load_images(experiment.dataset).images.shape[1:])
+    shape = facts["shape"]
+    good = isinstance(shape, list) and shape and all(type(n) is int and n > 0 for n in shape)
+    if not good or math.prod(shape) > LARGEST:
+        raise DataError(f"{path}: shape = {shape!r}, expected whole numbers whose product is {LARGEST:,} at most")
+    return tuple(shape)
+
+
+def _expect_sound(path: Path, tensors: Mapping[str, Tensor], flow: Flow) -> None:
+    """Raises DataError for numbers that no training has written: the flow would compute something else without a
+    word."""
+    own = {name: t.dtype.is_floating_point for name, t in flow.state_dict().items()}
+    for name, t in tensors.items():
+        if t.dtype.is_floating_point != own.get(name, t.dtype.is_floating_point):
+            raise DataError(f"{path}: {name} holds {t.dtype}, which no training writes there: fetch the file again")
+        known = t.dtype.is_floating_point and not name.endswith("_extra_state")  # where nan is a rate not measured yet
+        if known and not t.isfinite().all():
+            raise DataError(f"{path}: {name} holds a number that is not finite: take weights of an earlier step")
+        weight = tensors.get(f"{name.rpartition('.')[0]}.weight")
+        if name.endswith((".vector", ".right")) and t.numel() and not t.any() and weight is not None and weight.any():
+            raise DataError(f"{path}: {name} holds zeros alone, a vector that no norm can be told by: fetch it again")
 
 
 def _common(flow: Flow, experiment: Training) -> dict[str, Any]:
@@ -189,19 +218,52 @@ def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _write(path: Path, tensors: Mapping[str, Tensor], facts: dict[str, Any]) -> None:
     plain = {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
-    write_whole(path, save(plain, {name: json.dumps(value) for name, value in facts.items()}))
+    told = {name: json.dumps(value) for name, value in (facts | {CHECKSUM: "0" * 64}).items()}
+    content = bytearray(save(plain, told))
+    start, _ = _digits(content)
+    content[start : start + 64] = hashlib.sha256(content).hexdigest().encode()
+    write_whole(path, content)
+
+
+def _digits(content: bytes) -> tuple[int, bytes]:
+    """Where the digits of a file's checksum start, and which they are; (0, nothing) where it has none."""
+    header = bytes(content[: 8 + int.from_bytes(content[:8], "little")])
+    found = DIGITS.search(header)
+    if found is None and f'"{CHECKSUM}"'.encode() in header:
+        raise ValueError("its checksum is damaged")
+    return (0, b"") if found is None else (found.start(1), found[1])
+
+
+def _verify(content: bytes) -> None:
+    start, digits = _digits(content)
+    if digits and digits.decode() != hashlib.sha256(_blank(content, start)).hexdigest():
+        raise ValueError("its checksum is that of other content")
+
+
+def _blank(content: bytes, start: int) -> bytes:
+    blank = bytearray(content)
+    blank[start : start + 64] = b"0" * 64
+    return blank
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and facts. The whole file at once: another process may replace it meanwhile."""
     try:
         content = Path(path).read_bytes()
+        _verify(content)
         size = int.from_bytes(content[:8], "little")
         facts = json.loads(content[8 : 8 + size])["__metadata__"]
-        return load(content), {name: json.loads(value) for name, value in facts.items()}
+        return load(content), {name: json.loads(value) for name, value in facts.items() if name != CHECKSUM}
     except Exception as error:
         raise _unreadable(path, error) from error
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
-    return DataError(f"{path} is not a readable flow checkpoint ({error}): train it again, or fetch it again")
+    if isinstance(error, FileNotFoundError):
+        return DataError(f"{path} is not a readable flow checkpoint: there is no such file; fit writes it")
+    if isinstance(error, OSError):
+        return DataError(f"{path} is not a readable flow checkpoint: {error.strerror}")
+    return DataError(
+        f"{path} is not a readable flow checkpoint ({error}): fetch it again, or remove it and train again; fit goes "
+        "on from the folder's last checkpoint, where that is whole"
+    )

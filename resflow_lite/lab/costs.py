@@ -23,7 +23,7 @@ from ..layers.gradient import MEMORY
 from ..layers.residual import ResidualBlock
 from ..models.flow import Flow
 from ..models.image import ImageModel, image_flow
-from .checkpoints import write_whole
+from .files import read_json, write_whole
 from .ledger import provenance
 from .machine import World
 from .tasks.task import TaskSettings, seeded
@@ -169,8 +169,8 @@ def measure_costs(study: StepCosts, run_dir: Path, device: torch.device) -> dict
     path = run_dir / f"{device.type}_{FILE}"
     settings = json.loads(json.dumps(asdict(study)))
     if path.exists():
-        there = json.loads(path.read_text())
-        if there["settings"] != settings:
+        there = read_json(path)
+        if there.get("settings") != settings:
             raise SettingsError(f"{path} holds a measurement with other settings: choose another folder")
         return there
     found = provenance() | dict(settings=settings, hardware=World(0, 1, device).describe())

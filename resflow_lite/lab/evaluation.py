@@ -1,7 +1,6 @@
 """What a finished model is worth, and images out of it and into it."""
 
 import copy
-import json
 import math
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,18 +9,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import SettingsError
 from ..estimators.logdet import Estimator
 from ..layers.residual import ResidualBlock
-from .data.images import load_images
-from .ledger import SCHEMAS, SELECTION, write_entry
+from .data.images import images_label, load_images
+from .data.levels import expect_alike
+from .files import as_json, write_whole
+from .ledger import read_entry, write_entry
 from .machine import connect
-from .runs import ENTRY, METRICS, Run, claim, load_run
-from .scoring import first_images, reconstruction_error
+from .runs import ENTRY, METRICS, Run, claim, folder, load_run
+from .schema import SCHEMAS, SELECTION
+from .scoring import first_images, infinite_variance, reconstruction_error
 from .tasks.registry import task_of
-from .tasks.task import Question, Task, Training
+from .tasks.task import SEED_LIMIT, Question, Task, Training, is_number
 from .training import fit
 
 __all__ = ["Evaluation", "carry_out", "dequantised", "evaluate", "run_hybrid", "run_toy", "sample_levels"]
+
+
+SAMPLES = 1_000_000
+UNEVEN = 10
+"""A sample that counts so many times as much as the mean one is told of."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,9 @@ class Evaluation:
     lipschitz_bound: the certificate's largest bound of Lip(g); below 1, every block is proven invertible. None for a
     flow without residual blocks.
     reconstruction_error: largest |decode(encode(x)) - x| over the first 64 images, pixels in [0, 1].
+    largest_share: of any one image in the mean; 1 / n_test if all were alike.
+    infinite_variance: the blocks whose estimator has an infinite variance at their contraction, measured at these 64.
+    warning: a line about either, or "".
     """
 
     dataset: str
@@ -52,10 +63,14 @@ class Evaluation:
     last_step: list[float]
     lipschitz_bound: float | None
     reconstruction_error: float
+    largest_share: float
+    infinite_variance: list[str]
+    warning: str
 
     def __str__(self) -> str:
         images = f"{self.n_test} {self.split} images"
-        return f"{self.split} bits/dim {self.bits_per_dim:.4f} +- {self.standard_error:.4f} ({self.dataset}, {images})"
+        told = f"{self.split} bits/dim {self.bits_per_dim:.4f} +- {self.standard_error:.4f} ({self.dataset}, {images})"
+        return f"{told}\n{self.warning}" if self.warning else told
 
 
 def evaluate(
@@ -73,25 +88,53 @@ def evaluate(
     draws of the estimator: rf.Krylov(20), another one, or None for the model's own, which is the paper's (a roulette
     after 20 exact terms; here one N for every image, so that images are independent measurements).
     n_images: only the first so many. A run that is still training is measured at its last checkpoint.
+
+    Raises SettingsError for other numbers, DataError for images of another shape or other levels than those that the
+    model was trained on, NotContractiveError where a block expands at the first images: log p is no number then.
     """
     run = run if isinstance(run, Run) else load_run(run)
     world = connect(task_of(run.experiment).device)
     task, question = task_of(run.experiment, world), Question(world, split, estimator, passes, n_images, seed)
+    _expect_alike(run, split)
     flow = copy.deepcopy(run.flow).to(world.device).eval()
+    events = task.events(question).to(world.device)
+    infinite = infinite_variance(flow, events, estimator)
     found = task.score(flow, question)
     if "last_step" in SCHEMAS[task.name]:
         found["last_step"] = _last_step(run, task, question) or [found["bits_per_dim"], found["standard_error"]]
     residual = any(isinstance(m, ResidualBlock) for m in flow.modules())
     found["lipschitz_bound"] = flow.certify().worst[1] if residual else None
-    found["reconstruction_error"] = reconstruction_error(flow, task.events(question).to(world.device))
+    found["reconstruction_error"] = reconstruction_error(flow, events)
+    found |= dict(infinite_variance=infinite) if infinite else {}
     told = dict(dataset=run.experiment.as_dict()["dataset"], weights=run.weights, step=run.step)
-    told |= dict(estimator=found["evaluation"]) | found
+    told |= dict(estimator=found["evaluation"], infinite_variance=infinite) | found
+    told["warning"] = _warning(told)
     entry: dict[str, Any] = {}
     if world.rank == 0:
-        (run.directory / METRICS).write_text(json.dumps(dict(task=task.name) | told, indent=1))
-        entry = write_entry(run, found)
+        entry = write_entry(run, found)  # refuses what is no number, before anything is written
+        write_whole(run.directory / METRICS, as_json(dict(task=task.name) | told, indent=1).encode())
     world.wait()
     return Evaluation(**{f.name: told[f.name] for f in fields(Evaluation)}) if task.name == "density" else entry
+
+
+def _expect_alike(run: Run, split: str) -> None:
+    """The images that are scored are what the model was trained on."""
+    dataset = run.experiment.dataset
+    if len(run.flow.event_shape) == 3:
+        where = f"{images_label(dataset)}, {split}"
+        expect_alike(load_images(dataset, split), run.flow.event_shape, run.facts.get("n_levels"), where)
+
+
+def _warning(told: dict[str, Any]) -> str:
+    """One line about a mean that rests on few draws or on few samples; "" where there is nothing to say."""
+    names, share, n = told["infinite_variance"], told.get("largest_share", 0.0), told["n_test"]
+    words = []
+    if names:
+        named = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+        words.append(f"the estimator's variance is infinite in {len(names)} blocks ({named}): take rf.Krylov(20)")
+    if share > UNEVEN / n and n > 2 * UNEVEN:
+        words.append(f"one of the {n} samples makes {share:.1%} of the mean")
+    return "warning: " + "; ".join(words) if words else ""
 
 
 def _last_step(run: Run, task: Task, question: Question) -> list[float] | None:
@@ -108,13 +151,13 @@ def carry_out(experiment: Training, run_dir: Path | str) -> dict[str, Any]:
 
     Raises SettingsError where run_dir holds a run of other settings, and as fit.
     """
-    path = Path(run_dir) / ENTRY
+    path = folder(run_dir) / ENTRY
     if path.exists() and claim(path.parent, experiment) == experiment.steps:
-        entry = json.loads(path.read_text())
+        entry = read_entry(path)
         if not entry["selection_rule"].startswith(SELECTION["unfinished"]):
             return entry
     evaluate(fit(experiment, path.parent))
-    return json.loads(path.read_text())
+    return read_entry(path)
 
 
 run_toy = run_hybrid = carry_out  # as it was called for single tasks
@@ -126,7 +169,18 @@ def dequantised(run: Run, split: str, n: int, seed: int = 0) -> Tensor:
 
 
 def sample_levels(run: Run, n: int, temperature: float = 1.0, seed: int = 0) -> Tensor:
-    """n images from the model in levels 0 ... n_levels - 1, uint8 (n, C, H, W)."""
+    """n images from the model in levels 0 ... n_levels - 1, uint8 (n, C, H, W).
+
+    Raises SettingsError for n, a temperature or a seed out of range, and for a model of anything but images.
+    """
+    if len(run.flow.event_shape) != 3:
+        raise SettingsError(f"{run.directory} holds a model of events {run.flow.event_shape}: expected one of images")
+    if type(n) is not int or not 1 <= n <= SAMPLES:
+        raise SettingsError(f"n = {n!r}: expected a whole number from 1 to {SAMPLES:,}")
+    if not is_number(temperature) or not 0 <= temperature <= 10:
+        raise SettingsError(f"temperature = {temperature!r}: expected a number from 0 to 10")
+    if type(seed) is not int or not 0 <= seed <= SEED_LIMIT:
+        raise SettingsError(f"seed = {seed!r}: expected a whole number from 0 to 2^63 - 1")
     device, n_levels = connect().device, run.n_levels
     flow, generator = copy.deepcopy(run.flow).to(device), torch.Generator().manual_seed(seed)
     batch = max(1, 2**22 // math.prod(flow.event_shape))

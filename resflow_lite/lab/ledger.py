@@ -1,7 +1,5 @@
 """The ledger: what was measured, where, by which settings. One immutable JSON file per run."""
 
-import json
-import math
 import platform
 import re
 import subprocess
@@ -15,107 +13,27 @@ from typing import Any
 
 from ..errors import DataError
 from ..layers.residual import ResidualBlock
-from .checkpoints import write_whole
 from .data.images import image_names, load_images
-from .home import home
-from .runs import ENTRY, EVENTS, Run, read_lines, sha256
+from .files import as_json, read_json, read_lines, write_whole
+from .home import home, make_folder
+from .runs import ENTRY, EVENTS, Run, sha256
+from .schema import OPTIONAL, SCHEMAS, SELECTION, validate_entry
 from .tasks.registry import completed, task_of
 
-__all__ = ["Entry", "SCHEMAS", "provenance", "publish", "read_entries", "read_ledger", "validate_entry", "write_entry"]
+__all__ = [
+    "Entry",
+    "SCHEMAS",
+    "provenance",
+    "publish",
+    "read_entries",
+    "read_entry",
+    "read_ledger",
+    "validate_entry",
+    "write_entry",
+]
 
-NUMBER, PERHAPS = (float,), (float, type(None))
-
-COMMON: dict[str, tuple[type, ...]] = {
-    "commit": (str,),
-    "dirty": (bool,),
-    "command": (str,),
-    "settings": (dict,),
-    "data_sha256": (str,),
-    "split": (str,),
-    "n_test": (int,),
-    "parameters": (int,),
-    "steps": (int,),
-    "images_seen": (int,),
-    "stop_rule": (str,),
-    "selection_rule": (str,),
-    "seed": (int,),
-    "estimator": (dict,),
-    "lipschitz_bound": PERHAPS,  # flows without residual blocks have none to prove
-    "reconstruction_error": NUMBER,
-    "hardware": (dict,),
-    "versions": (dict,),
-    "precision": (str,),
-    "wall_seconds": NUMBER,
-    "device_hours": NUMBER,
-    "failures": (list,),
-    "checkpoint_sha256": (str,),
-}
-
-DENSITY = {
-    "preprocessing": (str,),
-    "ema": NUMBER,
-    "bits_per_dim": NUMBER,
-    "standard_error": NUMBER,
-    "data_error": PERHAPS,  # one pass cannot tell noise from data
-    "noise_error": PERHAPS,
-    "last_step": (list,),
-}
-
-# nats: mean log-likelihood of fresh points by exact log-determinants, and by the estimator where the system has one.
-# objective: what training itself would report on these points.  cpu_seconds: of training.
-TOY = {
-    "task": (str,),
-    "nats": NUMBER,
-    "standard_error": NUMBER,
-    "estimated_nats": PERHAPS,
-    "estimator_error": PERHAPS,
-    "objective": NUMBER,
-    "cpu_seconds": NUMBER,
-}
-
-# accuracy: a fraction.  label_nats: mean -log p(y | x).  calibration_error: expected, ten bins.  bits_per_dim: None
-# where log p(x) was not trained (lambda = 0).  shifted_auroc: of log p(x) between test images and altered ones.
-HYBRID = {
-    "task": (str,),
-    "preprocessing": (str,),
-    "ema": NUMBER,
-    "accuracy": NUMBER,
-    "accuracy_error": NUMBER,
-    "label_nats": NUMBER,
-    "calibration_error": NUMBER,
-    "shifted_auroc": PERHAPS,
-    "bits_per_dim": PERHAPS,
-    "standard_error": PERHAPS,
-    "cpu_seconds": NUMBER,
-}
-
-SCHEMAS = {"density": COMMON | DENSITY, "toy": COMMON | TOY, "hybrid": COMMON | HYBRID}
-SIGNED = ("bits_per_dim", "nats", "estimated_nats", "objective")
-
-SELECTION = {
-    "last": "last step",
-    "best": "best on held-out training images",
-    "unfinished": "last checkpoint of an unfinished run",
-}
-
-
-def validate_entry(entry: dict[str, Any]) -> None:
-    """Raises DataError where an entry misses a field, has one too many, or holds a value that cannot be right."""
-    task = entry.get("task", "density")
-    if task not in SCHEMAS:
-        raise DataError(f"ledger entry: task = {task!r}, expected one of {', '.join(SCHEMAS)}")
-    schema = SCHEMAS[task]
-    wrong = sorted(set(schema) ^ set(entry))
-    if wrong:
-        raise DataError(f"ledger entry with missing or unknown fields: {', '.join(wrong)}")
-    for name, types in schema.items():
-        value = entry[name]
-        if not isinstance(value, types) or isinstance(value, bool) != (bool in types):
-            raise DataError(f"ledger entry: {name} = {value!r}, expected {types[0].__name__}")
-        if isinstance(value, float) and not (math.isfinite(value) and (value >= 0 or name in SIGNED)):
-            raise DataError(f"ledger entry: {name} = {value!r}, expected a finite number, 0 or more")
-        if name.endswith("sha256") and not re.fullmatch("[0-9a-f]{64}", value):
-            raise DataError(f"ledger entry: {name} = {value!r}, expected 64 hexadecimal digits")
+UNKNOWN = dict(device="unknown", name="unknown", processes=1)
+"""Hardware of weights whose file does not tell."""
 
 
 def provenance() -> dict[str, Any]:
@@ -129,7 +47,11 @@ def write_entry(run: Run, found: Mapping[str, Any]) -> dict[str, Any]:
     """The entry of a scored run, written to its ledger.json. found: the fields that its task has scored, with passes
     and evaluation, the words for how. Raises DataError for an entry that cannot be right."""
     experiment, history = run.experiment, run.history or [{}]
-    task, hardware, seconds = task_of(experiment).name, run.facts.get("hardware", {}), history[-1].get("seconds", 0.0)
+    task, hardware, seconds = (
+        task_of(experiment).name,
+        run.facts.get("hardware") or UNKNOWN,
+        history[-1].get("seconds", 0.0),
+    )
     block = next((m for m in run.flow.modules() if isinstance(m, ResidualBlock)), None)
     training = found["evaluation"] if block is None else repr(block.train_estimator)
     settings = experiment.as_json()
@@ -156,9 +78,9 @@ def write_entry(run: Run, found: Mapping[str, Any]) -> dict[str, Any]:
         checkpoint_sha256=sha256(run.path),
     )
     facts |= {name: None if value != value else value for name, value in found.items()}  # nan: not known
-    entry = {name: facts[name] for name in SCHEMAS[task] if name in facts}
+    entry = {name: facts[name] for name in SCHEMAS[task] | OPTIONAL if name in facts}
     validate_entry(entry)
-    write_whole(run.directory / ENTRY, json.dumps(entry, indent=1).encode())
+    write_whole(run.directory / ENTRY, as_json(entry, indent=1).encode())
     return entry
 
 
@@ -171,8 +93,7 @@ def publish(run_dir: Path | str, folder: Path | None = None, label: str = "") ->
     source, folder = Path(run_dir) / ENTRY, folder or home() / "data" / "results"
     if not source.exists():
         raise DataError(f"{source} is missing: evaluate the run first")
-    entry = json.loads(source.read_text())
-    validate_entry(entry)
+    entry = read_entry(source)
     settings = entry["settings"]
     if settings["dataset"] in image_names:
         whole = len(load_images(settings["dataset"], "test").images)
@@ -180,19 +101,21 @@ def publish(run_dir: Path | str, folder: Path | None = None, label: str = "") ->
             raise DataError(
                 f"{source} is about {entry['n_test']} {entry['split']} images, expected all {whole} test images"
             )
-    words = (
-        settings["dataset"].replace(":", "-"),
-        label,
-        settings["profile"],
-        f"seed{entry['seed']}",
-        entry["checkpoint_sha256"][:8],
-    )
+    words = (_word(settings["dataset"]), _word(label), _tail(entry))
     target = folder / ("-".join(word for word in words if word) + ".json")
     if target.exists():
         raise DataError(f"{target} is there already: an entry of the ledger is never replaced")
-    folder.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(entry, indent=1) + "\n")
+    write_whole(make_folder(folder) / target.name, (as_json(entry, indent=1) + "\n").encode())
     return target
+
+
+def _word(text: str) -> str:
+    """A part of a file's name."""
+    return re.sub(r"[^\w.+-]+", "-", text).strip(".-")
+
+
+def _tail(entry: dict[str, Any]) -> str:
+    return f"{entry['settings']['profile']}-seed{entry['seed']}-{entry['checkpoint_sha256'][:8]}"
 
 
 def _command(words: Sequence[str]) -> str:
@@ -233,6 +156,16 @@ class Entry:
         return completed(self.facts["settings"], self.task)
 
 
+def read_entry(path: Path) -> dict[str, Any]:
+    """The facts in one file. Raises DataError, with the file and the field, where they cannot be right."""
+    entry = read_json(path)
+    try:
+        validate_entry(entry)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    return entry
+
+
 def read_ledger(folder: Path | str | None = None) -> list[Entry]:
     """Every entry below a folder, None: data/results/. Raises DataError, with the file's name, for a wrong one."""
     folder = Path(folder or home() / "data" / "results")
@@ -240,11 +173,7 @@ def read_ledger(folder: Path | str | None = None) -> list[Entry]:
         raise DataError(f"there is no ledger {folder}: `python -m resflow_lite evaluate RUN_DIR --publish` starts one")
     entries = []
     for path in sorted(folder.rglob("*.json")):
-        try:
-            facts = json.loads(path.read_text())
-            validate_entry(facts)
-        except (DataError, ValueError) as error:
-            raise DataError(f"{path.relative_to(folder)}: {error}") from None
+        facts = read_entry(path)
         sweep = path.parent.relative_to(folder).as_posix().strip(".")
         entries.append(Entry(facts, sweep, _label(path.stem, facts)))
     return entries
@@ -252,9 +181,7 @@ def read_ledger(folder: Path | str | None = None) -> list[Entry]:
 
 def _label(stem: str, facts: dict[str, Any]) -> str:
     """publish() names a file DATASET-LABEL-PROFILE-seedN-HASH."""
-    settings = facts["settings"]
-    tail = f"{settings['profile']}-seed{facts['seed']}-{facts['checkpoint_sha256'][:8]}"
-    return stem.removesuffix(tail).removeprefix(settings["dataset"]).strip("-")
+    return stem.removesuffix(_tail(facts)).removeprefix(_word(facts["settings"]["dataset"])).strip("-")
 
 
 def read_entries(folder: Path | str) -> list[dict[str, Any]]:

@@ -21,8 +21,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ..errors import ResflowError, SettingsError
+from .files import writing
 
 __all__ = [
+    "Interrupted",
     "Signals",
     "Stopped",
     "World",
@@ -128,16 +130,21 @@ class Stopped(ResflowError):
     """A signal has ended the training; what it has done is in the checkpoint."""
 
 
-class Signals:
-    """Notes SIGUSR1 (save a checkpoint) and SIGTERM (save one and stop) while a `with` block runs.
+class Interrupted(Stopped):
+    """Ctrl-C has."""
 
-    The loop looks between two steps. Outside the main thread, where Python allows no handlers, nothing is noted.
+
+class Signals:
+    """Notes SIGUSR1 (save a checkpoint), SIGTERM and Ctrl-C (save one and stop) while a `with` block runs.
+
+    The loop looks between two steps; a second Ctrl-C does not wait for that. Outside the main thread, where Python
+    allows no handlers, nothing is noted.
     """
 
     def __enter__(self) -> "Signals":
-        self.save = self.stop = False
+        self.save = self.stop = self.interrupted = False
         self._before = {}
-        for name in ("SIGUSR1", "SIGTERM"):
+        for name in ("SIGUSR1", "SIGTERM", "SIGINT"):
             number = getattr(signal, name, None)  # Windows has no SIGUSR1
             try:
                 self._before[number] = signal.signal(number, self._note)
@@ -146,8 +153,15 @@ class Signals:
         return self
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self.interrupted:
+            raise KeyboardInterrupt
         self.save = True
-        self.stop = self.stop or number == signal.SIGTERM
+        self.interrupted = self.interrupted or number == signal.SIGINT
+        self.stop = self.stop or number in (signal.SIGTERM, signal.SIGINT)
+
+    def stopped(self, told: str) -> Stopped:
+        """What to raise at the end that was asked for."""
+        return Interrupted(f"Ctrl-C: {told}") if self.interrupted else Stopped(f"SIGTERM: {told}")
 
     def read(self) -> list[bool]:
         """Whether a checkpoint, and whether the end, was asked for since the last look."""
@@ -165,7 +179,9 @@ def sole_writer(directory: Path) -> Iterator[None]:
 
     Raises SettingsError where another process holds it.
     """
-    with (directory / LOCK).open("w") as file:
+    with writing(directory / LOCK):
+        file = (directory / LOCK).open("w")
+    with file:
         if not _locked(file):
             raise SettingsError(
                 f"{directory}: another process is training there; wait for it, or choose another folder"
@@ -182,7 +198,7 @@ def being_trained(directory: Path) -> bool:
         return not _locked(file, shared=True)
 
 
-def _locked(file: IO, shared: bool = False) -> bool:
+def _locked(file: IO, *, shared: bool = False) -> bool:
     """Lock an open file for as long as it is open; False where another process holds the lock."""
     try:
         import fcntl

@@ -16,8 +16,9 @@ from ..errors import SettingsError
 from ..estimators.series import Roulette
 from ..models.systems import systems
 from .hours import estimated_hours
-from .ledger import SELECTION, Entry, read_ledger
+from .ledger import Entry, read_ledger
 from .reported import REPORTED
+from .schema import SELECTION
 from .seeds import Comparison, compare, group
 from .tasks.density import Experiment
 from .tasks.profiles import PROFILES
@@ -77,7 +78,7 @@ class Target:
         expected = self.experiment.as_json()
         matter = [name for name in expected if name not in NO_MATTER]
         finished = [e for e in entries if e.task == "density" and not e.facts["selection_rule"].startswith(UNFINISHED)]
-        return [e.facts for e in finished if all(e.settings[name] == expected[name] for name in matter)]
+        return [e.facts for e in finished if all(e.settings.get(name) == expected[name] for name in matter)]
 
 
 RESFLOW, IRESNET = "Residual Flow (Chen et al. 2019)", "i-ResNet (Behrmann et al. 2019)"

@@ -20,7 +20,7 @@ from ..errors import ResflowError
 from .data.images import load_images
 from .home import home
 from .ledger import publish, read_entries
-from .machine import Signals, Stopped, being_trained
+from .machine import Signals, being_trained
 from .seeds import Comparison, compare, group
 from .sweeps import Planned, same_settings
 from .tasks.registry import TASKS
@@ -59,21 +59,21 @@ class Cost(NamedTuple):
         return f"{self.name:44} {self.runs:3} runs, {self.runs - self.left:3} finished, {about}"
 
 
-def costs(runs: Sequence[Planned], measure: bool = True) -> list[Cost]:
+def costs(runs: Sequence[Planned], *, measure: bool = True) -> list[Cost]:
     """Seconds per step x steps. Seconds per step: the mean of the ledger's entries of the same settings, of whatever
     seed and length; where there are none, from a trial of a few steps, if `measure`. Evaluation comes on top."""
     entries, found = read_entries(home() / "data" / "results") + [run.entry for run in runs if run.entry], []
     for name, members in group(runs, _group).items():
         left = sum(run.entry is None for run in members)
-        seconds, source = _seconds_per_step(members[0], entries, measure and left > 0)
+        seconds, source = _seconds_per_step(members[0], entries, measure=measure and left > 0)
         each = None if seconds is None else seconds * members[0].experiment.steps
         found.append(Cost(name, len(members), left, each, source))
     return found
 
 
-def estimate(runs: Sequence[Planned], workers: int, measure: bool = True) -> str:
+def estimate(runs: Sequence[Planned], workers: int, *, measure: bool = True) -> str:
     """What is left to do, and how long that takes (costs), as a text."""
-    found = costs(runs, measure)
+    found = costs(runs, measure=measure)
     hours = sum(cost.each * cost.left for cost in found if cost.each is not None) / 3600
     unknown = sum(cost.left for cost in found if cost.each is None)
     lines = [*map(str, found), f"to train: {hours:.2f} hours of one worker, {hours / workers:.2f} with {workers}"]
@@ -81,7 +81,7 @@ def estimate(runs: Sequence[Planned], workers: int, measure: bool = True) -> str
     return "\n".join(lines + ([f"{unknown} runs of unknown cost are left out of this sum"] if unknown else []))
 
 
-def _seconds_per_step(run: Planned, entries: Sequence[dict[str, Any]], measure: bool) -> tuple[float | None, str]:
+def _seconds_per_step(run: Planned, entries: Sequence[dict[str, Any]], *, measure: bool) -> tuple[float | None, str]:
     """... and where that comes from."""
     known = [e["wall_seconds"] / e["steps"] for e in entries if same_settings(e, run, ("seed", "steps"))]
     if known:
@@ -126,7 +126,7 @@ def carry_out(runs: Sequence[Planned], workers: int) -> None:
                     failed += [run] if run.entry is None else []
                     print(f"[{total - len(waiting) - len(running)}/{total}] {_told(run)}", flush=True)
                 if signals.read()[1]:
-                    raise Stopped("SIGTERM: stopped; the same command goes on with the runs that are not finished")
+                    raise signals.stopped("stopped; the same command goes on with the runs that are not finished")
         finally:
             for _, process in running.values():
                 process.terminate()  # fit writes a checkpoint first

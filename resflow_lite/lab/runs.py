@@ -1,19 +1,19 @@
 """The folder of a run: what lies in it, and how to read it, also while another process trains there."""
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import SettingsError
+from ..errors import DataError, SettingsError
 from ..models.flow import Flow
-from .checkpoints import facts_of, load_weights, write_whole
+from .checkpoints import facts_of, load_weights
 from .data.images import load_images
+from .files import add_line, as_json, read_json, read_lines, write_whole
 from .tasks.registry import completed
 from .tasks.task import Training
 
-__all__ = ["Run", "claim", "finished", "load_run", "note", "occupy", "read_lines", "sha256"]
+__all__ = ["Run", "claim", "finished", "load_run", "note", "occupy", "read_record", "sha256"]
 
 SETTINGS = "experiment.json"
 RECORD = "training.jsonl"
@@ -63,13 +63,30 @@ def load_run(run_dir: Path | str, weights: str | None = None, experiment: Traini
     """
     if weights not in (None, "best", "last"):
         raise SettingsError(f"weights = {weights!r}: expected 'best', 'last' or None")
-    directory = Path(run_dir)
+    directory = folder(run_dir)
     if not (directory / LAST).exists() and (directory / CHECKPOINT).exists():
         weights = "unfinished"
     weights = weights or ("best" if (directory / BEST).exists() else "last")
-    run = Run(directory, None, None, read_lines(directory / RECORD), 0, weights, {})
+    run = Run(directory, None, None, read_record(directory / RECORD), 0, weights, {})
     flow, experiment, facts = load_weights(run.path, experiment)
     return Run(directory, experiment, flow, run.history, facts.get("step", experiment.steps), weights, facts)
+
+
+def folder(run_dir: Any) -> Path:
+    """The path of a run's folder, there or not. Raises SettingsError for what is no path."""
+    if not isinstance(run_dir, str | Path) or "\0" in str(run_dir):
+        raise SettingsError(f"run_dir = {run_dir!r}: expected the path of a folder")
+    return Path(run_dir)
+
+
+def read_record(path: Path) -> list[dict[str, Any]]:
+    """The lines of a record. Raises DataError for one without its step or its seconds."""
+    lines = read_lines(path)
+    for number, line in enumerate(lines, 1):
+        wrong = [name for name in ("step", "seconds") if type(line.get(name)) not in (int, float)]
+        if wrong:
+            raise DataError(f"{path}, line {number}: {wrong[0]} = {line.get(wrong[0])!r}, expected a number, as of fit")
+    return lines
 
 
 def finished(directory: Path) -> int:
@@ -77,7 +94,24 @@ def finished(directory: Path) -> int:
     if not (directory / LAST).exists():
         return 0
     facts = facts_of(directory / LAST)
-    return facts.get("step", facts["experiment"]["steps"])
+    step = facts.get("step", _settings(directory / LAST, facts).get("steps"))
+    if type(step) is not int:
+        raise DataError(f"{directory / LAST}: step = {step!r}, expected a whole number, as fit writes it")
+    return step
+
+
+def _settings(path: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(facts.get("experiment"), dict):
+        raise DataError(f"{path} does not tell the settings of its run: expected a file that fit has written")
+    return facts["experiment"]
+
+
+def _told(directory: Path) -> dict[str, Any] | None:
+    """The settings of the run in a folder, where there is one: by its experiment.json, or else by its weights."""
+    if (directory / SETTINGS).exists():
+        return read_json(directory / SETTINGS)
+    weights = next((path for name in (CHECKPOINT, LAST, BEST) if (path := directory / name).exists()), None)
+    return None if weights is None else _settings(weights, facts_of(weights))
 
 
 def claim(directory: Path, experiment: Training) -> int:
@@ -86,11 +120,12 @@ def claim(directory: Path, experiment: Training) -> int:
 
     Raises SettingsError where the folder holds a run of other settings; a finished one may get more steps.
     """
-    path = directory / SETTINGS
-    if not path.exists():
+    found, mine = _told(directory), experiment.as_json()
+    if found is None:
         return 0
-    there, mine = json.loads(path.read_text()), experiment.as_json()
-    there = completed(there)
+    if type(found.get("steps")) is not int:
+        raise DataError(f"{directory / SETTINGS} holds no settings of a run (steps = {found.get('steps')!r}): move it")
+    there = completed(found)
     different = [name for name in mine | there if there.get(name, NOTHING) != mine.get(name, NOTHING)]
     longer = set(different) <= {"steps", "warm_up"} and there["steps"] < mine["steps"]
     if different and not (longer and finished(directory) >= there["steps"]):
@@ -101,7 +136,7 @@ def claim(directory: Path, experiment: Training) -> int:
 
 def occupy(directory: Path, experiment: Training) -> None:
     """Write the settings into the folder."""
-    write_whole(directory / SETTINGS, json.dumps(experiment.as_json(), indent=1).encode())
+    write_whole(directory / SETTINGS, as_json(experiment.as_json(), indent=1).encode())
 
 
 def sha256(path: Path) -> str:
@@ -109,13 +144,6 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The JSON lines of a file, which need not exist; a last line that is still being written is left out."""
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
-
-
 def note(directory: Path, step: int, event: str) -> None:
     """Add a line to what has happened to the run."""
-    with (directory / EVENTS).open("a") as file:
-        file.write(json.dumps(dict(step=step, event=event)) + "\n")
+    add_line(directory / EVENTS, dict(step=step, event=event))

@@ -1,5 +1,6 @@
 """Bits per dimension of images, one number for each, and what their mean is uncertain by."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from ..layers.continuous import ContinuousFlow
 from ..layers.residual import ResidualBlock
 from ..models.dequantize import uniform_dequantize
 from ..models.flow import Flow, bits_per_dim
+from ..models.variance import variance_report
 from ..numerics.tensor_float import tensor_float
 from .data.images import Images
 from .machine import World
@@ -24,6 +26,8 @@ __all__ = [
     "estimating_with",
     "first_images",
     "image_bits",
+    "infinite_variance",
+    "largest_share",
     "per_image",
     "reconstruction_error",
 ]
@@ -73,6 +77,22 @@ def per_image(estimator: Estimator) -> Estimator:
     if isinstance(estimator, PowerSeries) and isinstance(estimator.terms, Roulette):
         return replace(estimator, terms=replace(estimator.terms, draws="sample"))
     return estimator
+
+
+def infinite_variance(flow: Flow, x: Tensor, estimator: Estimator | None) -> list[str]:
+    """The names of the blocks whose log-determinants this estimator (None: their own) draws with an infinite variance,
+    by the contraction rate measured at x. Raises NotContractiveError where a block expands there."""
+    flow = copy.deepcopy(flow)  # a Matched law follows the measured rate: the flow that is scored keeps its own
+    flow.measure_contraction_(x)
+    for block in (m for m in flow.modules() if isinstance(m, ResidualBlock)):
+        block.train_estimator = per_image(estimator or block.eval_estimator)
+    return [row.name for row in variance_report(flow).rows if not row.finite]
+
+
+def largest_share(values: Tensor) -> float:
+    """Of any one sample in the mean of (passes, samples) or (samples,): max |v_i| / sum |v_i|."""
+    size = values.abs() if values.dim() == 1 else values.mean(0).abs()
+    return float(size.max() / size.sum().clamp_min(torch.finfo(size.dtype).tiny))
 
 
 def described(flow: Flow, estimator: Estimator | None) -> str:

@@ -1,7 +1,6 @@
 """What happens to a run before its steps, at each line of its record, and after the last one."""
 
 import copy
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,9 @@ from ..layers.orders import LearnedOrder
 from ..layers.residual import ResidualBlock
 from ..models.flow import Flow
 from ..numerics.tensor_float import tensor_float
-from .checkpoints import TrainingState, copy_parameters_, facts_of, load_flow, load_state_, save_flow, write_whole
-from .runs import BEST, CHECKPOINT, LAST, RECORD, note, read_lines
+from .checkpoints import TrainingState, copy_parameters_, facts_of, load_flow, load_state_, save_flow
+from .files import add_line, as_json, drop_half_line, write_whole
+from .runs import BEST, CHECKPOINT, LAST, RECORD, note, read_record
 from .step import look
 from .tasks.task import Task, Training, noises
 
@@ -81,16 +81,26 @@ def _groups(flow: Flow, lr: float) -> list[dict]:
     return [dict(params=others, peak=lr), dict(params=orders, peak=min(lr, ORDER_LR))]
 
 
-def resume(state: TrainingState, directory: Path, first: bool) -> None:
+def resume(state: TrainingState, directory: Path, *, first: bool) -> None:
     """Set a fresh state to the one in the folder's checkpoint, if there is one. first: whether this process writes."""
     if (directory / CHECKPOINT).exists():
         load_state_(directory / CHECKPOINT, state)
     if first:
+        half = drop_half_line(directory / RECORD)
         # a line that was written after the checkpoint will be written again
-        lines = [json.dumps(row) + "\n" for row in read_lines(directory / RECORD) if row["step"] <= state.step]
+        lines = [as_json(row) + "\n" for row in read_record(directory / RECORD) if row["step"] <= state.step]
         write_whole(directory / RECORD, "".join(lines).encode())
         if state.step:
-            note(directory, state.step, "resumed")
+            note(directory, state.step, _resumed(directory, half=half))
+
+
+def _resumed(directory: Path, *, half: bool) -> str:
+    """What there is to say of a resumption. half: whether the record ended in half a line."""
+    before, now = facts_of(directory / CHECKPOINT).get("hardware", {}).get("threads"), torch.get_num_threads()
+    told = "resumed"
+    if before not in (None, now):
+        told += f" with {now} threads, {before} before: the last bits may differ"
+    return told + "; the record ended in half a line, which is left out" * half
 
 
 def record(task: Task, state: TrainingState, directory: Path) -> dict[str, Any]:
@@ -120,8 +130,7 @@ def record(task: Task, state: TrainingState, directory: Path) -> dict[str, Any]:
     state.recorded = state.seconds
     state.draws.terms.clear()
     if world.rank == 0:
-        with (directory / RECORD).open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        add_line(directory / RECORD, row)
     return row
 
 

@@ -11,25 +11,25 @@ settings:
 """
 
 import difflib
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..errors import SettingsError
+from .data.images import images_label
 from .evaluation import carry_out
 from .home import home
-from .ledger import read_entries
+from .ledger import read_entries, read_entry
 from .runs import ENTRY
 from .tasks.profiles import PROFILES
 from .tasks.registry import TASKS, completed
+from .values import read_yaml
 
 __all__ = ["SWEEPS", "Planned", "planned", "published", "same_settings", "sweep_names"]
 
+TAKEN = dict(seed="seeds", profile="--profile", dataset="datasets")
 SWEEPS = Path(__file__).resolve().parents[2] / "notebooks" / "reproduction" / "sweeps"
 
 
@@ -57,7 +57,7 @@ class Planned:
     def entry(self) -> dict[str, Any] | None:
         """The ledger entry of a finished run, else None."""
         path = self.directory / ENTRY
-        return json.loads(path.read_text()) if path.exists() else None
+        return read_entry(path) if path.exists() else None
 
     def carry_out(self) -> dict[str, Any]:
         """Train and evaluate here and now; go on where that was interrupted. The ledger entry."""
@@ -77,7 +77,7 @@ def planned(source: str | Path, profile: str) -> list[Planned]:
     if profile not in PROFILES:
         raise SettingsError(f"profile = {profile!r}: expected one of {', '.join(PROFILES)}")
     sweep = _read(path)
-    if sweep["task"] not in TASKS:
+    if not isinstance(sweep["task"], str) or sweep["task"] not in TASKS:
         raise SettingsError(f"{path.name}: task = {sweep['task']!r}: expected one of {', '.join(TASKS)}")
     task = TASKS[sweep["task"]]
     own = _mapping(f"{path.name}, profiles: {profile}", sweep["profiles"].get(profile))
@@ -89,6 +89,11 @@ def planned(source: str | Path, profile: str) -> list[Planned]:
     for setting, values in sweep["settings"].items():
         where = f"{path.name}, setting {setting}"
         values = own | _mapping(where, values) | _mapping(where, more.get(setting, {}))
+        taken = {"seed", "profile"} | ({"dataset"} if datasets != [None] else set())
+        for name in taken & set(values):
+            raise SettingsError(
+                f"{where}: {name} = {values[name]!r}: {TAKEN[name]} gives it to every run, leave it out"
+            )
         for dataset in datasets:
             for seed in seeds:
                 chosen = values | dict(profile=profile, seed=seed) | ({} if dataset is None else dict(dataset=dataset))
@@ -96,7 +101,7 @@ def planned(source: str | Path, profile: str) -> list[Planned]:
                     experiment = task.settings.from_parameters(chosen)
                 except SettingsError as error:
                     raise SettingsError(f"{where}: {error}") from None
-                words = (setting, dataset if len(datasets) > 1 else None, f"seed{seed}")
+                words = (setting, images_label(dataset) if len(datasets) > 1 else None, f"seed{seed}")
                 folder = home() / "runs" / f"{path.stem}-{profile}" / "-".join(word for word in words if word)
                 found = (path.stem, str(source), len(runs), sweep["task"], setting, experiment, folder)
                 runs.append(Planned(*found))
@@ -106,10 +111,7 @@ def planned(source: str | Path, profile: str) -> list[Planned]:
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise SettingsError(f"there is no sweep {path}: expected a YAML file, or one of {', '.join(sweep_names())}")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{path.name} is not YAML: {error}") from None
+    content = read_yaml(path)
     needed = ("task", "seeds", "profiles", "settings")
     sweep = _mapping(path.name, content, known=(*needed, "datasets"))
     for name in needed:

@@ -69,7 +69,7 @@ def _train(task: Task, directory: Path, before: int, source: Any, on_record: Cal
     experiment, first = task.experiment, task.world.rank == 0
     run = load_run(source) if isinstance(source, Path | str) else source
     state = begin(task, source=None if run is None else run.flow)
-    resume(state, directory, first)
+    resume(state, directory, first=first)
     if first:
         _open(directory, state.step, before, experiment, run)
     try:

@@ -65,11 +65,11 @@ class _Loader(yaml.SafeLoader):
         self.depth -= 1
         return node
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+    def construct_mapping(self, node: yaml.MappingNode, *, deep: bool = False) -> dict:
         for name, times in Counter(str(key.value) for key, _ in node.value).items():
             if times > 1:
                 raise yaml.MarkedYAMLError(problem=f"{_shown(name)} is given twice", problem_mark=node.start_mark)
-        return super().construct_mapping(node, deep)
+        return super().construct_mapping(node, deep=deep)
 
 
 def _scalar(loader: _Loader, node: yaml.ScalarNode) -> Any:

@@ -109,20 +109,20 @@ def draws_lines(cases):
     """What the three ways to draw N cost on the same blocks: variance times products, of value and gradient."""
     lines = ["Ways to draw N, geometric 0.5 +2: variance x products of the value, and of the gradient"]
     lines.append(f"  {'':30}" + "".join(f"{name:>24}" for name in WAYS))
-    totals = {name: [0.0, 0.0] for name in WAYS}
+    prices = {name: [] for name in WAYS}
     for case in cases:
         line = f"  {case.name:30}"
         for name, draws in WAYS.items():
             row = measure(case, rf.PowerSeries(rf.Roulette(rf.Geometric(0.5), 2, draws)))
-            price = row.value * row.products, row.gradient * (row.products + 1)
-            totals[name] = [a + b for a, b in zip(totals[name], price)]
-            line += f"{price[0]:13.3g}{price[1]:11.3g}"
+            prices[name].append((row.value * row.products, row.gradient * (row.products + 1)))
+            line += "{:13.3g}{:11.3g}".format(*prices[name][-1])
         lines.append(line)
     for other in list(WAYS)[:2]:
-        value, gradient = (a / b for a, b in zip(totals["stratified"], totals[other]))
+        ratios = [[a / b for a, b in zip(*pair)] for pair in zip(prices["stratified"], prices[other])]
+        value, gradient = (f"{statistics.median(r):.2f} ({min(r):.2f} to {max(r):.2f})" for r in zip(*ratios))
         lines.append(
-            f"= stratified takes {value:.2f} of the products of {other} for the same precision of the value, "
-            f"{gradient:.2f} for the gradient's: sums over {len(cases)} trained digits blocks, batches of {POINTS}"
+            f"= stratified takes {value} of the products of {other} for the same precision of the value, {gradient} "
+            f"for the gradient's: median and range of {len(cases)} trained digits blocks, batches of {POINTS}"
         )
     return [*lines, ""]
 

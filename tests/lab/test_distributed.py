@@ -12,8 +12,8 @@ import resflow_lite as rf
 import resflow_lite.lab.training as training
 from resflow_lite.estimators.noise import Noise
 from resflow_lite.lab.checkpoints import facts_of
+from resflow_lite.lab.files import read_lines
 from resflow_lite.lab.machine import World
-from resflow_lite.lab.runs import read_lines
 from resflow_lite.lab.stages import begin
 from resflow_lite.lab.tasks.density import Density
 from resflow_lite.lab.tasks.hybrid import Hybrid

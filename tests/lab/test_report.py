@@ -10,8 +10,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import resflow_lite as rf
-from resflow_lite.__main__ import _parameters, _parser
+from resflow_lite.__main__ import _parser
 from resflow_lite.lab import report, tables
+from resflow_lite.lab.arguments import parameters
 from resflow_lite.lab.hours import UTILISATION, estimated_hours, forward_flops, simulated, step_tflop
 from resflow_lite.lab.ledger import SELECTION
 from resflow_lite.lab.reported import REPORTED
@@ -97,7 +98,7 @@ def test_an_entry_that_is_older_than_a_setting_took_its_default(run):
 def test_the_command_for_a_target_makes_a_run_of_that_target(target):
     fit, evaluate = (command.split()[3:] for command in target.commands)
     options = _parser().parse_args(fit)
-    assert rf.Experiment.from_parameters(_parameters(options)) == target.experiment
+    assert rf.Experiment.from_parameters(parameters(options.parameters, options.file)) == target.experiment
     assert _parser().parse_args(evaluate).run_dir == options.run_dir
     assert len({t.commands for t in report.TARGETS}) == len(report.TARGETS)
 

@@ -13,12 +13,13 @@ import pytest
 import torch
 
 import resflow_lite as rf
-import resflow_lite.lab.tasks.density as density
 import resflow_lite.lab.step as step_module
+import resflow_lite.lab.tasks.density as density
 import resflow_lite.lab.training as training
 from resflow_lite.lab.checkpoints import facts_of
+from resflow_lite.lab.files import read_lines
 from resflow_lite.lab.machine import Stopped, being_trained, sole_writer
-from resflow_lite.lab.runs import read_lines, sha256
+from resflow_lite.lab.runs import sha256
 
 
 @pytest.fixture

@@ -163,7 +163,7 @@ def test_a_law_of_the_package_comes_back_from_the_folder(small, tmp_path):
 
 
 def test_words_are_read_without_running_them():
-    for estimator in (rf.Exact(), rf.Krylov(20, tol=1e-3), rf.PowerSeries(rf.Roulette(rf.Matched(0.5), 3, True))):
+    for estimator in (rf.Exact(), rf.Krylov(20, tol=1e-3), rf.PowerSeries(rf.Roulette(rf.Matched(0.5), 3, "sample"))):
         assert rebuilt(repr(estimator)) == estimator
     for words in ("print(1)", "PowerSeries(", "Own()", "PowerSeries(terms=Own())", "Exact().draw", "Exact(1, 2, 3)"):
         assert rebuilt(words) == words

@@ -16,9 +16,9 @@ import yaml
 import resflow_lite as rf
 import resflow_lite.lab.reproduction as reproduction
 from resflow_lite.__main__ import main
+from resflow_lite.lab.files import read_lines
 from resflow_lite.lab.ledger import read_entries, validate_entry
 from resflow_lite.lab.machine import being_trained
-from resflow_lite.lab.runs import read_lines
 from resflow_lite.lab.sweeps import planned, published, same_settings, sweep_names
 from resflow_lite.lab.tasks.profiles import PROFILES
 

@@ -5,12 +5,24 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from .panels import Curves, beside, rows
 from .style import AMBER, EXACT, GREEN, GREY, LIGHT, PINK, ROULETTE, SKY, TRUNCATED, styled
 
-__all__ = ["intervals", "weight_boxes", "law_curves", "coverage", "fans", "batch_means", "equal_products", "noise_bars"]
+__all__ = [
+    "intervals",
+    "weight_boxes",
+    "law_curves",
+    "coverage",
+    "fans",
+    "batch_means",
+    "equal_products",
+    "noise_bars",
+    "who_computes",
+]
 
 # a law whose name contains this -> its colour and marker, the first that fits
 LAWS = {"Geometric(0.25)": (SKY, "s"), "Geometric": (ROULETTE, "o"), "Poisson": (PINK, "v"), "Matched": (GREEN, "D")}
@@ -138,11 +150,50 @@ def equal_products(products: Any, errors: Mapping[str, Any], noise: float) -> Fi
 
 @styled
 def noise_bars(noise: Mapping[str, Any]) -> Figure:
-    """Standard deviation of the estimate in each block, a group of bars per block. noise: name -> (n_blocks,)."""
+    """Standard deviation of the estimate in each block, a group of bars per block, two of its standard errors up and
+    down. noise: name -> (standard deviation, standard error), each (n_blocks,)."""
     figure, ax = plt.subplots(figsize=(8, 2.9))
-    for i, (name, values) in enumerate(noise.items()):
+    for i, (name, (values, errors)) in enumerate(noise.items()):
         at = np.arange(1, len(values) + 1) + 0.28 * (i - (len(noise) - 1) / 2)
-        ax.bar(at, values, width=0.26, color=(ROULETTE, GREEN, SKY)[i], label=name)
+        look = dict(ecolor=EXACT, error_kw=dict(elinewidth=1.2))
+        ax.bar(at, values, width=0.26, yerr=2 * np.asarray(errors), color=(ROULETTE, GREEN, SKY)[i], label=name, **look)
     ax.set(xlabel="block", ylabel="standard deviation (nats)", xticks=np.arange(1, len(values) + 1))
     ax.legend()
+    return figure
+
+
+# how a sample comes to a term -> its colour
+KINDS = {
+    "not computed": "white",
+    "computed, weight 0": LIGHT,
+    "always": EXACT,
+    "by rank": ROULETTE,
+    "by chance": AMBER,
+}
+
+
+@styled
+def who_computes(panels: Mapping[str, tuple[Any, int]], n_exact: int) -> Figure:
+    """One panel per way to draw N: a row per term, a column per sample, and the weight of the term beside its row.
+
+    panels: title -> (weights, fixed): (terms, samples), NaN where a term is not computed and 0 where it is computed for
+    the batch's sake; the first `fixed` terms are no matter of chance.
+    """
+    figure, axes = beside(panels, (3.4 * len(panels), 3.6), "term")
+    names = list(KINDS)
+    for ax, (weights, fixed) in zip(axes, panels.values()):
+        weights = np.asarray(weights, dtype=float)
+        k = np.arange(1, len(weights) + 1)
+        how = np.select([k <= n_exact, k <= fixed], [names.index("always"), names.index("by rank")], 4)
+        kinds = np.select([np.isnan(weights), weights == 0], [0, 1], how[:, None])
+        edges = np.arange(weights.shape[1] + 1) + 0.5, np.arange(len(k) + 1) + 0.5
+        ax.pcolormesh(*edges, kinds, cmap=ListedColormap(list(KINDS.values())), vmin=-0.5, vmax=4.5)
+        ax.hlines(edges[1], 0.5, edges[0][-1], color="white", linewidth=2)
+        for row, weight in zip(k, np.nanmax(weights, 1)):
+            ax.text(weights.shape[1] + 2, row, f"× {weight:.3g}", va="center", fontsize=10)
+        ax.set(xlabel="sample", xlim=(0.5, 1.2 * weights.shape[1]))
+    most = max(len(weights) for weights, _ in panels.values())
+    axes[0].set(ylim=(most + 0.6, 0.4), yticks=range(1, most + 1))
+    shown = [Patch(color=colour, label=name) for name, colour in KINDS.items() if name != "not computed"]
+    figure.legend(handles=shown, loc="outside lower center", ncols=len(shown))
     return figure

@@ -23,6 +23,7 @@ __all__ = [
     "expected_images",
     "fetch",
     "image_names",
+    "image_shape",
     "images_label",
     "known_images",
     "load_images",
@@ -74,6 +75,13 @@ def known_images(name: Any) -> bool:
     if isinstance(name, str):
         return name in image_names or len(name) > len(FOLDER) and name.startswith(FOLDER)
     return callable(name) and not isinstance(name, type)
+
+
+def image_shape(name: Any) -> tuple[int, int, int] | None:
+    """(C, H, W) of a set that is known without its files; None for others."""
+    if name == "digits":
+        return (1, 8, 8)
+    return IMAGE_SETS[name].shape if isinstance(name, str) and name in IMAGE_SETS else None
 
 
 def images_label(name: str | Callable[[str], Images]) -> str:

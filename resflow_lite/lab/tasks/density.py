@@ -18,12 +18,12 @@ from ...models.branches import NORMS
 from ...models.flow import Flow, bits_per_dim
 from ...models.image import ImageModel, image_flow
 from ...models.systems import image_system, systems
-from ..data.images import Images, expected_images, image_names, known_images, load_images
+from ..data.images import Images, expected_images, image_names, image_shape, known_images, load_images
 from ..home import home
-from ..scoring import described, error_bars, estimating_with, first_images, image_bits
+from ..scoring import described, error_bars, estimating_with, first_images, image_bits, largest_share
 from .batches import SAMPLING, ImageSource, epochs
 from .profiles import BUDGET, PROFILES, base_model, profile_values
-from .task import PRECISIONS, Question, Task, Training, option
+from .task import BLOCKS, PARAMETERS, PASSES, PRECISIONS, TERMS, WIDTH, Question, Task, Training, is_number, option
 from .words import Unknown, estimator_words, known_or_unknown, rebuilt
 
 __all__ = ["ESTIMATORS", "PRECISIONS", "Density", "Experiment", "home"]
@@ -102,7 +102,7 @@ class Experiment(Training):
     @classmethod
     def _read(cls, name: str, told: Any) -> Any:
         known = {"train_estimator": ESTIMATORS, "eval_estimator": (), "law": LAWS, "activation": ACTIVATIONS}
-        if name == "dataset" and told not in image_names and not told.startswith("folder:"):
+        if name == "dataset" and isinstance(told, str) and not known_images(told):
             return Unknown(name, told)
         return known_or_unknown(name, told, known[name]) if name in known else told
 
@@ -136,7 +136,7 @@ class Experiment(Training):
 
     def _check(self) -> None:
         self._check_training()
-        self._expect_whole(1, "evaluations")
+        self._expect_whole(1, "evaluations", most=PASSES)
         self._expect_whole(0, "validation")
         self._expect_one_of(SAMPLING, "sampling")
         self._expect("flip", isinstance(self.flip, bool), "True or False")
@@ -147,16 +147,26 @@ class Experiment(Training):
         if self.system is None:
             self._check_model()
         else:
-            self._expect_whole(1, "parameters")
+            self._expect_whole(1, "parameters", most=PARAMETERS)
+        self._check_shape()
+
+    def _check_shape(self) -> None:
+        """Of a published set: its images can be halved so often, and a system has a model of that size."""
+        shape = image_shape(self.dataset)
+        squeezed = self.system == "glow" if self.system else self.squeeze_first
+        self._expect_scales(shape, len(self.blocks) - 1 + squeezed)
+        usual = profile_values(self.dataset, self.profile)["blocks"], BUDGET[self.profile]
+        if self.system and shape and (self.blocks, self.parameters) != usual:
+            self._expect_buildable(shape)
 
     def _check_model(self) -> None:
-        self._expect_whole(1, "width", "dense_width")
-        self._expect_whole(0, "n_dense", "padding")
+        self._expect_whole(1, "width", "dense_width", most=WIDTH)
+        self._expect_whole(0, "n_dense", "padding", most=BLOCKS)
         self._expect_number("coeff", 0, 1, "a number between 0 and 1, such as 0.98")
         for name in ("factor_out", "squeeze_first"):
             self._expect(name, isinstance(getattr(self, name), bool), "True or False")
         chosen, own = self.activation, isinstance(self.activation, type) and issubclass(self.activation, Activation)
-        known = own or isinstance(chosen, Unknown) or chosen in ACTIVATIONS
+        known = own or isinstance(chosen, Unknown) or isinstance(chosen, str) and chosen in ACTIVATIONS
         self._expect("activation", known, f"one of {', '.join(ACTIVATIONS)}, or an Activation class")
         self._expect_one_of(NORMS, "norms")
         self._expect_one_of(MEMORY, "memory")
@@ -164,23 +174,22 @@ class Experiment(Training):
 
     def _check_estimators(self) -> None:
         for name, names in (("train_estimator", ESTIMATORS), ("eval_estimator", {})):
-            value = getattr(self, name)
-            known = value is None or (isinstance(value, str) and value in names)
-            own = all(callable(getattr(value, verb, None)) for verb in ("draw", "estimate"))
-            self._expect(name, known or own, f"{'one of ' * bool(names)}{', '.join([*names, 'an estimator object'])}")
+            if getattr(self, name) is not None:
+                self._expect_object(name, "an estimator object", ("draw", "estimate"), names)
         both = self.eval_estimator is not None and self.eval_exact is not None
         self._expect("eval_exact", not both, f"None, because eval_estimator = {self.eval_estimator!r}")
         if self.eval_exact is not None:
-            self._expect_whole(0, "eval_exact")
+            self._expect_whole(0, "eval_exact", most=TERMS)
         if self.train_estimator is not None:
             return
-        own = all(callable(getattr(self.law, verb, None)) for verb in ("sample", "survival"))
-        self._expect("law", own or self.law in LAWS, f"one of {', '.join(LAWS)}, or an object with sample and survival")
-        self._expect_whole(0, "n_exact")
-        self._expect_whole(1, "n_probes")
+        self._expect_object("law", "an object with sample and survival", ("sample", "survival"), LAWS)
+        self._expect_whole(0, "n_exact", most=TERMS)
+        self._expect_whole(1, "n_probes", most=TERMS)
         self._expect_one_of(PROBES, "probe")
-        no_number = own or self.law == "matched"
+        no_number = self.law not in ("geometric", "poisson")
         self._expect("law_parameter", not no_number or self.law_parameter is None, f"None with law = {self.law!r}")
+        number = self.law_parameter is None or is_number(self.law_parameter)
+        self._expect("law_parameter", number, "a number, or None")
         try:
             self.estimators()
         except (SettingsError, TypeError) as error:
@@ -278,4 +287,5 @@ class Density(Task):
             standard_error=bars.total,
             data_error=bars.data,
             noise_error=bars.noise,
+            largest_share=largest_share(bits),
         )

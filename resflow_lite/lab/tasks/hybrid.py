@@ -13,11 +13,11 @@ from ...models.hybrid import HybridFlow, hybrid_flow, hybrid_kinds
 from ...models.systems import with_budget
 from ..data.images import load_images
 from ..data.sources import IMAGE_SETS
-from ..scoring import described, first_images
+from ..scoring import described, first_images, largest_share
 from .batches import ImageSource
 from .hybrid_scores import score_hybrid, summary
 from .profiles import PROFILES
-from .task import BELOW, Question, Task, Training, option
+from .task import BELOW, PARAMETERS, WIDTH, Question, Task, Training, option
 
 __all__ = ["Hybrid", "HybridExperiment", "hybrid_weights"]
 
@@ -65,12 +65,18 @@ class HybridExperiment(Training):
         self._expect_one_of(hybrid_kinds, "kind")
         self._expect_one_of(PROFILES, "profile")
         self._expect("profile", (self.dataset, self.profile) != ("digits", "paper"), "'smoke' or 'laptop' for digits")
-        self._fill(_profile(self.dataset, self.profile) | dict(weight=hybrid_weights(self.dataset)["1/D"]))
-        self._expect_whole(1, "steps", "parameters", "head_width")
+        usual = _profile(self.dataset, self.profile)
+        self._fill(usual | dict(weight=hybrid_weights(self.dataset)["1/D"]))
+        self._expect_whole(1, "steps")
+        self._expect_whole(1, "parameters", most=PARAMETERS)
+        self._expect_whole(1, "head_width", most=WIDTH)
         self._fill(dict(accumulation=1, warm_up=round(WARM_UP * self.steps), cool_down=0.3))
         self._check_training()
         self._expect_number("weight", BELOW, math.inf, "a number, 0 or more, such as 0, 1/D or 1")
         self._expect_blocks()
+        self._expect_scales(SHAPES[self.dataset], len(self.blocks) - 1)
+        if any(getattr(self, name) != usual[name] for name in ("parameters", "blocks", "head_width")):
+            self._expect_buildable(SHAPES[self.dataset])
 
     def _flow(self, shape: tuple[int, int, int] | None) -> HybridFlow:
         def of_width(width: int) -> HybridFlow:
@@ -122,7 +128,8 @@ class Hybrid(Task):
         data = load_images(self.experiment.dataset, question.split)
         data = data._replace(images=data.images[: question.n], labels=data.labels[: question.n])
         found = score_hybrid(flow, data, self.experiment.weight > 0, question.seed, question.estimator)
-        return dict(
+        shares = dict(largest_share=largest_share(found["bits"])) if "bits" in found else {}
+        return shares | dict(
             split=question.split,
             preprocessing="uniform dequantisation",
             data_sha256=load_images(self.experiment.dataset, question.split).sha256(),

@@ -14,9 +14,9 @@ from ...layers.residual import ResidualBlock
 from ...models.densities import toy_data, toy_names
 from ...models.flow import Flow
 from ...models.systems import systems, toy_system
-from ..scoring import described, error_bars, estimating_with
+from ..scoring import described, error_bars, estimating_with, largest_share
 from .profiles import PROFILES
-from .task import Question, Task, Training, option
+from .task import BLOCKS, PARAMETERS, PASSES, Question, Task, Training, option
 from .words import Unknown
 
 __all__ = ["Plane", "RATES", "STEPS", "ToyExperiment", "point_nats"]
@@ -43,6 +43,10 @@ TEST_SEED = 1_000_003
 """Of the points that all systems and seeds are evaluated at."""
 
 
+POINTS = 10**8
+"""At most."""
+
+
 @dataclass(frozen=True)
 class ToyExperiment(Training):
     """Which system to train on which density of the plane. A value of None takes the profile's.
@@ -59,16 +63,22 @@ class ToyExperiment(Training):
     passes: int | None = option(None, "over these points with the evaluation estimator of residual blocks")
 
     def __post_init__(self) -> None:
-        known = callable(self.dataset) or self.dataset in toy_names
+        known = callable(self.dataset) and not isinstance(self.dataset, type) or self.dataset in toy_names
         self._expect("dataset", known, f"one of {', '.join(toy_names)}, or a sampler (n, generator)")
         self._expect_one_of(systems, "system")
         self._expect_one_of(PROFILES, "profile")
         own = dict(steps=STEPS[self.system], lr=RATES[self.system])
-        self._fill(dict(smoke=SMOKE, laptop=LAPTOP | own, paper=PAPER)[self.profile])
-        self._expect_whole(1, "steps", "parameters", "n_blocks")
-        self._expect_whole(2, "points", "passes")
+        usual = dict(smoke=SMOKE, laptop=LAPTOP | own, paper=PAPER)[self.profile]
+        self._fill(usual)
+        self._expect_whole(1, "steps")
+        self._expect_whole(1, "parameters", most=PARAMETERS)
+        self._expect_whole(1, "n_blocks", most=BLOCKS)
+        self._expect_whole(2, "points", most=POINTS)
+        self._expect_whole(2, "passes", most=PASSES)
         self._fill(dict(accumulation=1, warm_up=round(WARM_UP * self.steps), cool_down=0.5, ema=0.0))
         self._check_training()
+        if any(getattr(self, name) != usual[name] for name in ("parameters", "n_blocks")):
+            self._expect_buildable((2,))
 
     @classmethod
     def _read(cls, name: str, told: Any) -> Any:
@@ -138,5 +148,6 @@ class Plane(Task):
             passes=passes,
             estimated_nats=float(draws.mean()),
             estimator_error=error_bars(draws).noise,
+            largest_share=largest_share(draws),
             objective=float(point_nats(flow, x, block.train_estimator, noise).mean()),
         )

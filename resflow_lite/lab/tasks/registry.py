@@ -23,6 +23,8 @@ def task_of(experiment: Training, world: World | None = None) -> Any:
 
 def read_settings(told: Mapping[str, Any], task: str | None = None) -> Training:
     """Settings as a file tells them. task: None for files that are older than its name."""
+    if not isinstance(told, Mapping):
+        raise SettingsError(f"settings = {told!r}: expected names and values")
     if task is None:
         task = "hybrid" if "kind" in told else "toy" if "n_blocks" in told else "density"
     return TASKS[task].settings.from_record(told)

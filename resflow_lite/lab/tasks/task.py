@@ -8,7 +8,7 @@ import json
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Self, get_args
@@ -21,9 +21,14 @@ from ...estimators.noise import Noise
 from ...models.flow import Flow
 from ..machine import World
 
-__all__ = ["PRECISIONS", "Question", "Task", "TaskSettings", "Training", "noises", "option", "seeded"]
+__all__ = ["PRECISIONS", "Question", "Task", "TaskSettings", "Training", "is_number", "noises", "option", "seeded"]
 
 PRECISIONS = ("fp32", "tf32", "bf16")
+
+
+SEED_LIMIT = 2**63 - 1
+BLOCKS, WIDTH, PARAMETERS, PASSES, TERMS = 1_000, 100_000, 10**10, 10_000, 10_000
+"""What a model has and an evaluation takes at most: more is a slip of the keyboard, and would run without an answer."""
 
 
 def option(default: Any, told: str) -> Any:
@@ -58,9 +63,11 @@ class TaskSettings:
         reads as text) is taken as the number, a whole one such as 1e3 as a whole number where one is wanted. Raises
         SettingsError for an unknown name or a wrong value."""
         types = {f.name: (f.type, *get_args(f.type)) for f in fields(cls)}
+        if not isinstance(parameters, Mapping):
+            raise SettingsError(f"parameters = {parameters!r}: expected names and values, such as dict(steps=100)")
         for name in parameters:
-            if name not in types:
-                close = difflib.get_close_matches(name, types, 1)
+            if not isinstance(name, str) or name not in types:
+                close = difflib.get_close_matches(str(name), types, 1)
                 hint = f"did you mean {close[0]!r}? " if close else ""
                 raise SettingsError(f"unknown parameter {name!r}: {hint}Known: {', '.join(types)}")
         return cls(**{name: _as_number(v, types[name]) for name, v in parameters.items()})
@@ -99,19 +106,41 @@ class TaskSettings:
             value = getattr(self, name)
             self._expect(name, isinstance(value, str) and value in known, f"one of {', '.join(known)}")
 
-    def _expect_whole(self, least: int, *names: str) -> None:
+    def _expect_whole(self, least: int, *names: str, most: int = SEED_LIMIT) -> None:
         for name in names:
             value = getattr(self, name)
-            good = isinstance(value, int) and not isinstance(value, bool) and value >= least
-            self._expect(name, good, f"a whole number, {least} or more")
+            told = f"a whole number, {least} or more"
+            if type(value) is int and value > most:
+                told = f"{told} and at most {'2^63 - 1' if most == SEED_LIMIT else format(most, ',')}"
+            self._expect(name, type(value) is int and least <= value <= most, told)
+
+    def _expect_object(self, name: str, expected: str, verbs: tuple[str, ...], names: Collection[str] = ()) -> None:
+        """One of the names, or the object that is expected, which has these methods: no class in its place."""
+        value = getattr(self, name)
+        own = not isinstance(value, type) and all(callable(getattr(value, verb, None)) for verb in verbs)
+        told = f"one of {', '.join(names)}, or {expected}" if names else expected
+        self._expect(name, own or isinstance(value, str) and value in names, told)
 
     def _expect_number(self, name: str, low: float, high: float, expected: str) -> None:
         """Strictly between the two."""
-        self._expect(name, _is_number(getattr(self, name)) and low < getattr(self, name) < high, expected)
+        self._expect(name, is_number(getattr(self, name)) and low < getattr(self, name) < high, expected)
 
     def _expect_blocks(self) -> None:
-        good = isinstance(self.blocks, tuple) and len(self.blocks) > 0
-        self._expect("blocks", good and all(type(b) is int and b >= 1 for b in self.blocks), "blocks per scale: [4, 4]")
+        good = isinstance(self.blocks, tuple) and len(self.blocks) > 0 and all(type(b) is int for b in self.blocks)
+        self._expect("blocks", good and min(self.blocks) >= 1, "blocks per scale: [4, 4]")
+        self._expect("blocks", sum(self.blocks) <= BLOCKS, f"{BLOCKS:,} blocks at most")
+
+    def _expect_scales(self, shape: tuple[int, int, int] | None, halvings: int) -> None:
+        """Images that are halved so often; None: they are not known yet."""
+        if shape is not None:
+            good = all(size % 2**halvings == 0 for size in shape[1:])
+            told = f"fewer scales: images of {shape[1]} x {shape[2]} cannot be halved {halvings} times"
+            self._expect("blocks", good, told)
+
+    def _expect_buildable(self, shape: tuple[int, ...]) -> None:
+        """A model of about `parameters` parameters: built without memory. Raises SettingsError where there is none."""
+        with torch.device("meta"):
+            self._flow(shape)
 
 
 def _plain(value: Any) -> Any:
@@ -122,7 +151,7 @@ def _plain(value: Any) -> Any:
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))  # an address is another one in the next process
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
 
 
@@ -169,7 +198,7 @@ class Training(TaskSettings):
         self._expect_number("ema", BELOW, 1, "a number from 0 to below 1")
         self._expect_number("cool_down", BELOW, math.nextafter(1, 2), "a fraction from 0 to 1")
         pair = isinstance(self.betas, tuple) and len(self.betas) == 2
-        self._expect("betas", pair and all(_is_number(b) and 0 <= b < 1 for b in self.betas), "two such as [0.9, 0.99]")
+        self._expect("betas", pair and all(is_number(b) and 0 <= b < 1 for b in self.betas), "two such as [0.9, 0.99]")
         self._expect_number("weight_decay", BELOW, math.inf, "a number, 0 or more")
         self._expect_number("clip", 0, math.inf, "a positive number")
         self._expect_number("norm_tolerance", 0, 1, "a number between 0 and 1, such as 1e-3")
@@ -204,6 +233,19 @@ class Question:
     passes: int | None = None
     n: int | None = None
     seed: int = 1
+
+    def __post_init__(self) -> None:
+        for name, value, low, high, free in (
+            ("passes", self.passes, 1, PASSES, True),
+            ("n_images", self.n, 2, SEED_LIMIT, True),
+            ("seed", self.seed, 0, SEED_LIMIT, False),
+        ):
+            if not (free and value is None or type(value) is int and low <= value <= high):
+                most = "2^63 - 1" if high == SEED_LIMIT else f"{high:,}"
+                raise SettingsError(f"{name} = {value!r}: expected a whole number from {low} to {most}")
+        known = not isinstance(self.estimator, type) and callable(getattr(self.estimator, "estimate", None))
+        if not (self.estimator is None or known):
+            raise SettingsError(f"estimator = {self.estimator!r}: expected an object such as rf.Krylov(20), or None")
 
 
 class Task(ABC):

@@ -7,6 +7,7 @@ matplotlib.use("Agg")
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
+from matplotlib.container import BarContainer
 
 import resflow_lite as rf
 from resflow_lite.book.figures import chapter04
@@ -86,10 +87,35 @@ def test_equal_products_draws_sizes_of_signed_errors():
     assert series.get_color() == TRUNCATED and list(noise.get_ydata()) == [0.7, 0.7]
 
 
-def test_noise_bars_stand_side_by_side():
+def test_noise_bars_stand_side_by_side_with_two_standard_errors():
     noise = {"plain": np.array([1.0, 2.0]), "variate": np.array([0.5, 1.5]), "more": np.array([0.2, 0.3])}
-    (ax,) = chapter04.noise_bars(noise).axes
-    for bars, values in zip(ax.containers, noise.values()):
-        assert [bar.get_height() for bar in bars] == list(values)
+    (ax,) = chapter04.noise_bars({name: (values, values / 10) for name, values in noise.items()}).axes
+    bars = [group for group in ax.containers if isinstance(group, BarContainer)]
+    for group, values in zip(bars, noise.values(), strict=True):
+        assert [bar.get_height() for bar in group] == list(values)
+        (reach,) = group.errorbar.lines[2]
+        assert np.allclose([np.ptp(segment[:, 1]) for segment in reach.get_segments()], 4 * values / 10)
     edges = sorted((bar.get_x(), bar.get_x() + bar.get_width()) for bar in ax.patches)
     assert all(right <= left + 1e-9 for (_, right), (left, _) in zip(edges, edges[1:]))
+
+
+def test_who_computes_colours_every_term_of_every_sample_and_writes_its_weight():
+    nan = float("nan")
+    own = np.array([[1.0, 1, 1, 1], [0, 2, 0, 2], [0, 4, 0, 0]])
+    dealt = np.array([[1, 1, 1, 1], [2, 2, nan, nan], [4, nan, nan, nan], [8, nan, nan, nan]])
+    figure = chapter04.who_computes({"own": (own, 1), "dealt": (dealt, 3)}, n_exact=1)
+    kind = {name: i for i, name in enumerate(chapter04.KINDS)}
+    always, rank, chance, waste, none = (
+        kind[name] for name in ("always", "by rank", "by chance", "computed, weight 0", "not computed")
+    )
+    right = [
+        [[always] * 4, [waste, chance, waste, chance], [waste, chance, waste, waste]],
+        [[always] * 4, [rank, rank, none, none], [rank, none, none, none], [chance, none, none, none]],
+    ]
+    for ax, kinds, weights in zip(figure.axes, right, (own, dealt), strict=True):
+        cells, _ = ax.collections
+        assert cells.get_array().reshape(len(kinds), 4).tolist() == kinds
+        assert [text.get_text() for text in ax.texts] == [f"× {2**k}" for k in range(len(weights))]
+        assert ax.get_ylim() == (4.6, 0.4)  # the first term on top, the same height in every panel
+    named = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert named == ["computed, weight 0", "always", "by rank", "by chance"]

@@ -1,0 +1,123 @@
+"""Files of a run: written whole or not at all, and read with a sentence where they are not what they were."""
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ..errors import DataError, ResflowError
+
+__all__ = ["NotWritten", "add_line", "as_json", "drop_half_line", "read_json", "read_lines", "write_whole", "writing"]
+
+
+class NotWritten(ResflowError, OSError):
+    """The system would not write a file: a full disk, a folder that is read-only. What was written before is kept."""
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Inside, whatever the system says against writing this file becomes a NotWritten that names it."""
+    try:
+        yield
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+        reason = getattr(error, "strerror", None) or error
+        told = f"{path} cannot be written ({reason}): what was written before is kept; make room, or choose another"
+        raise NotWritten(f"{told} folder, and give the same command again") from error
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all, whatever happens meanwhile. Raises NotWritten."""
+    unfinished = path.with_name(path.name + ".unfinished")
+    with writing(path):
+        try:
+            with unfinished.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(unfinished, path)
+        except OSError:
+            with suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+            raise
+
+
+def add_line(path: Path, row: dict[str, Any]) -> None:
+    """Add a JSON line to a file, whole or not at all; half a line that a killed process has left goes first."""
+    with writing(path):
+        drop_half_line(path)
+        with path.open("ab") as file:
+            size = file.tell()
+            try:
+                file.write((as_json(row) + "\n").encode())
+                file.flush()
+            except OSError:
+                os.truncate(path, size)
+                raise
+
+
+def drop_half_line(path: Path) -> bool:
+    """Cut the end of a file of lines after its last whole one; whether there was something to cut."""
+    content = path.read_bytes() if path.exists() else b""
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)
+    return whole < len(content)
+
+
+def as_json(value: Any, indent: int | None = None) -> str:
+    """JSON as everybody reads it: a number that is not finite becomes null."""
+    return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises DataError, with its name, for a file that is missing, damaged or another."""
+    try:
+        return _object(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read ({_told(error)}): expected JSON of names and values") from None
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The JSON lines of a file, which need not exist; a last line that is still being written is left out.
+
+    Raises DataError, with the file and the line, for one that is none."""
+    try:
+        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({_told(error)}): expected a file of lines") from None
+    found = []
+    for number, line in enumerate(lines, 1):
+        try:
+            found += [_object(line.decode())] if line.endswith(b"\n") else []
+        except (ValueError, RecursionError) as error:
+            told = f"{path}, line {number} is damaged ({_told(error)})"
+            raise DataError(f"{told}: remove this line; the weights do not need it") from None
+    return found
+
+
+def _object(text: str, **how: Any) -> dict[str, Any]:
+    found = json.loads(text, **how)
+    if not isinstance(found, dict):
+        raise ValueError(f"it holds {'null' if found is None else type(found).__name__}")
+    return found
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def _told(error: BaseException) -> str:
+    if isinstance(error, RecursionError):
+        return "nested too deep"
+    return getattr(error, "strerror", None) or str(error)
