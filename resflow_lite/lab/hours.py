@@ -48,7 +48,7 @@ UTILISATION = 0.134
 
 @dataclass(frozen=True)
 class MeasuredStep:
-    """Milliseconds of a whole step of the paper's model, by whom. draws: of its roulette, stratified ones in a graph."""
+    """Milliseconds of a whole step of the paper's model. draws: of its roulette; stratified ones run as a graph."""
 
     dataset: str
     precision: str
