@@ -14,7 +14,7 @@ __getattr__, __dir__ = face(
         "data.images": "Images check_images fetch image_names load_images",
         "evaluation": "Evaluation carry_out dequantised evaluate run_hybrid run_toy sample_levels",
         "features": "inception train_features",
-        "hours": "GPU PEAK_FLOPS UTILISATION step_tflop",
+        "hours": "GPU MEASURED PEAK_FLOPS UTILISATION simulated step_seconds step_tflop",
         "ledger": "provenance publish read_entries",
         "machine": "being_trained connect",
         "parameters": "experiment_from_notebook",

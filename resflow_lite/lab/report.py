@@ -6,13 +6,14 @@ the paper's numbers. Scaled down: everything smaller, compared with nothing but 
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Any
 
 from scipy.special import stdtrit
 
 from ..errors import SettingsError
+from ..estimators.series import Roulette
 from ..models.systems import systems
 from .hours import estimated_hours
 from .ledger import Entry, read_ledger
@@ -63,8 +64,14 @@ class Target:
         return fit, f"python -m resflow_lite evaluate {folder} --publish"
 
     @property
-    def hours(self) -> float:
-        return estimated_hours(self.experiment)
+    def hours(self) -> tuple[float, float]:
+        """As the paper draws, and with stratified draws: hours.py says what they come from."""
+        experiment = self.experiment
+        estimator = experiment.estimators()[0]
+        if not isinstance(estimator.terms, Roulette):
+            return estimated_hours(experiment), estimated_hours(experiment)
+        stratified = replace(estimator, terms=replace(estimator.terms, draws="stratified"))
+        return estimated_hours(experiment), estimated_hours(replace(experiment, train_estimator=stratified))
 
     def runs(self, entries: Iterable[Entry]) -> list[dict[str, Any]]:
         """The finished runs by this protocol: every setting is the target's, those in NO_MATTER aside."""

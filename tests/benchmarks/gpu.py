@@ -4,7 +4,7 @@
 
 Correctness: a small flow and the convolutions of layers/kernels.py, on this device in every precision, against float64
 on the CPU. Then the paper's CIFAR-10 and MNIST models at batch 64, by precision and memory mode: milliseconds of a
-whole step of `fit` (batch, forward, backward, clip, Adam, norms), kernels and launches in it, GiB at the peak. Without
+whole step of `fit` (batch, forward, backward, clip, Adam, norms, average), kernels and launches in it, GiB at the peak. Without
 a GPU: correctness and a small model, so that the script is known to run. Ends with status 1 where a number is wrong.
 """
 
@@ -14,12 +14,10 @@ import gc
 import itertools
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch.nn.functional import conv2d
@@ -33,8 +31,11 @@ BUDGET = 230.0
 """Seconds after which no new measurement starts; one that would not fit is left out and named."""
 PRECISIONS = {"fp64": 1e-11, "fp32": 1e-4, "tf32": 1e-2, "bf16": 5e-2}
 """Largest error of the gradient against float64 on the CPU, relative to its norm."""
-CASES = list(itertools.product(("recompute", "store"), ("cifar10", "mnist"), ("bf16", "tf32", "fp32")))
-BATCH, WARM_UP, TIMED = 64, 3, 7
+CASES = list(itertools.product(("recompute",), ("cifar10", "mnist"), ("bf16", "tf32", "fp32"), ("stratified",)))
+CASES += [("recompute", "cifar10", "bf16", "block"), ("recompute", "cifar10", "tf32", "block")]
+CASES += itertools.product(("store",), ("cifar10", "mnist"), ("bf16", "tf32", "fp32"), ("stratified",))
+"""Stratified draws run as graphs, one for each length of the tail; those of the paper, one for each block, cannot."""
+BATCH, WARM_UP, TIMED = 64, 6, 7
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -44,17 +45,14 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 @contextmanager
 def training_step(experiment: rf.Experiment):
     """A function without arguments that does one step of `fit`."""
-    from resflow_lite.lab.interruption import Signals
     from resflow_lite.lab.machine import connect
-    from resflow_lite.lab.stages import start
-    from resflow_lite.lab.tasks.batches import ImageSource
-    from resflow_lite.lab.training import _step
+    from resflow_lite.lab.stages import begin
+    from resflow_lite.lab.step import Step
+    from resflow_lite.lab.tasks.registry import task_of
 
-    world = connect()
-    with tempfile.TemporaryDirectory() as folder, Signals() as signals, tensor_float(experiment.precision == "tf32"):
-        data = ImageSource.load(experiment.dataset, "train", world.device)
-        state = start(experiment, data, Path(folder), world)
-        yield lambda: _step(experiment, state, data, world, signals)
+    task = task_of(experiment, connect())
+    with tensor_float(experiment.precision == "tf32"):
+        yield Step(task, begin(task), lambda told: print(f"    {told}"))
 
 
 # Correctness ----------------------------------------------------------------------------------------------------------
@@ -147,16 +145,18 @@ def noise(shape: tuple[int, int, int]) -> Callable[[str], rf.Images]:
     return images
 
 
-def paper_experiment(data: str, precision: str, memory: str) -> rf.Experiment:
+def paper_experiment(memory: str, data: str, precision: str, draws: str) -> rf.Experiment:
     model, recipe = rf.presets[f"paper/{data}"], rf.recipes[f"paper/{data}"]
     names = ("blocks", "width", "n_dense", "dense_width", "train_estimator")
     settings = {name: getattr(model, name) for name in names}
+    estimator = model.train_estimator
+    settings["train_estimator"] = replace(estimator, terms=replace(estimator.terms, draws=draws))
     settings |= dict(steps=1000, lr=recipe.lr, ema=recipe.ema, flip=recipe.flip, validation=0)
     return rf.Experiment(noise(model.shape), batch_size=BATCH, precision=precision, memory=memory, **settings)
 
 
 def small_experiment(precision: str, memory: str) -> rf.Experiment:
-    settings = dict(blocks=(1, 1), width=32, n_dense=1, dense_width=16, validation=0)
+    settings = dict(blocks=(1, 1), width=32, n_dense=1, dense_width=16, validation=0, train_estimator="stratified")
     return rf.Experiment(noise((3, 16, 16)), batch_size=8, precision=precision, memory=memory, **settings)
 
 
@@ -218,17 +218,17 @@ def table(cases: dict[str, rf.Experiment], until: float) -> bool:
     print(
         f"\na step of fit, ms: median, least and most of {TIMED} after {WARM_UP}; busy: ms in kernels; first: seconds"
     )
-    print(f"{'model, precision, memory':28}" + "".join(f"{name:>9}" for name in COLUMNS))
+    print(f"{'model, precision, memory':36}" + "".join(f"{name:>9}" for name in COLUMNS))
     good, longest = True, 0.0
     for name, experiment in cases.items():
         if time.monotonic() + longest > until:
-            print(f"{name:28}  left out: no time")
+            print(f"{name:36}  left out: no time")
             continue
         started = time.monotonic()
         try:
-            print(f"{name:28}{line(measured(experiment))}", flush=True)
+            print(f"{name:36}{line(measured(experiment))}", flush=True)
         except (RuntimeError, rf.ResflowError) as error:
-            print(f"{name:28}  FAILED: {str(error).splitlines()[0]}", flush=True)
+            print(f"{name:36}  FAILED: {str(error).splitlines()[0]}", flush=True)
             good = False
         longest = max(longest, time.monotonic() - started)
     return good
@@ -240,7 +240,7 @@ def main() -> int:
     until = time.monotonic() + parser.parse_args().seconds
     if DEVICE.type == "cuda":
         print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, CUDA {torch.version.cuda}")
-        cases = {f"{d}, {p}, {m}": paper_experiment(d, p, m) for m, d, p in CASES}
+        cases = {", ".join(case[1:3] + case[:1] + case[3:]): paper_experiment(*case) for case in CASES}
     else:
         print(f"no GPU: correctness and a small model only (torch {torch.__version__})")
         cases = {f"small, {p}, {m}": small_experiment(p, m) for p in ("fp32", "bf16") for m in ("recompute", "store")}

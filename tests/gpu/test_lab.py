@@ -10,6 +10,12 @@ import pytest
 import torch
 
 import resflow_lite as rf
+from resflow_lite.lab.capture import Reads
+from resflow_lite.lab.machine import connect
+from resflow_lite.lab.runs import read_lines
+from resflow_lite.lab.stages import begin
+from resflow_lite.lab.step import Step, look
+from resflow_lite.lab.tasks.registry import task_of
 
 SMOKE = dict(profile="smoke", batch_size=32, steps=40, warm_up=5, lr=2e-2, validation=100)
 
@@ -21,12 +27,51 @@ def run(gpu, tmp_path_factory):
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
 @pytest.mark.parametrize("memory", ["store", "recompute"])
-def test_fit_learns(tmp_path, precision, memory):
-    run = rf.fit(rf.Experiment(**SMOKE, precision=precision, memory=memory), tmp_path)
+@pytest.mark.parametrize("estimator", ["roulette", "stratified"])
+def test_fit_learns(tmp_path, precision, memory, estimator):
+    run = rf.fit(rf.Experiment(**SMOKE, precision=precision, memory=memory, train_estimator=estimator), tmp_path)
     bits = [row["bits_per_dim"] for row in run.history]
     assert len(bits) == 20 and all(map(math.isfinite, bits))
     assert bits[-1] < bits[0] - 0.1
     assert run.flow.certify().holds
+
+
+def stepped(steps, plain=False, **settings):
+    """A step of the smoke model with stratified draws after so many, what it told, and the losses."""
+    task, told, losses = task_of(rf.Experiment(**SMOKE, train_estimator="stratified", **settings), connect()), [], []
+    step = Step(task, begin(task), told.append)
+    step.graphs = None if plain else step.graphs
+    for _ in range(steps):
+        step()
+        losses.append(look(step.state) - sum(losses))
+    return step, told, losses
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+@pytest.mark.parametrize("memory", ["store", "recompute"])
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_a_step_as_a_graph_is_the_plain_step(precision, memory, accumulation):
+    settings = dict(precision=precision, memory=memory, accumulation=accumulation)
+    (step, told, losses), (_, _, plain) = stepped(12, **settings), stepped(12, plain=True, **settings)
+    assert told == [] and len(step.graphs._kept) > 1
+    assert losses[:6] == pytest.approx(plain[:6], rel=1e-2 if precision == "bf16" else 1e-3)
+    assert step.terms and len(step.state.draws.terms) == 12 * 3 * accumulation
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_step_on_a_gpu_reads_nothing_back(precision):
+    step, _, _ = stepped(1, plain=True, precision=precision)
+    step._draw_()
+    with Reads() as reads:
+        step._gradient_()
+        step._update_()
+    assert reads.found == []
+
+
+def test_what_no_graph_can_hold_is_said_once_and_trains(tmp_path):
+    run = rf.fit(rf.Experiment(**SMOKE | dict(steps=5)), tmp_path)  # the paper's draws: each block has its own N
+    (event,) = read_lines(tmp_path / "events.jsonl")
+    assert run.step == 5 and event["event"].startswith("runs without CUDA graphs")
 
 
 def test_a_gpu_trains_as_a_cpu_does(monkeypatch, run, tmp_path):
@@ -37,9 +82,10 @@ def test_a_gpu_trains_as_a_cpu_does(monkeypatch, run, tmp_path):
         assert run.history[-1][name] == pytest.approx(other.history[-1][name], abs=0.15)
 
 
-def test_a_run_that_was_stopped_goes_on(tmp_path):
+@pytest.mark.parametrize("estimator", ["roulette", "stratified"])
+def test_a_run_that_was_stopped_goes_on(tmp_path, estimator):
     """SIGTERM after the first checkpoint; until fit is called again, the half-finished run can be scored."""
-    experiment = rf.Experiment(**SMOKE | dict(steps=400))
+    experiment = rf.Experiment(**SMOKE | dict(steps=400), train_estimator=estimator)
 
     def terminate():
         deadline = time.monotonic() + 120

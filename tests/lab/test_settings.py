@@ -62,6 +62,7 @@ LAWS = [
     (dict(law="matched", n_exact=5), rf.Roulette(rf.Matched(), 5)),
     (dict(law=rf.Geometric(0.1)), rf.Roulette(rf.Geometric(0.1), 2)),
     (dict(train_estimator="roulette", n_exact=2, law="geometric"), rf.Roulette(rf.Geometric(0.5), 2)),
+    (dict(train_estimator="stratified"), rf.Roulette(rf.Geometric(0.5), 2, "stratified")),
     (dict(train_estimator=rf.PowerSeries(rf.Truncated(8))), rf.Truncated(8)),
     (dict(train_estimator="PowerSeries(Truncated(8))"), rf.Truncated(8)),
 ]

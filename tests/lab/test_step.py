@@ -45,9 +45,17 @@ def unread(monkeypatch):
 
 
 # backward_in_forward reads one number by design: whether all samples have one weight
-@pytest.mark.parametrize("gradient, memory", [("neumann", "store"), ("neumann", "recompute"), ("series", "store")])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize(
+    ("gradient", "memory", "precision", "accumulation"),
+    [
+        ("neumann", "store", "fp32", 2),
+        ("neumann", "store", "bf16", 1),
+        ("neumann", "recompute", "fp32", 1),
+        ("neumann", "recompute", "bf16", 2),
+        ("series", "store", "fp32", 1),
+        ("series", "store", "bf16", 1),
+    ],
+)
 def test_a_step_reads_nothing_back(started, unread, gradient, memory, precision, accumulation):
     task, state = started(memory=memory, precision=precision, accumulation=accumulation)
     for module in state.flow.modules():
@@ -94,22 +102,25 @@ def test_the_same_step_with_the_same_draws_gives_equal_numbers(started):
 
 
 @pytest.mark.parametrize("estimator", [STRATIFIED, "roulette", rf.Truncated(3)], ids=["stratified", "block", "fixed"])
-def test_steps_are_those_of_a_loop_that_one_can_read(started, estimator):
+def test_steps_are_those_of_a_loop_that_one_can_read(started, monkeypatch, estimator):
     torch.set_default_dtype(torch.float64)
     estimator = rf.PowerSeries(estimator) if isinstance(estimator, rf.Truncated) else estimator
     settings = dict(train_estimator=estimator, weight_decay=0.1, clip=0.5, ema=0.6)
     (task, state), (_, plain) = started(**settings), started(**settings)
+    batch = task.batch
+    monkeypatch.setattr(task, "batch", lambda *args: batch(*args).double())
     step, flow, e = Step(task, state), plain.flow, task.experiment
     adam = torch.optim.Adam(flow.parameters(), betas=e.betas, weight_decay=e.weight_decay)
     averaged, total = [p.detach().clone() for p in flow.parameters()], 0.0
     for n in range(1, 6):
         step()
-        x = task.batch(n, plain.data).double()
+        x = task.batch(n, plain.data)
         if step.stratified:
             plain.draws.hold_(e.batch_size)
-        loss = bits_per_dim(flow.log_prob(x, plain.draws), flow.event_shape, 17).mean()
+        loss = bits_per_dim(flow.log_prob(x, plain.draws), flow.event_shape, task.data.n_levels).mean()
         adam.zero_grad()
         loss.backward()
+        loss = loss.detach()
         norm = torch.nn.utils.clip_grad_norm_(flow.parameters(), e.clip)
         adam.param_groups[0]["lr"] = e.rate(n) * e.lr
         adam.step()
@@ -190,7 +201,7 @@ def test_a_key_tells_weights_and_counts(started):
     for quantile in (0.9, 0.6, 0.4, 0.2):
         draws.quantile, draws.offset = quantile, 5
         (key,) = found[quantile] = step._counts()
-        assert [count for _, count in key[:7]] == [32, 32, 16, 8, 4, 2, 1][1:] + [1] * (len(key) > 6)
+        assert [count for _, count in key[:6]] == [32, 16, 8, 4, 2, 1] and {n for _, n in key[6:]} <= {1}
     assert found[0.9] == found[0.6] and len({found[q] for q in found}) == 3
 
 

@@ -32,6 +32,7 @@ __all__ = ["ESTIMATORS", "PRECISIONS", "Density", "Experiment", "home"]
 
 ESTIMATORS: dict[str, Estimator] = {
     "roulette": PowerSeries(Roulette(Geometric(0.5), n_exact=2)),
+    "stratified": PowerSeries(Roulette(Geometric(0.5), n_exact=2, draws="stratified")),
     "roulette_poisson": PowerSeries(Roulette(Poisson(2.0), n_exact=2), probe="gaussian"),
     "truncated": PowerSeries(Truncated(5)),
     "matched": PowerSeries(Roulette(Matched(), n_exact=2)),
