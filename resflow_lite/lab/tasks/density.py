@@ -20,7 +20,6 @@ from ...models.image import ImageModel, image_flow
 from ...models.systems import image_system, systems
 from ..data.images import Images, expected_images, image_names, image_shape, images_label, known_images, load_images
 from ..data.levels import expect_alike
-from ..home import home
 from ..scoring import described, error_bars, estimating_with, first_images, image_bits, largest_share
 from .batches import SAMPLING, ImageSource, epochs
 from .profiles import BUDGET, PROFILES, base_model, profile_values
@@ -28,7 +27,7 @@ from .question import PASSES, Question
 from .task import BLOCKS, PARAMETERS, PRECISIONS, TERMS, WIDTH, Task, Training, is_number, option
 from .words import Unknown, estimator_words, known_or_unknown, rebuilt
 
-__all__ = ["ESTIMATORS", "PRECISIONS", "Density", "Experiment", "home"]
+__all__ = ["ESTIMATORS", "PRECISIONS", "Density", "Experiment"]
 
 ESTIMATORS: dict[str, Estimator] = {
     "roulette": PowerSeries(Roulette(Geometric(0.5), n_exact=2)),
