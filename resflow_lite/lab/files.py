@@ -85,7 +85,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         return _object(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read ({_told(error)}): expected JSON of names and values") from None
+        raise DataError(
+            f"{path} cannot be read ({_told(error)}): expected JSON of names and values; mend or remove it"
+        ) from None
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

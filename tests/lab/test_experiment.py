@@ -37,12 +37,38 @@ WRONG = [
     ({"system": "glow", "width": 32}, "width = 32: expected None, because system = 'glow' has its own"),
     ({"parameters": 1000}, "parameters = 1000: expected None without a system"),
     ({"system": "glow", "parameters": 0}, "parameters = 0"),
+    ({"system": "flow++", "parameters": 90}, "the closest model has"),
+    ({"system": "iresnet", "parameters": 10**19}, "parameters = .*at most 10,000,000,000"),
+    ({"seed": 2**63}, "seed = 9223372036854775808: expected .*at most 2\\^63 - 1"),
+    ({"steps": True}, "steps = True"),
+    ({"activation": ["tanh"]}, "activation = "),
+    ({"activation": {}}, "activation = {}"),
+    ({"system": {"b": 2}}, "system = {'b': 2}"),
+    ({"law": ["matched"]}, "law = "),
+    ({"law": rf.Poisson}, "law = <class"),
+    ({"law_parameter": [0.5]}, "law_parameter = .*a number"),
+    ({"train_estimator": rf.Krylov}, "train_estimator = <class"),
+    ({"eval_estimator": rf.Krylov}, "eval_estimator = <class"),
+    ({"blocks": (1, True)}, "blocks = .*True"),
+    ({"blocks": [2, 2, 2, 2, 2]}, "images of 8 x 8 cannot be halved 4 times"),
+    ({"blocks": [10**6]}, "1,000 blocks at most"),
+    ({"n_dense": 10**6}, "n_dense = 1000000: expected .*at most 1,000"),
+    ({"width": 10**8}, "width = .*at most 100,000"),
+    ({"evaluations": 10**8}, "evaluations = .*at most 10,000"),
+    ({None: 1}, "unknown parameter None"),
+    ({8: 1}, "unknown parameter 8"),
 ]
 
 
 @pytest.mark.parametrize(("parameters", "says"), WRONG, ids=str)
 def test_a_wrong_name_or_value_is_refused_with_its_name(parameters, says):
     with pytest.raises(rf.SettingsError, match=says):
+        rf.Experiment.from_parameters(parameters)
+
+
+@pytest.mark.parametrize("parameters", [[], None, "steps", 3], ids=str)
+def test_what_holds_no_names_is_refused(parameters):
+    with pytest.raises(rf.SettingsError, match="parameters = .*expected names and values"):
         rf.Experiment.from_parameters(parameters)
 
 

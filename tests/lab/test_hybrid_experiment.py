@@ -197,6 +197,12 @@ def test_the_paper_profile_has_the_width_of_the_paper():
 
 WRONG = [
     (dict(dataset="imagenet32"), "dataset = 'imagenet32': expected one of digits"),
+    (dict(kind=["residual"]), "kind = "),
+    (dict(blocks=(True, 1)), "blocks = .*True"),
+    (dict(blocks=[1] * 7), "cannot be halved 6 times"),
+    (dict(seed=2**70), "seed = .*at most 2\\^63 - 1"),
+    (dict(parameters=20), "the closest model has"),
+    (dict(head_width=10**7), "head_width = .*at most 100,000"),
     (dict(kind="dense"), "kind = 'dense'"),
     (dict(weight=-1.0), "weight = -1.0"),
     (dict(weight=math.nan), "weight = nan"),

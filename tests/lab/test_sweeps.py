@@ -69,6 +69,20 @@ def test_settings_seeds_and_data_sets_become_runs(sweep, tmp_path):
         (dict(settings=dict(elu=dict(lr=-1))), "setting elu: lr = -1"),
         (dict(settings={"../elu": {}}), "its name becomes a folder's"),
         (dict(datasets=["mnits"]), "dataset = 'mnits'"),
+        (dict(task=["toy"]), r"task = \['toy'\]: expected one of"),
+        (dict(task={}), "task = {}"),
+        (dict(seeds=[2**63]), "setting lipswish: seed = 9223372036854775808: expected .* at most 2\\^63 - 1"),
+        (dict(seeds=[True]), "seed = True"),
+        (dict(settings=dict(relu=dict(activation=["relu"]))), r"activation = \('relu',\)"),
+        (dict(settings=dict(relu=dict(system=dict(b=1)))), "system = {'b': 1}"),
+        (dict(settings=dict(relu=dict(profile="paper"))), "profile = 'paper': --profile gives it to every run"),
+        (dict(settings=dict(relu=dict(seed=4))), "seed = 4: seeds gives it to every run"),
+        (dict(settings=dict(relu=dict(dataset="digits")), datasets=["digits"]), "datasets gives it to every run"),
+        (dict(settings=dict(relu={7: 1})), "unknown parameter 7"),
+        (dict(settings=dict(relu={None: 1})), "unknown parameter None"),
+        (dict(profiles=dict(smoke={}), settings=dict(deep=dict(blocks=[1] * 6))), "cannot be halved 5 times"),
+        (dict(profiles=dict(smoke={}), settings=dict(g=dict(system="glow", parameters=50))), "the closest model has"),
+        (dict(settings=dict(relu=dict(n_dense=10**7))), "n_dense = 10000000: expected .* at most 1,000"),
     ],
 )
 def test_whatever_is_wrong_is_refused_before_anything_trains(sweep, tmp_path, changes, told, capsys):
@@ -82,8 +96,10 @@ def test_whatever_is_wrong_is_refused_before_anything_trains(sweep, tmp_path, ch
 def test_a_sweep_that_is_not_there_and_a_file_that_is_no_sweep(tmp_path):
     with pytest.raises(rf.SettingsError, match="there is no sweep .*ablation"):
         planned("ablaton", "smoke")
-    for text in ("a: [", "- 1", "task: toy"):
-        (tmp_path / "bad.yaml").write_text(text)
+    bomb = "\n".join(["a0: &a0 [1, 1]", *(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 40)), "seeds: *a39"])
+    texts = ["a: [", "- 1", "task: toy", bomb, "seeds: " + "[" * 50_000, "task: toy\ntask: hybrid"]
+    for content in [*(text.encode() for text in texts), "task: tö".encode("latin-1"), "task: toy".encode("utf-16")]:
+        (tmp_path / "bad.yaml").write_bytes(content)
         with pytest.raises(rf.SettingsError, match="bad.yaml"):
             planned(tmp_path / "bad.yaml", "smoke")
 
@@ -228,3 +244,14 @@ def test_published_entries_are_those_of_the_sweep():
     for index, entry in published(runs).items():
         assert entry["settings"]["train_estimator"] == runs[index].experiment.train_estimator
         assert entry["seed"] == runs[index].experiment.seed
+
+
+@pytest.mark.parametrize("content", ["", "{}", "5", '{"commit": "a'])
+def test_a_run_whose_entry_is_damaged_is_named_in_the_list(sweep, capsys, content):
+    path = sweep()
+    entry = planned(path, "smoke")[1].directory / "ledger.json"
+    entry.parent.mkdir(parents=True)
+    entry.write_text(content)
+    assert main(["reproduce", str(path), "--profile", "smoke", "--list"]) == 2
+    told = capsys.readouterr().err
+    assert str(entry) in told and len(told.splitlines()) == 1
