@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from .errors import CheckFailed
+from .errors import CheckFailed, DataError
 from .estimators.linearization import AutogradLinearization
 from .estimators.logdet import Estimator, Exact, dense_jacobian, log_det
+from .expect import SEED, instance, integer, number
+from .incoming import batch, entries
 from .layers.activations import Activation
-from .layers.bijection import Bijection
+from .layers.bijection import BIJECTION, Bijection
 from .layers.residual import ResidualBlock
 from .models.variance import refuse_expansion
 
@@ -59,7 +61,9 @@ def check_bijection(bijection: Bijection, x: Tensor, tol: float = 1e-9) -> Check
 
     Residual blocks are taken with the estimator Exact(), on a copy. x: float64 samples, a few: the Jacobian is dense.
     """
-    bijection = copy.deepcopy(bijection)
+    bijection = copy.deepcopy(BIJECTION("bijection", bijection))
+    _points("x", x)
+    tol = number("(0, inf)")("tol", tol)
     for block in bijection.modules():
         if isinstance(block, ResidualBlock):
             block.train_estimator = block.eval_estimator = Exact()
@@ -120,54 +124,68 @@ def check_unbiased(
     estimator's law (rf.tail_ratio), the variance is infinite and no z-score means anything.
     gradient: False for estimators that cannot be differentiated.
     """
-    if branch is None:
-        branch = _Turn(0.65)
+    branch = _Turn(0.65) if branch is None else instance(nn.Module)("branch", branch)
     if x is None:
         x = 0.2 * torch.randn(32, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    generator = torch.Generator().manual_seed(seed)
+    _points("x", x)
+    calls, generator = integer(2)("calls", calls), torch.Generator().manual_seed(SEED("seed", seed))
+    block = ResidualBlock(branch, estimator)
     parameters = [p for p in branch.parameters() if p.requires_grad] if gradient else []
-    direction = [torch.randn(p.shape, dtype=p.dtype, generator=generator) for p in parameters]
-
-    def measured(value: Tensor) -> Tensor:
-        """The values, their mean, and the directional derivative of the mean where it is asked for."""
-        found = [value.detach(), value.detach().mean(0, keepdim=True)]
-        if parameters:
-            slopes = torch.autograd.grad(value.mean(), parameters, materialize_grads=True)
-            found.append(sum((slope * d).sum() for slope, d in zip(slopes, direction)).view(1))
-        return torch.cat(found)
-
+    along = [(p, torch.randn(p.shape, dtype=p.dtype, generator=generator)) for p in parameters]
     with torch.set_grad_enabled(gradient):
-        truth = measured(log_det(branch, x, Exact()).value)
-        block = ResidualBlock(branch, estimator)
+        truth = _measured(log_det(branch, x, Exact()).value, along)
         block.measure_contraction_(x)
         refuse_expansion(block)
-        draws = torch.stack([measured(block(x, generator)[1]) for _ in range(calls)])
+        draws = torch.stack([_measured(block(x, generator)[1], along) for _ in range(calls)])
+    z, error, score = _compared(draws, truth, len(x))
+    both = "value and gradient" if gradient else "value"
+    return CheckReport(
+        f"no bias found in {both}: {score}; mean value known to {error:.4f} nats, {calls:,} calls at contraction rate "
+        f"{block.contraction:.2f}",
+        dict(z=z, contraction=block.contraction, standard_error=error),
+    )
+
+
+def _points(name: str, x: Tensor) -> None:
+    batch(name, x)
+    entries(name, x)
+    if len(x) == 0:
+        raise DataError(f"{name} holds no points: expected a few")
+
+
+def _measured(value: Tensor, along: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """The values, their mean, and the derivative of the mean along a direction, given as (parameter, part) pairs."""
+    found = [value.detach(), value.detach().mean(0, keepdim=True)]
+    if along:
+        slopes = torch.autograd.grad(value.mean(), [p for p, _ in along], materialize_grads=True)
+        found.append(sum((slope * part).sum() for slope, (_, part) in zip(slopes, along)).view(1))
+    return torch.cat(found)
+
+
+def _compared(draws: Tensor, truth: Tensor, n_points: int) -> tuple[float, float, str]:
+    """The largest z-score, the standard error of the mean value, and a sentence; raises CheckFailed for a bias."""
     mean = draws.mean(0)
     # rounding is no bias: an estimator without noise may be off by the last digits
-    error = draws.std(0) / calls**0.5 + 1e-12 * (1 + truth.abs())
+    error = draws.std(0) / len(draws) ** 0.5 + 1e-12 * (1 + truth.abs())
     z = (mean - truth) / error
     if not bool(z.isfinite().all()):
         raise CheckFailed("the estimates, or their gradient, are not finite")
     worst = int(z.abs().argmax())
     score = f"z = {float(z[worst]):.1f}, the largest of {len(z)}"
     if float(z[worst].abs()) > Z_LIMIT:
-        what = "its gradient is" if worst > len(x) else "it is"
+        what = "its gradient is" if worst > n_points else "it is"
         raise CheckFailed(
             f"biased: {what} off by {float(mean[worst] - truth[worst]):+.3f} +- {float(error[worst]):.3f}, the truth "
             f"is {float(truth[worst]):.3f} ({score}; noise gives at most {Z_LIMIT:g})"
         )
-    both = "value and gradient" if gradient else "value"
-    return CheckReport(
-        f"no bias found in {both}: {score}; mean value known to {float(error[len(x)]):.4f} nats, {calls:,} calls at "
-        f"contraction rate {block.contraction:.2f}",
-        dict(z=float(z[worst]), contraction=block.contraction, standard_error=float(error[len(x)])),
-    )
+    return float(z[worst]), float(error[n_points]), score
 
 
 def check_activation(activation: Activation, reach: float = 12.0) -> CheckReport:
     """Both derivatives against autograd, the Lipschitz constants in the 1-, 2- and infinity-norm against the largest
     slope, and a learned scale s against the form a(z) = F(s z) / s, all at 200,000 points of [-reach, reach]."""
-    activation = copy.deepcopy(activation).double()
+    activation = copy.deepcopy(instance(Activation)("activation", activation)).double()
+    reach = number("(0, inf)")("reach", reach)
     z = torch.linspace(-reach, reach, 200_000, dtype=torch.float64).requires_grad_()  # an even number: no kink at 0
     scale = activation.scale()
     value, *derivatives = activation.derivatives(z, 2, scale)

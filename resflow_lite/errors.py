@@ -12,7 +12,7 @@ class SettingsError(ResflowError, ValueError):
 
 
 class DataError(ResflowError):
-    """A data file is missing, damaged or not what its name promises."""
+    """A data file is missing, damaged or not what its name promises; a batch holds what no event can be."""
 
 
 class InverseError(ResflowError, ArithmeticError):

@@ -22,7 +22,10 @@ FILES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 # what a module belongs to, from the ground up; the first that fits
-HOUSES = ("errors", "faces", "numerics", "estimators", "layers", "models", "checks", "lab", "book", "__main__")
+HOUSES = (
+    *("errors", "faces", "expect", "incoming", "numerics", "estimators", "layers", "models", "checks"),
+    *("lab", "book", "__main__"),
+)
 FACES = [name for name, path in FILES.items() if path.name == "__init__.py"]
 NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
 
@@ -56,6 +59,11 @@ def ours(module):
 def functions(module):
     tree = ast.parse(FILES[module].read_text())
     return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+def is_kernel(function):
+    """Whether Triton compiles it: a kernel takes each tensor as a pointer with its sizes, and has no objects."""
+    return "triton.jit" in [ast.unparse(decorator) for decorator in function.decorator_list]
 
 
 @pytest.mark.parametrize("module", FILES)
@@ -131,7 +139,7 @@ def test_files_and_functions_stay_small(module):
         arguments = [*a.posonlyargs, *a.args, *a.kwonlyargs]
         count = len([each for each in arguments if each.arg not in ("self", "cls")])
         assert length <= 60, f"{module}.{function.name} has {length} lines, more than 60"
-        assert count <= 8, f"{module}.{function.name} takes {count} arguments, more than 8"
+        assert count <= 8 or is_kernel(function), f"{module}.{function.name} takes {count} arguments, more than 8"
 
 
 # a plain True in a call says nothing; these are still to be named

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import SettingsError
+from ..expect import integer, number, settle
 from .linearization import Linearization, per_sample_dot
 from .logdet import LogDetEstimate
 from .noise import draw_probes
@@ -35,12 +36,7 @@ class Krylov:
     tol: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("n_steps", "n_probes"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise SettingsError(f"Krylov({name}={value!r}): expected an integer, 1 or more")
-        if self.tol is not None and not self.tol > 0:
-            raise SettingsError(f"Krylov(tol={self.tol!r}): expected a positive number of nats, or None")
+        settle(self, n_steps=integer(1, 10_000), n_probes=integer(1), tol=number("(0, inf)") | None)
 
     def draw(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         return draw_probes("rademacher", self.n_probes, x, generator)

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.utils.checkpoint import get_device_states, set_device_states
 
 from ..errors import SettingsError
+from ..expect import shown
 
 __all__ = [
     "Linearization",
@@ -99,11 +100,11 @@ class AutogradLinearization(Linearization):
         with torch.inference_mode(False), torch.enable_grad():
             self.x = x if x.requires_grad else (x.clone() if x.is_inference() else x.detach()).requires_grad_()
             self.output = g(self.x)
-        if self.output.shape != x.shape:
-            raise SettingsError(
-                f"g maps {tuple(x.shape)} to {tuple(self.output.shape)}: log det(I + dg/dx) needs equal shapes"
-            )
+        if not isinstance(self.output, Tensor) or self.output.shape != x.shape:
+            raise SettingsError(f"g maps {shown(x)} to {shown(self.output)}: log det(I + dg/dx) needs equal shapes")
         self.constant = not self.output.requires_grad
+        if self.constant and not torch.equal(g(x.detach() + 1), self.output):
+            raise SettingsError("g depends on x, but its gradient is lost: g must not detach, nor disable gradients")
 
     def vjp(self, u: Tensor) -> Tensor:
         if self.constant:

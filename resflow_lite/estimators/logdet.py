@@ -5,6 +5,7 @@ An estimator is an object with two verbs: `draw(x, generator)` makes everything 
 memory mode that computes a thing twice instead of keeping it.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -14,6 +15,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ..errors import SettingsError
+from ..expect import FLAG, GENERATOR, integer, offering, one_of, settle
+from ..incoming import batch, entries
 from .linearization import Linearization, linearize, per_sample_dot
 from .noise import PROBES, draw_probes
 from .series import Matched, Roulette, SeriesWeights, Staircase, Truncated
@@ -42,6 +45,9 @@ class Estimator(Protocol):
         """The estimate for that draw, differentiable in x and in the parameters of g."""
 
 
+ESTIMATOR = offering("an estimator, such as PowerSeries(), Krylov() or Exact()", "draw", "estimate")
+
+
 def log_det(
     g: Callable[[Tensor], Tensor], x: Tensor, estimator: Estimator, generator: torch.Generator | None = None
 ) -> LogDetEstimate:
@@ -50,8 +56,14 @@ def log_det(
     g: any callable (B, ...) -> (B, ...) that treats samples independently.  x: (B, ...).
     generator: a CPU torch.Generator; None draws from torch's default one.
     The value is differentiable in x and in the parameters of g (backpropagation through the series).
-    Raises SettingsError where g changes the shape or the estimator refuses the size. Source: paper, eq. 1-6.
+    Raises SettingsError where g changes the shape, loses the gradient or the estimator refuses the size, DataError
+    where x is not finite (on a GPU: in evaluation). Source: paper, eq. 1-6.
     """
+    offering("a function of x", "__call__")("g", g)
+    ESTIMATOR("estimator", estimator)
+    GENERATOR("generator", generator)
+    batch("x", x)
+    entries("x", x)
     draw = estimator.draw(x, generator)
     found = estimator.estimate(linearize(g, by_rank(x, draw)), draw)
     return replace(found, value=by_rank(found.value, draw, back=True), output=by_rank(found.output, draw, back=True))
@@ -102,12 +114,8 @@ class PowerSeries:
     control_variate: bool = False
 
     def __post_init__(self) -> None:
-        if not callable(getattr(self.terms, "draw", None)):
-            raise SettingsError(f"PowerSeries(terms={self.terms!r}): expected Truncated(...) or Roulette(...)")
-        if self.probe not in PROBES:
-            raise SettingsError(f"PowerSeries(probe={self.probe!r}): expected one of {PROBES}")
-        if not isinstance(self.n_probes, int) or self.n_probes < 1:
-            raise SettingsError(f"PowerSeries(n_probes={self.n_probes!r}): n_probes must be an integer, 1 or more")
+        terms = offering("Truncated(...), Roulette(...) or what else offers draw(batch, generator)", "draw")
+        settle(self, terms=terms, probe=one_of(PROBES), n_probes=integer(1), control_variate=FLAG)
 
     def draw(self, x: Tensor, generator: torch.Generator | None = None) -> SeriesDraw:
         weights = self.terms.draw(len(x), generator)
@@ -212,7 +220,7 @@ class Exact:
     """
 
     def draw(self, x: Tensor, generator: torch.Generator | None = None) -> None:
-        size = x[0].numel()
+        size = math.prod(x.shape[1:])
         if size > 4096:
             raise SettingsError(f"Exact() at {size} dimensions: refuses more than 4096; use PowerSeries or Krylov")
 
@@ -224,6 +232,6 @@ class Exact:
 
 def dense_jacobian(g: Linearization) -> Tensor:
     """(B, D, D) the Jacobian, one row per product: row i of J is J^T e_i."""
-    basis = torch.eye(g.output[0].numel(), dtype=g.output.dtype, device=g.output.device)
+    basis = torch.eye(math.prod(g.output.shape[1:]), dtype=g.output.dtype, device=g.output.device)
     rows = [g.vjp(e.expand(len(g.output), -1).reshape(g.output.shape)).flatten(1) for e in basis]
     return torch.stack(rows, 1)

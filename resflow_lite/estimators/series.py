@@ -5,7 +5,9 @@ estimate is unbiased (Russian roulette, Kahn 1955); with a fixed n it is biased 
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import InitVar, dataclass
+from itertools import takewhile
 from typing import Protocol
 
 import torch
@@ -13,6 +15,7 @@ from scipy.special import gammainc
 from torch import Tensor
 
 from ..errors import SettingsError
+from ..expect import integer, number, offering, one_of, settle, shown
 from .noise import draw_quantile, draw_ranks, rows, whole
 
 __all__ = [
@@ -28,6 +31,10 @@ __all__ = [
     "Truncated",
     "Roulette",
 ]
+
+SHARE = number("[0, 1]")
+LONGEST = 10**6
+"""No series goes on longer: more is a mistake, or a law without an end."""
 
 
 class Law(Protocol):
@@ -51,8 +58,7 @@ class Geometric:
     p: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0 < self.p < 1:
-            raise SettingsError(f"Geometric(p={self.p!r}): p must lie strictly between 0 and 1")
+        settle(self, p=number("[0.0001, 1)"))  # 10,000 terms on average: nobody means more
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         # 1 - U lies in (0, 1], so that the logarithm is finite
@@ -74,8 +80,7 @@ class Poisson:
     rate: float = 2.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.rate < math.inf:
-            raise SettingsError(f"Poisson(rate={self.rate!r}): rate must be positive and finite")
+        settle(self, rate=number("(0, 10000]"))
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         return torch.poisson(torch.full((n,), self.rate, dtype=torch.float64), generator=generator).long()
@@ -102,8 +107,7 @@ class Matched:
     rho: float | None = None
 
     def __post_init__(self) -> None:
-        if self.rho is not None and not self.rho >= 0:
-            raise SettingsError(f"Matched(rho={self.rho!r}): rho must be 0 or more, or None")
+        settle(self, rho=number("[0, inf)") | None)
 
     @property
     def q(self) -> float:
@@ -119,12 +123,24 @@ class Matched:
         return self.q**k
 
 
+def _survival(law: Law, k: int) -> float:
+    return SHARE(f"{type(law).__name__}.survival({k})", law.survival(k))
+
+
+def tail(law: Law) -> Iterator[float]:
+    """P(N >= k) for k = 1, 2, ...; raises SettingsError where it is no number in [0, 1], rises, or does not end."""
+    last = 1.0
+    for k in range(1, LONGEST):
+        p = _survival(law, k)
+        if p > last * (1 + 1e-9):
+            raise SettingsError(f"survival({k}) of {shown(law)} is {p}, after {last}: P(N >= k) cannot rise with k")
+        yield (last := p)
+    raise SettingsError(f"survival({LONGEST:,}) of {shown(law)} is {last}: expected a law that ends before")
+
+
 def expected_terms(law: Law) -> float:
     """E[N] = sum_{k >= 1} P(N >= k): the products that the random part of a roulette costs on average."""
-    total, k = 0.0, 1
-    while (p := law.survival(k)) > 1e-12:
-        total, k = total + p, k + 1
-    return total
+    return math.fsum(takewhile(lambda p: p > 1e-12, tail(law)))
 
 
 def tail_ratio(law: Law) -> float:
@@ -134,12 +150,12 @@ def tail_ratio(law: Law) -> float:
     """
 
     def ratio(k: int) -> float:
-        return law.survival(k + 1) / law.survival(k)
+        return _survival(law, k + 1) / _survival(law, k)
 
     far = 64
-    while law.survival(far + 1) < 1e-200:
+    while far and _survival(law, far + 1) < 1e-200:
         far //= 2
-    return 0.0 if ratio(far) < 0.9 * ratio(far // 2) else ratio(far)
+    return 0.0 if not far or ratio(far) < 0.9 * ratio(far // 2) else ratio(far)
 
 
 SeriesWeights = tuple[float | Tensor, ...]
@@ -169,8 +185,7 @@ class Truncated:
     n_terms: int = 5
 
     def __post_init__(self) -> None:
-        if not isinstance(self.n_terms, int) or self.n_terms < 0:
-            raise SettingsError(f"Truncated(n_terms={self.n_terms!r}): n_terms must be an integer, 0 or more")
+        settle(self, n_terms=integer(0, LONGEST))
 
     def draw(self, batch: int, generator: torch.Generator | None = None) -> SeriesWeights:
         return (1.0,) * self.n_terms
@@ -206,24 +221,23 @@ class Roulette:
     def __post_init__(self, per_sample: bool | None) -> None:
         if per_sample:
             object.__setattr__(self, "draws", "sample")
-        if not isinstance(self.n_exact, int) or self.n_exact < 0:
-            raise SettingsError(f"Roulette(n_exact={self.n_exact!r}): n_exact must be an integer, 0 or more")
-        if self.draws not in DRAWS:
-            raise SettingsError(f"Roulette(draws={self.draws!r}): expected one of {', '.join(DRAWS)}")
-        for verb in ("sample", "survival"):
-            if not callable(getattr(self.law, verb, None)):
-                raise SettingsError(f"Roulette(law={self.law!r}): a law offers sample(n, generator) and survival(k)")
+        law = offering("a law, with sample(n, generator) and survival(k)", "sample", "survival")
+        settle(self, law=law, n_exact=integer(0, LONGEST), draws=one_of(DRAWS))
 
     def draw(self, batch: int, generator: torch.Generator | None = None) -> SeriesWeights:
+        if batch == 0:
+            return (1.0,) * self.n_exact
         if self.draws == "stratified":
             return self._stratified(batch, generator)
         each = self.draws == "sample"
         drawn = self.law.sample(whole(batch, generator) if each else 1, generator)
-        n = rows(drawn, generator) if each else drawn
-        random = []
-        for k in range(1, int(n.max()) + 1):
-            weight = 1 / self.law.survival(k)
-            random.append(weight * (n >= k).double() if each else weight)
+        n, random = rows(drawn, generator) if each else drawn, []
+        if int(n.min()) < 0:
+            raise SettingsError(f"{shown(self.law)} draws {int(n.min())}: expected 0, 1, 2, ...")
+        for k, p in zip(range(1, int(n.max()) + 1), tail(self.law)):
+            if p == 0:
+                raise SettingsError(f"{shown(self.law)} draws {int(n.max())}, but says that survival({k}) is 0")
+            random.append((n >= k).double() / p if each else 1 / p)
         return (1.0,) * self.n_exact + tuple(random)
 
     def _stratified(self, batch: int, generator: torch.Generator | None) -> SeriesWeights:
@@ -245,12 +259,14 @@ def staircase(law: Law, batch: int, uniform: float) -> tuple[tuple[float, ...], 
     P(T >= j) = P(N >= K + j) / P(N >= K), found by inverting one uniform number, and the weights that this asks for. So
     no term is ever left out, and the second moment is finite where the law's is.
     """
-    counts = []
-    while (m := round(batch * law.survival(len(counts) + 1))) >= 1:
-        counts.append(m)
-    last, count = len(counts), counts[-1] if counts else batch
-    weights = [batch / m for m in counts]
-    while uniform < (left := law.survival(len(counts) + 1) / law.survival(last)):
-        weights.append(batch / count / left)
+    counts, weights = [], []
+    last, count = 1.0, batch
+    for p in tail(law):
+        left = 1.0
+        if (m := round(batch * p)) >= 1:
+            last, count = p, m
+        elif not uniform < (left := p / last):
+            break
         counts.append(count)
+        weights.append(batch / count / left)
     return tuple(weights), tuple(counts)

@@ -30,6 +30,7 @@ __getattr__, __dir__ = face(
         "tasks.hybrid": "HybridExperiment hybrid_weights",
         "tasks.hybrid_scores": "auroc calibration_error reliability score_hybrid summary",
         "tasks.plane": "STEPS ToyExperiment point_nats",
+        "tasks.task": "noises",
         "training": "fit train_toy",
     },
 )

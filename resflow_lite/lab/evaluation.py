@@ -12,16 +12,16 @@ from torch import Tensor
 from ..errors import SettingsError
 from ..estimators.logdet import Estimator
 from ..layers.residual import ResidualBlock
-from .data.images import images_label, load_images
-from .data.levels import expect_alike
+from .data.images import load_images
 from .files import as_json, write_whole
 from .ledger import read_entry, write_entry
 from .machine import connect
 from .runs import ENTRY, METRICS, Run, claim, folder, load_run
 from .schema import SCHEMAS, SELECTION
 from .scoring import first_images, infinite_variance, reconstruction_error
+from .tasks.question import SEED_LIMIT, Question
 from .tasks.registry import task_of
-from .tasks.task import SEED_LIMIT, Question, Task, Training, is_number
+from .tasks.task import Task, Training, is_number
 from .training import fit
 
 __all__ = ["Evaluation", "carry_out", "dequantised", "evaluate", "run_hybrid", "run_toy", "sample_levels"]
@@ -94,8 +94,8 @@ def evaluate(
     """
     run = run if isinstance(run, Run) else load_run(run)
     world = connect(task_of(run.experiment).device)
-    task, question = task_of(run.experiment, world), Question(world, split, estimator, passes, n_images, seed)
-    _expect_alike(run, split)
+    task, trained = task_of(run.experiment, world), (run.flow.event_shape, run.facts.get("n_levels"))
+    question = Question(world, split, estimator, passes, n_images, seed, trained)
     flow = copy.deepcopy(run.flow).to(world.device).eval()
     events = task.events(question).to(world.device)
     infinite = infinite_variance(flow, events, estimator)
@@ -115,14 +115,6 @@ def evaluate(
         write_whole(run.directory / METRICS, as_json(dict(task=task.name) | told, indent=1).encode())
     world.wait()
     return Evaluation(**{f.name: told[f.name] for f in fields(Evaluation)}) if task.name == "density" else entry
-
-
-def _expect_alike(run: Run, split: str) -> None:
-    """The images that are scored are what the model was trained on."""
-    dataset = run.experiment.dataset
-    if len(run.flow.event_shape) == 3:
-        where = f"{images_label(dataset)}, {split}"
-        expect_alike(load_images(dataset, split), run.flow.event_shape, run.facts.get("n_levels"), where)
 
 
 def _warning(told: dict[str, Any]) -> str:

@@ -75,8 +75,8 @@ HYBRID = {
     "cpu_seconds": NUMBER,
 }
 
-# largest_share: of one sample in the mean of the score.  infinite_variance: the blocks whose estimator had it
-OPTIONAL = {"largest_share": NUMBER, "infinite_variance": (list,)}
+# infinite_variance: the blocks whose estimator had it when the model was scored
+OPTIONAL = {"infinite_variance": (list,)}
 LEAST = {"n_test": 1, "parameters": 0}
 PARTS = {"estimator": ("training", "evaluation"), "hardware": ("device", "name", "processes")}
 PATH_UP = re.compile(r"^[/\\~]|(^|[/\\])\.\.([/\\]|$)|[\x00-\x1f]")

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from ..errors import SettingsError
+from ..expect import Named, shown
 from .kernels import fused, lipswish, lipswish_pull_back
 
 __all__ = [
@@ -187,23 +188,20 @@ class Sine(Activation):
         return (value, z.cos(), -value)[: order + 1]
 
 
-ACTIVATIONS = {
-    "lipswish": LipSwish,
-    "clipswish": CLipSwish,
-    "elu": ELU,
-    "softplus": Softplus,
-    "relu": ReLU,
-    "tanh": Tanh,
-    "sine": Sine,
-}
+ACTIVATIONS = Named(
+    "activation",
+    dict(lipswish=LipSwish, clipswish=CLipSwish, elu=ELU, softplus=Softplus, relu=ReLU, tanh=Tanh, sine=Sine),
+)
 
 
 def make_activation(activation: str | type[Activation]) -> Activation:
-    """A fresh activation from its name or its class. Raises SettingsError for an unknown name."""
-    if isinstance(activation, str):
-        if activation not in ACTIVATIONS:
-            raise SettingsError(
-                f"activation {activation!r}: expected one of {', '.join(ACTIVATIONS)} or an Activation class"
-            )
-        activation = ACTIVATIONS[activation]
-    return activation()
+    """A fresh activation from its name or its class. Raises SettingsError for anything else."""
+    kind = activation if callable(activation) else ACTIVATIONS[activation]
+    foreign = isinstance(kind, nn.Module) or isinstance(kind, type) and not issubclass(kind, Activation)
+    made = None if foreign else kind()
+    if not isinstance(made, Activation):
+        raise SettingsError(
+            f"activation={shown(activation)}: expected one of {', '.join(ACTIVATIONS)}, or the class of an Activation, "
+            "such as rf.ReLU"
+        )
+    return made

@@ -1,15 +1,22 @@
 """The contract of every layer of a flow, and layers one after the other."""
 
+import math
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
+
+from ..errors import SettingsError
+from ..expect import offering
 
 __all__ = ["Bijection", "Chain"]
 
 
 class Bijection(nn.Module):
     """An invertible map of events; each sample of a batch is mapped on its own."""
+
+    interval: tuple[float, float] | None = (-math.inf, math.inf)
+    """Where every entry of x has to lie; None: wherever the next layer of a chain has it."""
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """x (B, ...) -> y (B, ...) and log |det dy/dx| (B,) in nats."""
@@ -30,12 +37,26 @@ class Bijection(nn.Module):
         """Store how fast the powers of the Jacobian of a residual branch fall at these inputs. Nothing by default."""
 
 
+BIJECTION = offering("a bijection, with forward, transform and inverse", "forward", "transform", "inverse")
+
+
+def channels_of(x: Tensor, n: int, layer: Bijection) -> None:
+    """Refuse events whose axis 1 has not the n channels of a layer: broadcasting would make something of them."""
+    if x.dim() < 2 or x.shape[1] != n:
+        raise SettingsError(f"{type(layer).__name__}({n}) got a batch of shape {tuple(x.shape)}: axis 1 has to be {n}")
+
+
 class Chain(Bijection):
     """y = f_n(... f_1(x)); log-determinants add. The chain of a flow holds all its layers in order."""
 
     def __init__(self, layers: Iterable[Bijection]) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(layers)
+        layers = offering("bijections, one after the other", "__iter__")("layers", layers, "Chain")
+        self.layers = nn.ModuleList(BIJECTION(f"layers[{i}]", layer, "Chain") for i, layer in enumerate(layers))
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        return next((layer.interval for layer in self.layers if layer.interval is not None), None)
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         total = x.new_zeros(len(x))

@@ -46,6 +46,8 @@ class LipschitzBranch(nn.Module):
         if width is None or width != start:
             raise SettingsError(f"this LipschitzBranch maps {start} channels to {width}: a residual needs as many")
         layers = [step for step in self.steps if isinstance(step, LipschitzLayer)]
+        if len({layer.weight.dim() for layer in layers}) > 1:
+            raise SettingsError("a LipschitzBranch is of dense layers or of convolutions, not of both")
         for one, following in zip(layers, [*layers[1:], layers[0]]):
             learned = isinstance(one.codomain, LearnedOrder) or isinstance(following.domain, LearnedOrder)
             meets = one.codomain is following.domain if learned else one.codomain == following.domain

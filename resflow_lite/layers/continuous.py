@@ -5,13 +5,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ..errors import ResflowError, SettingsError
+from ..errors import ResflowError
 from ..estimators.noise import draw_probes
+from ..expect import FLAG, number, offering, one_of, settle
 from .bijection import Bijection
 
 __all__ = ["ContinuousFlow", "Velocity", "dense_velocity", "conv_velocity"]
 
 DIVERGENCES = ("exact", "hutchinson")
+VELOCITY = offering("a module, called with (t, z)", "forward", "parameters")
 
 
 class Velocity(nn.Module):
@@ -58,11 +60,8 @@ class ContinuousFlow(Bijection):
         self, velocity: nn.Module, divergence: str = "exact", tol: float = 1e-5, *, adjoint: bool = False
     ) -> None:
         super().__init__()
-        if divergence not in DIVERGENCES:
-            raise SettingsError(f"ContinuousFlow(divergence={divergence!r}): expected one of {DIVERGENCES}")
-        if not 0 < tol < 1:
-            raise SettingsError(f"ContinuousFlow(tol={tol!r}): expected a number between 0 and 1, such as 1e-5")
         self.velocity, self.divergence, self.tol, self.adjoint = velocity, divergence, tol, adjoint
+        settle(self, velocity=VELOCITY, divergence=one_of(DIVERGENCES), tol=number("(0, 1)"), adjoint=FLAG)
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         if torch.is_inference_mode_enabled():  # where autograd, which computes the divergence, records nothing
@@ -105,6 +104,8 @@ class ContinuousFlow(Bijection):
     def _solve(
         self, rate: Callable[..., tuple[Tensor, ...]], start: tuple[Tensor, ...], span: tuple[float, float]
     ) -> tuple[Tensor, ...]:
+        if len(start[0]) == 0:
+            return start
         # here, because it takes seconds to import and nothing else needs it
         from torchdiffeq import odeint, odeint_adjoint
 

@@ -8,6 +8,7 @@ from torch.nn.functional import conv2d, fold
 from torch.nn.grad import conv2d_weight
 
 from ..errors import SettingsError
+from ..expect import integer
 from .kernels import Conv3x3
 from .lipschitz import LinearMap, LipschitzLayer, channels_last
 from .orders import Order
@@ -41,10 +42,11 @@ class LipschitzConv2d(LipschitzLayer):
         domain: Order = 2,
         codomain: Order = 2,
     ) -> None:
-        if kernel_size < 1 or kernel_size % 2 == 0:
-            raise SettingsError(f"kernel_size={kernel_size!r}: expected an odd number, so that images keep their size")
-        weight = torch.empty(out_channels, in_channels, kernel_size, kernel_size)
-        super().__init__(weight, coeff, domain, codomain)
+        sizes = dict(out_channels=out_channels, in_channels=in_channels, kernel_size=kernel_size)
+        *channels, kernel_size = (integer(1)(name, size, "LipschitzConv2d") for name, size in sizes.items())
+        if kernel_size % 2 == 0:
+            raise SettingsError(f"kernel_size={kernel_size}: expected an odd number, so that images keep their size")
+        super().__init__(torch.empty(*channels, kernel_size, kernel_size), coeff, domain, codomain)
         self.padding = kernel_size // 2
 
     def linear(self, weight: Tensor) -> LinearMap:

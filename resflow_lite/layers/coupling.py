@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from ..errors import SettingsError
-from .bijection import Bijection
+from ..expect import FLAG, integer, offering, settle
+from .bijection import Bijection, channels_of
 
 __all__ = ["AffineCoupling", "MixtureCoupling", "InvertibleLinear", "dense_net", "conv_net"]
 
@@ -75,6 +76,7 @@ class Coupling(Bijection):
     def __init__(self, net: nn.Module, swap: bool = False, checkerboard: bool = False) -> None:
         super().__init__()
         self.net, self.swap, self.checkerboard = net, swap, checkerboard
+        settle(self, net=offering("a function, such as an nn.Module", "__call__"), swap=FLAG, checkerboard=FLAG)
 
     def move(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """h(x) and log h'(x). x: (B, C, ...).  parameters: (B, C, n_parameters, ...)."""
@@ -192,6 +194,7 @@ class InvertibleLinear(Bijection):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        channels = integer(1)("channels", channels, "InvertibleLinear")
         self.weight = nn.Parameter(torch.linalg.qr(torch.randn(channels, channels))[0])
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
@@ -199,7 +202,9 @@ class InvertibleLinear(Bijection):
         return self.transform(x), (pixels * torch.linalg.slogdet(self.weight)[1]).expand(len(x))
 
     def transform(self, x: Tensor) -> Tensor:
+        channels_of(x, len(self.weight), self)
         return torch.einsum("ij,bj...->bi...", self.weight, x)
 
     def inverse(self, y: Tensor) -> Tensor:
+        channels_of(y, len(self.weight), self)
         return torch.linalg.solve(self.weight, y.flatten(2) if y.dim() > 2 else y.unsqueeze(2)).view_as(y)

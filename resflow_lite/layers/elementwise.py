@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..errors import SettingsError
-from .bijection import Bijection
+from ..expect import integer, number
+from .bijection import Bijection, channels_of
 
 __all__ = ["ActNorm", "Normalize", "Logit"]
 
@@ -20,14 +20,16 @@ class ActNorm(Bijection):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        channels = integer(1)("channels", channels, type(self).__name__)
         self.shift = nn.Parameter(torch.zeros(channels))
         self.log_scale = nn.Parameter(torch.zeros(channels))
 
     def _per_channel(self, t: Tensor, like: Tensor) -> Tensor:
+        channels_of(like, len(t), self)
         return t.view(1, -1, *[1] * (like.dim() - 2))
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        positions = x[0, 0].numel()
+        positions = math.prod(x.shape[2:])
         return self.transform(x), (positions * self.log_scale.sum()).expand(len(x))
 
     def transform(self, x: Tensor) -> Tensor:
@@ -69,9 +71,13 @@ class Logit(Bijection):
 
     def __init__(self, alpha: float) -> None:
         super().__init__()
-        if not 0 < alpha < 0.5:
-            raise SettingsError(f"Logit(alpha={alpha!r}): alpha must lie strictly between 0 and 0.5")
-        self.alpha = alpha
+        self.alpha = number("(0, 0.5)")("alpha", alpha, "Logit")
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """0 <= s <= 1: from a little below x = 0 to a little above x = 1, where samples may lie."""
+        margin = self.alpha / (1 - 2 * self.alpha)
+        return -margin, 1 + margin
 
     def _logs(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """log s and log(1 - s). 1 - s comes from 1 - x, which is exact near x = 1 where 1 - s would cancel."""

@@ -43,7 +43,15 @@ def residual_step(
     inputs, again = replay(branch, x)
     if draw.probes.dtype != inputs[0].dtype:
         draw = replace(draw, probes=draw.probes.to(inputs[0].dtype))
-    return _Neumann.apply(estimator, draw, memory, again, *inputs)
+    try:
+        return _Neumann.apply(estimator, draw, memory, again, *inputs)
+    except RuntimeError as error:
+        if "functorch" not in str(error):
+            raise
+        raise SettingsError(
+            'torch.func does not reach through gradient="neumann", which has a backward pass of its own. Set '
+            'gradient="series"'
+        ) from error
 
 
 class _Neumann(torch.autograd.Function):

@@ -1,17 +1,18 @@
 """Layers whose weight as applied has at most a given norm."""
 
 import math
+import threading
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from ..errors import SettingsError
+from ..expect import integer, number, settle
 from ..numerics.norms import conjugate, gram_upper, interpolated, power_iteration, vector_norm
 from ..numerics.stacked import leading_vectors
 from ..numerics.tensor_float import full_precision
-from .orders import LearnedOrder, Order
+from .orders import ORDER, LearnedOrder, Order
 
 __all__ = [
     "LipschitzLayer",
@@ -24,6 +25,8 @@ ROUNDS = 5
 """Power iterations in one improvement of another norm."""
 RESTART = 10
 """Improvements of another norm between two restarts."""
+FIRST_USE = threading.RLock()
+"""Of threads that share a layer, one starts its vector and the others wait for it."""
 
 
 def channels_last(t: Tensor) -> Tensor:
@@ -62,12 +65,8 @@ class LipschitzLayer(nn.Module):
 
     def __init__(self, weight: Tensor, coeff: float, domain: Order, codomain: Order) -> None:
         super().__init__()
-        if not 0 < coeff <= 1:
-            raise SettingsError(f"coeff={coeff!r}: the norm of a Lipschitz layer is bounded by a number in (0, 1]")
-        for name, order in (("domain", domain), ("codomain", codomain)):
-            if not isinstance(order, LearnedOrder) and not order >= 1:
-                raise SettingsError(f"{name}={order!r}: the order of a norm is a number from 1 to infinity")
         self.coeff, self.domain, self.codomain = coeff, domain, codomain
+        settle(self, coeff=number("(0, 1]"), domain=ORDER, codomain=ORDER)
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.empty(weight.shape[0]))
         fan_in = weight[0].numel()
@@ -125,11 +124,12 @@ class LipschitzLayer(nn.Module):
 
     def prepare(self, z: Tensor) -> None:
         """Start the vector for inputs of the size of z, if that is not done yet."""
-        if self.input_shape != (shape := self.vector_shape(z)):
-            self.input_shape = shape
-            with torch.inference_mode(False):  # the buffer must serve training later
-                self.vector = self._fresh(shape)
-            self.update_norm_(1e-5)
+        with FIRST_USE:
+            if self.input_shape != (shape := self.vector_shape(z)):
+                self.input_shape = shape
+                with torch.inference_mode(False):  # the buffer must serve training later
+                    self.vector = self._fresh(shape)
+                self.update_norm_(1e-5)
 
     def _fresh(self, shape: tuple[int, ...]) -> Tensor:
         # a generator of its own: norms must not depend on, or disturb, any other randomness
@@ -231,7 +231,9 @@ class LipschitzLinear(LipschitzLayer):
     def __init__(
         self, in_features: int, out_features: int, coeff: float = 0.98, domain: Order = 2, codomain: Order = 2
     ) -> None:
-        super().__init__(torch.empty(out_features, in_features), coeff, domain, codomain)
+        sizes = dict(out_features=out_features, in_features=in_features)
+        sizes = [integer(1)(name, size, "LipschitzLinear") for name, size in sizes.items()]
+        super().__init__(torch.empty(sizes), coeff, domain, codomain)
 
     def product(self, weight: Tensor, z: Tensor, bias: Tensor | None = None) -> Tensor:
         return linear(z, weight, bias)

@@ -1,11 +1,12 @@
 """In which norms the layers of a branch meet."""
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import SettingsError
+from ..expect import number
 
 __all__ = ["LearnedOrder", "Order"]
 
@@ -16,8 +17,7 @@ class LearnedOrder(nn.Module):
 
     def __init__(self, start: float = 2.0) -> None:
         super().__init__()
-        if not 1.1 < start < 5:
-            raise SettingsError(f"LearnedOrder(start={start!r}): expected an order between 1.1 and 5")
+        start = number("(1.1, 5)")("start", start, "LearnedOrder")
         share = (start - 1.1) / 3.9
         self.logit = nn.Parameter(torch.tensor(math.log(share / (1 - share))))
 
@@ -26,3 +26,9 @@ class LearnedOrder(nn.Module):
 
 
 Order = float | LearnedOrder
+_fixed = number("[1, inf]")
+ORDER = replace(
+    _fixed,
+    words="the order of a norm, a number from 1 to infinity or a LearnedOrder",
+    fits=lambda order: isinstance(order, LearnedOrder) or _fixed.fits(order),
+)

@@ -5,10 +5,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ..errors import InverseError, NotContractiveError, SettingsError
+from ..errors import InverseError, NotContractiveError
 from ..estimators.linearization import contraction_rate, linearize
-from ..estimators.logdet import Estimator, PowerSeries, by_rank
+from ..estimators.logdet import ESTIMATOR, Estimator, PowerSeries, by_rank
 from ..estimators.series import Geometric, Roulette
+from ..expect import instance, integer, number, offering, one_of, settle
+from ..incoming import batch, entries
 from ..numerics.fixed_point import Solution, anderson, banach
 from .bijection import Bijection
 from .branch import LipschitzBranch
@@ -19,6 +21,7 @@ __all__ = ["ResidualBlock", "invert"]
 TRAIN = PowerSeries(Roulette(Geometric(0.5), n_exact=2))
 EVALUATE = PowerSeries(Roulette(Geometric(0.5), n_exact=20))
 SOLVERS = {"anderson": anderson, "banach": banach}
+BRANCH = offering("a module or another function", "__call__")
 
 
 class ResidualBlock(Bijection):
@@ -41,12 +44,11 @@ class ResidualBlock(Bijection):
         memory: str = "recompute",
     ) -> None:
         super().__init__()
-        for name, value, known in (("gradient", gradient, GRADIENTS), ("memory", memory, MEMORY)):
-            if value not in known:
-                raise SettingsError(f"ResidualBlock({name}={value!r}): expected one of {known}")
         self.branch = branch
         self.train_estimator, self.eval_estimator = train_estimator, eval_estimator
         self.gradient, self.memory = gradient, memory
+        settle(self, branch=BRANCH, train_estimator=ESTIMATOR, eval_estimator=ESTIMATOR)
+        settle(self, gradient=one_of(GRADIENTS), memory=one_of(MEMORY))
         self.contraction: float | None = None
 
     @property
@@ -72,6 +74,8 @@ class ResidualBlock(Bijection):
         self.contraction = None if bool(state.isnan()) else float(state)
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        if len(x) == 0:
+            return x, x.new_zeros(0)
         draw = self.estimator.draw(x, generator)
         ranked = by_rank(x, draw)
         if torch.is_grad_enabled():
@@ -87,6 +91,8 @@ class ResidualBlock(Bijection):
     def inverse(self, y: Tensor) -> Tensor:
         """The x with x + g(x) = y. Raises NotContractiveError where g is seen to expand a distance, and InverseError
         where the solver does not reach its tolerance. `invert` says more of the solution."""
+        if len(y) == 0:
+            return y
         with torch.no_grad():
             solution = _solve(self, y, "anderson", None, 1000)
         expansion = float(solution.expansion.max())
@@ -115,6 +121,12 @@ def invert(
     error_bound: residual / (1 - L) with the certified L of a LipschitzBranch that contracts in the 2-norm; infinite for
     other branches.
     """
+    instance(ResidualBlock)("block", block)
+    one_of(SOLVERS)("solver", solver, "invert")
+    tol = (number("(0, inf)") | None)("tol", tol)
+    max_iter = integer(1)("max_iter", max_iter)
+    batch("y", y, like=next(block.parameters(), None))
+    entries("y", y)
     solution = _solve(block, y, solver, tol, max_iter)
     branch = block.branch
     certified = isinstance(branch, LipschitzBranch) and branch.order() == 2 and branch.lipschitz_bound()
@@ -122,10 +134,9 @@ def invert(
 
 
 def _solve(block: ResidualBlock, y: Tensor, solver: str, tol: float | None, max_iter: int) -> Solution:
-    if solver not in SOLVERS:
-        raise SettingsError(f"invert(solver={solver!r}): expected one of {tuple(SOLVERS)}")
     if tol is None:
-        tol = 10 * torch.finfo(y.dtype).eps * max(1.0, float(y.pow(2).mean().sqrt()))
+        size = float(y.double().square().mean().sqrt()) if y.numel() else 0.0  # float32 ends at 1e38
+        tol = 10 * torch.finfo(y.dtype).eps * max(1.0, size)
     # weights normalised once for all evaluations, and no autocast: a solution is no better than g is computed
     with torch.autocast(y.device.type, enabled=False):
         g = block.branch.frozen(y) if isinstance(block.branch, LipschitzBranch) else block.branch

@@ -8,7 +8,8 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from ..errors import SettingsError
 from ..estimators.noise import draw_uniform
-from .bijection import Bijection
+from ..expect import integer, sizes
+from .bijection import BIJECTION, Bijection
 
 __all__ = ["Squeeze", "Flatten", "FactorOut", "NoiseChannels", "squeezed"]
 
@@ -19,6 +20,8 @@ def squeezed(shape: tuple[int, int, int]) -> tuple[int, int, int]:
 
 
 class _Rearrangement(Bijection):
+    interval = None
+
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         return self.transform(x), x.new_zeros(len(x))
 
@@ -29,10 +32,12 @@ class Squeeze(_Rearrangement):
     def transform(self, x: Tensor) -> Tensor:
         if x.dim() != 4 or x.shape[2] % 2 or x.shape[3] % 2:
             raise SettingsError(f"Squeeze needs images of even height and width, got {tuple(x.shape)}")
-        return pixel_unshuffle(x, 2)
+        return pixel_unshuffle(x, 2).view(len(x), *squeezed(x.shape[1:]))  # a batch of none keeps its shape otherwise
 
     def inverse(self, y: Tensor) -> Tensor:
-        return pixel_shuffle(y, 2)
+        if y.dim() != 4 or y.shape[1] % 4:
+            raise SettingsError(f"Squeeze makes four channels of each, and none other: got {tuple(y.shape)}")
+        return pixel_shuffle(y, 2).view(len(y), y.shape[1] // 4, 2 * y.shape[2], 2 * y.shape[3])
 
 
 class Flatten(_Rearrangement):
@@ -40,12 +45,16 @@ class Flatten(_Rearrangement):
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
-        self.shape = tuple(shape)
+        self.shape = sizes()("shape", shape, "Flatten")
 
     def transform(self, x: Tensor) -> Tensor:
+        if tuple(x.shape[1:]) != self.shape:
+            raise SettingsError(f"Flatten({self.shape}) got events of shape {tuple(x.shape[1:])}")
         return x.flatten(1)
 
     def inverse(self, y: Tensor) -> Tensor:
+        if y.shape[1:] != (math.prod(self.shape),):
+            raise SettingsError(f"Flatten({self.shape}) got vectors of shape {tuple(y.shape[1:])} to put back")
         return y.view(len(y), *self.shape)
 
 
@@ -60,7 +69,8 @@ class FactorOut(Bijection):
 
     def __init__(self, rest: Bijection, kept: tuple[int, int, int]) -> None:
         super().__init__()
-        self.rest, self.kept = rest, tuple(kept)
+        self.rest = BIJECTION("rest", rest, "FactorOut")
+        self.kept = sizes(3)("kept", kept, "FactorOut")
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         channels, height, width = self.kept
@@ -82,6 +92,8 @@ class FactorOut(Bijection):
 
     def inverse(self, y: Tensor) -> Tensor:
         size = math.prod(self.kept)
+        if y.dim() != 2 or y.shape[1] <= size:
+            raise SettingsError(f"FactorOut(kept={self.kept}) got {tuple(y.shape)}: expected longer vectors")
         leaving = y[:, :size].view(len(y), *self.kept)
         return torch.cat([self.rest.inverse(y[:, size:]), leaving], 1)
 
@@ -105,9 +117,11 @@ class NoiseChannels(Bijection):
     `transform` draws the noise from a fixed seed, to be a function of x alone.  Source: the paper's public code.
     """
 
+    interval = None
+
     def __init__(self, n: int) -> None:
         super().__init__()
-        self.n = n
+        self.n = integer(1)("n", n, "NoiseChannels")
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         noise = draw_uniform((len(x), self.n, *x.shape[2:]), x, generator)

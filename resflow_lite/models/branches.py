@@ -25,7 +25,8 @@ def dense_branch(
     widths: tuple[int, ...], activation: Kind, coeff: float, *, preactivation: bool = False, norms: str = "spectral"
 ) -> LipschitzBranch:
     """Linear layers widths[0] -> widths[1] -> ... with activations between; preactivation: and one before the first."""
-    return _branch(LipschitzLinear, list(pairwise(widths)), activation, coeff, preactivation, norms)
+    sizes = list(pairwise(widths))
+    return _branch(LipschitzLinear, sizes, activation, coeff, preactivation=preactivation, norms=norms)
 
 
 def conv_branch(
@@ -33,7 +34,7 @@ def conv_branch(
 ) -> LipschitzBranch:
     """channels -3x3-> width -1x1-> width -3x3-> channels with activations as in `dense_branch`."""
     sizes = [(channels, width, 3), (width, width, 1), (width, channels, 3)]
-    return _branch(LipschitzConv2d, sizes, activation, coeff, preactivation, norms)
+    return _branch(LipschitzConv2d, sizes, activation, coeff, preactivation=preactivation, norms=norms)
 
 
 def _branch(
@@ -41,6 +42,7 @@ def _branch(
     sizes: Sequence[tuple[int, ...]],
     activation: Kind,
     coeff: float,
+    *,
     preactivation: bool,
     norms: str,
 ) -> LipschitzBranch:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..errors import SettingsError
+from ..expect import GENERATOR, Named, integer, shown
+from ..incoming import batch
 
 __all__ = ["toy_data", "toy_names", "TOY"]
 
@@ -76,25 +77,29 @@ def waves(n: int, generator: torch.Generator | None = None) -> Tensor:
     return torch.stack([x, 1.5 * (math.pi / 2 * x).sin() + 0.2 * torch.randn((n,), generator=generator)], 1)
 
 
-TOY: dict[str, Sampler] = {
-    "checkerboard": checkerboard,
-    "8gaussians": eight_gaussians,
-    "pinwheel": pinwheel,
-    "2spirals": two_spirals,
-    "moons": moons,
-    "rings": rings,
-    "swissroll": swiss_roll,
-    "waves": waves,
-}
+TOY = Named(
+    "name",
+    {
+        "checkerboard": checkerboard,
+        "8gaussians": eight_gaussians,
+        "pinwheel": pinwheel,
+        "2spirals": two_spirals,
+        "moons": moons,
+        "rings": rings,
+        "swissroll": swiss_roll,
+        "waves": waves,
+    },
+)
 toy_names = tuple(TOY)
 
 
 def toy_data(name: str | Sampler, n: int, generator: torch.Generator | None = None) -> Tensor:
-    """(n, 2) float32 samples of a named density, or of a sampler (n, generator) -> (n, 2) of your own.
+    """(n, 2) samples of a named density, or of a sampler (n, generator) -> (n, 2) of your own.
 
-    Raises SettingsError for an unknown name.
+    They have torch's default dtype. Raises SettingsError for an unknown name, for an n that is no size, and for a
+    sampler that gives something else.
     """
-    if isinstance(name, str) and name not in TOY:
-        raise SettingsError(f"toy data {name!r}: expected one of {', '.join(toy_names)}, or a sampler (n, generator)")
-    sampler = TOY[name] if isinstance(name, str) else name
-    return sampler(n, generator)
+    sampler = name if callable(name) else TOY[name]
+    x = sampler(integer(0)("n", n), GENERATOR("generator", generator))
+    batch(f"what {shown(name)} gives", x, (2,))
+    return x

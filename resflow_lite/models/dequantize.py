@@ -4,18 +4,27 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from .. import incoming
 from ..errors import SettingsError
 from ..estimators.noise import draw_uniform
+from ..expect import GENERATOR, integer, sizes
 from ..layers.coupling import AffineCoupling, conv_net
 
 __all__ = ["uniform_dequantize", "VariationalDequantizer"]
+
+N_LEVELS = integer(2, 2**24)
+"""Beyond, float32 has no room for noise between two levels."""
 
 
 def uniform_dequantize(levels: Tensor, n_levels: int, generator: torch.Generator | None = None) -> Tensor:
     """x = (level + u) / n_levels, u uniform on [0, 1): integers 0 ... n_levels - 1 to [0, 1), float32.
 
     The expected log-density of x bounds the log-probability of the levels from below (Theis et al. 2016).
+    Raises SettingsError for wrong settings and for levels of another dtype, DataError for levels out of range.
     """
+    n_levels = N_LEVELS("n_levels", n_levels)
+    incoming.levels("levels", levels, n_levels)
+    GENERATOR("generator", generator)
     like = torch.empty(0, dtype=torch.float32, device=levels.device)
     return _in_level(levels, draw_uniform(tuple(levels.shape), like, generator), n_levels)
 
@@ -41,11 +50,11 @@ class VariationalDequantizer(nn.Module):
 
     def __init__(self, shape: tuple[int, int, int], n_blocks: int = 4, width: int = 32) -> None:
         super().__init__()
-        if len(shape) != 3 or shape[2] % 2:
+        self.shape = sizes(3, "(channels, height, width) with an even width")("shape", shape)
+        if self.shape[2] % 2:
             raise SettingsError(f"shape={shape}: expected (channels, height, width) with an even width")
-        if n_blocks < 0:
-            raise SettingsError(f"n_blocks={n_blocks!r}: expected 0 or more; with 0 the noise stays uniform")
-        channels = shape[0]
+        n_blocks, width = integer(0)("n_blocks", n_blocks), integer(1)("width", width)
+        channels = self.shape[0]
         # the still squares of the noise, and both colours of the image
         nets = (conv_net(3 * channels, width, AffineCoupling.n_parameters * channels) for _ in range(n_blocks))
         self.couplings = nn.ModuleList(
@@ -54,6 +63,8 @@ class VariationalDequantizer(nn.Module):
 
     def forward(self, levels: Tensor, n_levels: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """levels (B, C, H, W), integers -> x in [0, 1), and log q(u | levels), (B,) nats."""
+        n_levels = N_LEVELS("n_levels", n_levels)
+        incoming.levels("levels", levels, n_levels, self.shape)
         context = (levels + 0.5) / n_levels - 0.5
         uniform = draw_uniform(tuple(levels.shape), context, generator)
         eps = torch.finfo(uniform.dtype).eps

@@ -1,13 +1,16 @@
 """A flow: a bijection and a standard normal base density."""
 
 import math
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import SettingsError
+from ..errors import DataError, SettingsError
 from ..estimators.noise import device_generator
-from ..layers.bijection import Bijection
+from ..expect import GENERATOR, integer, number, shown, sizes
+from ..incoming import REAL, batch, entries
+from ..layers.bijection import BIJECTION, Bijection
 from ..layers.residual import ResidualBlock
 from .certificate import Certificate, certify, enforce_
 from .variance import VarianceReport, refuse_expansion, variance_report
@@ -26,22 +29,35 @@ def bits_per_dim(log_prob: Tensor, event_shape: tuple[int, ...], n_levels: int) 
 
     log_prob: (B,) nats, a density of x in [0, 1] after dequantisation x = (level + noise) / n_levels; the term
     D log n_levels is the change of variables back to integer levels. With uniform noise the result is an upper bound of
-    the discrete model's bits (Theis et al. 2016, sec. 3.1).
+    the discrete model's bits (Theis et al. 2016, sec. 3.1). NaN stays NaN.
     """
-    dimensions = math.prod(event_shape)
+    if not isinstance(log_prob, Tensor | float):
+        raise SettingsError(f"log_prob={shown(log_prob)}: expected a tensor, (B,) nats")
+    n_levels = integer(2)("n_levels", n_levels)
+    dimensions = math.prod(sizes()("event_shape", event_shape))
     return (dimensions * math.log(n_levels) - log_prob) / (dimensions * math.log(2))
 
 
 class Flow(nn.Module):
-    """Density of events x = f^-1(z), z ~ N(0, I):  log p(x) = log N(f(x)) + log |det df/dx|."""
+    """Density of events x = f^-1(z), z ~ N(0, I):  log p(x) = log N(f(x)) + log |det df/dx|.
+
+    Every method takes batches (B, *event_shape) in float32 or float64, not more precise than the parameters and on
+    their device, and raises SettingsError for others. NaN, infinity, and pixels where a Logit has no value, raise
+    DataError: on a CPU always, on a GPU in evaluation (`torch.no_grad()`), as to look costs a step its wait.
+    """
 
     def __init__(self, bijection: Bijection, event_shape: tuple[int, ...], latent_shape: tuple[int, ...]) -> None:
         super().__init__()
+        self.bijection = BIJECTION("bijection", bijection)
+        self.event_shape = sizes()("event_shape", event_shape)
+        self.latent_shape = sizes()("latent_shape", latent_shape)
         # noise channels make the latent larger than the event
-        if math.prod(latent_shape) < math.prod(event_shape):
+        if math.prod(self.latent_shape) < math.prod(self.event_shape):
             raise SettingsError(f"latent {latent_shape} is smaller than event {event_shape}: no inverse")
-        self.bijection = bijection
-        self.event_shape, self.latent_shape = tuple(event_shape), tuple(latent_shape)
+
+    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """log_prob, for what calls a module: hooks, torch.compile, DataParallel."""
+        return self.log_prob(x, generator)
 
     def log_prob(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """(B,) nats; unbiased where the blocks' estimators are. generator: their randomness."""
@@ -50,18 +66,33 @@ class Flow(nn.Module):
 
     def encode(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """z = f(x) and log |det df/dx|."""
-        if tuple(x.shape[1:]) != self.event_shape:
-            raise SettingsError(f"events of shape {tuple(x.shape[1:])} for a flow of events {self.event_shape}")
+        self._events(x, generator)
         return self.bijection(x, generator)
+
+    def _events(self, x: Tensor, generator: torch.Generator | None = None, least: int = 0) -> None:
+        """Refuse what is no batch of `least` or more events of this flow."""
+        GENERATOR("generator", generator)
+        batch("x", x, self.event_shape, like=self._anchor())
+        entries("x", x, self.bijection.interval or REAL)
+        if len(x) < least:
+            raise DataError(f"x has {len(x)} events: expected {least} or more")
+
+    def _anchor(self) -> Tensor:
+        """A tensor of the dtype and on the device of the model."""
+        return next(chain(self.parameters(), self.buffers()), torch.empty(0))
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """x = f^-1(z) by fixed-point iteration through the blocks. Raises InverseError where one does not converge."""
+        batch("z", z, self.latent_shape, like=self._anchor())
+        entries("z", z)
         return self.bijection.inverse(z)
 
     def sample(self, n: int, generator: torch.Generator | None = None, temperature: float = 1.0) -> Tensor:
-        """n events: decode(temperature * standard normal noise)."""
-        anchor = next(self.parameters())
+        """n events: decode(temperature * standard normal noise), 0 <= temperature."""
+        n, temperature = integer(0)("n", n), number("[0, inf)")("temperature", temperature)
+        GENERATOR("generator", generator)
+        anchor = self._anchor()
         noise = torch.randn(
             (n, *self.latent_shape),
             generator=device_generator(generator, anchor.device),
@@ -73,6 +104,7 @@ class Flow(nn.Module):
     @torch.no_grad()
     def initialize_(self, x: Tensor) -> None:
         """Start ActNorms from the statistics of a batch, and the norms from its image size. Once, before training."""
+        self._events(x, least=1)
         self.bijection.initialize_(x)
 
     def certify(self) -> Certificate:
@@ -88,6 +120,7 @@ class Flow(nn.Module):
 
         Raises NotContractiveError where a block does not contract there: its series diverges, and log p is no number.
         """
+        self._events(x, least=1)
         self.bijection.measure_contraction_(x)
         refuse_expansion(self)
 

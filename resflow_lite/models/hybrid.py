@@ -1,13 +1,14 @@
 """One network for p(x) and p(y | x): a flow whose features feed a classifier."""
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from .. import incoming
 from ..errors import SettingsError
+from ..expect import integer, number, one_of
 from ..layers.bijection import Bijection, Chain
 from ..layers.coupling import AffineCoupling
 from ..layers.elementwise import ActNorm, Normalize
@@ -37,8 +38,7 @@ class HybridFlow(Flow):
     """
 
     def __init__(self, scales: Sequence[Bijection], shapes: Sequence[Shape], n_classes: int, head_width: int) -> None:
-        if n_classes < 2:
-            raise SettingsError(f"n_classes={n_classes!r}: expected 2 or more")
+        n_classes, head_width = integer(2)("n_classes", n_classes), integer(1)("head_width", head_width)
         super().__init__(Chain(scales), shapes[0], shapes[-1])
         self.heads = nn.ModuleList(
             nn.Sequential(nn.Conv2d(channels, head_width, 3, padding=1), nn.SiLU(), nn.AdaptiveAvgPool2d(1))
@@ -48,6 +48,7 @@ class HybridFlow(Flow):
 
     def joint(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """log p(x), (B,) nats, and the logits of p(y | x), (B, n_classes), from one pass."""
+        self._events(x, generator)
         total, features = x.new_zeros(len(x)), []
         for scale, head in zip(self.bijection.layers, self.heads):
             x, log_det = scale(x, generator)
@@ -57,6 +58,7 @@ class HybridFlow(Flow):
 
     def logits(self, x: Tensor) -> Tensor:
         """(B, n_classes) logits of p(y | x) alone, with no work on log-determinants."""
+        self._events(x)
         features = []
         for scale, head in zip(self.bijection.layers, self.heads):
             x = scale.transform(x)
@@ -71,10 +73,14 @@ class HybridFlow(Flow):
 
         weight: the paper's lambda. 1 is the likelihood of (x, y), 0 a classifier alone, which then costs no
         log-determinant; 1/D with D dimensions lets one label count as much as one pixel.
-        Raises SettingsError for a negative weight.
+        labels: (B,) integers. Raises SettingsError for a negative weight and other labels, DataError for labels that
+        are no classes.
         """
-        if not 0 <= weight < math.inf:
-            raise SettingsError(f"weight={weight!r}: expected a number, 0 or more, such as 0, 1/D or 1")
+        weight = number("[0, inf)")("weight", weight)
+        incoming.levels("labels", labels, self.classifier.out_features, ())
+        if len(labels) != len(x):
+            raise SettingsError(f"{len(labels)} labels for {len(x)} events: expected one each")
+        labels = labels.long()
         if weight == 0:
             return -cross_entropy(self.logits(x), labels, reduction="none")
         log_prob, logits = self.joint(x, generator)
@@ -97,13 +103,12 @@ def hybrid_flow(
 
     Raises SettingsError for an unknown kind and as ImageModel.
     """
-    if kind not in hybrid_kinds:
-        raise SettingsError(f"hybrid_flow(kind={kind!r}): expected one of {', '.join(hybrid_kinds)}")
+    one_of(hybrid_kinds)("kind", kind, "hybrid_flow")
     model = ImageModel(shape, blocks, width)
     scales, shapes = [], [model.shape]
-    for i, n_blocks in enumerate(blocks):
-        now = squeezed(shapes[-1]) if i else shape
-        layers = [Squeeze()] if i else [Normalize(shape[0])]
+    for i, n_blocks in enumerate(model.blocks):
+        now = squeezed(shapes[-1]) if i else model.shape
+        layers = [Squeeze()] if i else [Normalize(now[0])]
         scales.append(Chain(layers + _scale(kind, model, now[0], n_blocks, first=i == 0)))
         shapes.append(now)
     return HybridFlow(scales, shapes, n_classes, head_width)

@@ -4,11 +4,13 @@ import math
 from dataclasses import dataclass
 
 from ..errors import SettingsError
-from ..estimators.logdet import Estimator
+from ..estimators.logdet import ESTIMATOR, Estimator
+from ..expect import FLAG, instance, integer, number, one_of, settle, sizes
 from ..layers.activations import Activation
 from ..layers.bijection import Bijection, Chain
 from ..layers.branch import LipschitzBranch
 from ..layers.elementwise import ActNorm, Logit
+from ..layers.gradient import GRADIENTS, MEMORY
 from ..layers.residual import EVALUATE, TRAIN, ResidualBlock
 from ..layers.shape import FactorOut, Flatten, NoiseChannels, Squeeze, squeezed
 from .branches import NORMS, conv_branch, dense_branch
@@ -50,22 +52,18 @@ class ImageModel:
     norms: str = "spectral"
 
     def __post_init__(self) -> None:
-        if not self.blocks or not all(isinstance(n, int) and n >= 1 for n in self.blocks):
-            raise SettingsError(
-                f"blocks={self.blocks}: expected one positive number of blocks per scale, such as (4, 4)"
-            )
+        shape, blocks = sizes(3, "(channels, height, width)"), "one positive number of blocks per scale, such as (4, 4)"
+        settle(self, shape=shape, blocks=sizes(words=blocks))
+        settle(self, width=integer(1), n_dense=integer(0), dense_width=integer(1), padding=integer(0))
+        settle(self, alpha=number("(0, 0.5)"), coeff=number("(0, 1]"), squeeze_first=FLAG, factor_out=FLAG)
+        settle(self, train_estimator=ESTIMATOR, eval_estimator=ESTIMATOR)
+        settle(self, gradient=one_of(GRADIENTS), memory=one_of(MEMORY), norms=one_of(NORMS))
         factor = 2 ** (len(self.blocks) - 1 + self.squeeze_first)
-        if len(self.shape) != 3 or min(self.shape) < 1 or self.shape[1] % factor or self.shape[2] % factor:
+        if self.shape[1] % factor or self.shape[2] % factor:
             raise SettingsError(
                 f"shape={self.shape}: expected (channels, height, width) with height and width divisible by {factor}, "
                 f"one halving per scale after the first of blocks={self.blocks}, and one for squeeze_first"
             )
-        if self.norms not in NORMS:
-            raise SettingsError(f"norms={self.norms!r}: expected one of {', '.join(NORMS)}")
-        for name, least in (("width", 1), ("n_dense", 0), ("dense_width", 1), ("padding", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise SettingsError(f"{name}={value!r}: expected a whole number, {least} or more")
 
 
 def image_flow(model: ImageModel) -> Flow:
@@ -77,7 +75,7 @@ def image_flow(model: ImageModel) -> Flow:
 
     Example: flow = rf.image_flow(rf.presets["paper/mnist"])
     """
-    channels, height, width = model.shape
+    channels, height, width = instance(ImageModel)("model", model).shape
     shape = (channels + model.padding, height, width)
     layers: list[Bijection] = [NoiseChannels(model.padding)] if model.padding else []
     if model.squeeze_first:

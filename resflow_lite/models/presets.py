@@ -10,11 +10,10 @@ the text says N ~ Geometric(0.5), sec. 3.1. To take that one:
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
 
-from ..errors import SettingsError
 from ..estimators.logdet import PowerSeries
 from ..estimators.series import Poisson, Roulette, Truncated
+from ..expect import Named
 from .image import ImageModel
 
 __all__ = ["presets", "recipes", "Recipe", "poisson"]
@@ -51,13 +50,6 @@ class Recipe:
     flip: bool = False
 
 
-class _Named(dict[str, Any]):
-    """A dict that says which names it knows."""
-
-    def __missing__(self, name: str) -> Any:
-        raise SettingsError(f"preset {name!r}: expected one of {', '.join(self)}")
-
-
 # Public code, defaults: blocks 16-16-16, width 512, kernels 3-1-3, LipSwish, pre-activation but in the very first
 # block, ActNorm before the first block and after each, four dense blocks of width 128, coeff 0.98, no factor-out; 2
 # exact terms in training (3 of ours, see `poisson`) and 20 in evaluation.
@@ -77,7 +69,8 @@ _cifar10 = replace(_mnist, shape=(3, 32, 32), alpha=0.05)
 _imagenet32 = replace(_cifar10, blocks=(32, 32, 32))  # README: --nblocks 32-32-32
 _truncated = PowerSeries(Truncated(5), probe="gaussian")
 
-presets = _Named(
+presets = Named(
+    "preset",
     {
         "paper/mnist": _mnist,
         "paper/cifar10": _cifar10,
@@ -106,10 +99,11 @@ presets = _Named(
         "iresnet/cifar10": replace(_cifar10, activation="elu", train_estimator=_truncated),
         # Ours: what trains in minutes on two cores (the laptop profile); alpha and coeff as for MNIST.
         "laptop/digits": ImageModel((1, 8, 8), blocks=(4, 4), width=64, n_dense=2, dense_width=64),
-    }
+    },
 )
 
-recipes = _Named(
+recipes = Named(
+    "recipe",
     {
         "paper/mnist": Recipe(),
         "paper/cifar10": Recipe(flip=True),
@@ -119,5 +113,5 @@ recipes = _Named(
         "paper/celebahq256": Recipe(batch_size=8, accumulation=5, flip=True),
         "iresnet/mnist": Recipe(),
         "iresnet/cifar10": Recipe(flip=True),
-    }
+    },
 )

@@ -17,6 +17,7 @@ from torch import nn
 from ..errors import SettingsError
 from ..estimators.logdet import PowerSeries
 from ..estimators.series import Truncated
+from ..expect import Named, integer
 from ..layers.bijection import Bijection, Chain
 from ..layers.continuous import ContinuousFlow, conv_velocity, dense_velocity
 from ..layers.coupling import AffineCoupling, Coupling, InvertibleLinear, MixtureCoupling, conv_net, dense_net
@@ -135,14 +136,17 @@ def _residual_system(label: str, source: str, activation: str, estimator: PowerS
     return System(label, source, toy, image)
 
 
-systems = {
-    "realnvp": _coupling_system("Real NVP", "Dinh et al. 2017", REAL_NVP),
-    "glow": _coupling_system("Glow", "Kingma and Dhariwal 2018", GLOW),
-    "ffjord": System("FFJORD", "Grathwohl et al. 2019", _toy_ffjord, _image_ffjord),
-    "flow++": _coupling_system("Flow++", "Ho et al. 2019", FLOW_PLUS_PLUS),
-    "iresnet": _residual_system("i-ResNet", "Behrmann et al. 2019", "elu", IRESNET),
-    "resflow": _residual_system("Residual Flow", "Chen et al. 2019", "lipswish", TRAIN),
-}
+systems = Named(
+    "system",
+    {
+        "realnvp": _coupling_system("Real NVP", "Dinh et al. 2017", REAL_NVP),
+        "glow": _coupling_system("Glow", "Kingma and Dhariwal 2018", GLOW),
+        "ffjord": System("FFJORD", "Grathwohl et al. 2019", _toy_ffjord, _image_ffjord),
+        "flow++": _coupling_system("Flow++", "Ho et al. 2019", FLOW_PLUS_PLUS),
+        "iresnet": _residual_system("i-ResNet", "Behrmann et al. 2019", "elu", IRESNET),
+        "resflow": _residual_system("Residual Flow", "Chen et al. 2019", "lipswish", TRAIN),
+    },
+)
 
 
 def toy_system(name: str, parameters: int = 20_000, n_blocks: int = 8) -> Flow:
@@ -151,9 +155,7 @@ def toy_system(name: str, parameters: int = 20_000, n_blocks: int = 8) -> Flow:
     Raises SettingsError for an unknown name, and where no width comes within 5 % of the budget.
     Example: flow = toy_system("glow"); flow.initialize_(x); loss = -flow.log_prob(x).mean()
     """
-    system = _known(name)
-    if n_blocks < 1:
-        raise SettingsError(f"n_blocks={n_blocks!r}: expected 1 or more")
+    system, n_blocks = systems[name], integer(1)("n_blocks", n_blocks)
     return with_budget(lambda width: system.toy(n_blocks, width), parameters)
 
 
@@ -164,15 +166,9 @@ def image_system(
 
     Glow begins with a Squeeze, so that it needs one halving more. Raises SettingsError as `toy_system` and ImageModel.
     """
-    system = _known(name)
+    system = systems[name]
     model = ImageModel(shape, blocks, alpha=alpha, squeeze_first=name == "glow")
     return with_budget(lambda width: system.image(model, width), parameters)
-
-
-def _known(name: str) -> System:
-    if name not in systems:
-        raise SettingsError(f"system {name!r}: expected one of {', '.join(systems)}")
-    return systems[name]
 
 
 def with_budget(build: Callable[[int], nn.Module], parameters: int) -> nn.Module:
@@ -180,6 +176,7 @@ def with_budget(build: Callable[[int], nn.Module], parameters: int) -> nn.Module
 
     build: a model that grows with its width.  Raises SettingsError where the closest misses by more than 5 %.
     """
+    parameters = integer(1)("parameters", parameters)
     narrower = bisect_left(range(1, WIDEST), parameters, key=partial(_count, build))
     near = ((_count(build, width), width) for width in (max(1, narrower), narrower + 1))
     count, width = min(near, key=lambda pair: abs(pair[0] - parameters))

@@ -1,6 +1,7 @@
 """Residual flows of the plane."""
 
 from ..estimators.logdet import Estimator
+from ..expect import integer, sizes
 from ..layers.activations import Activation
 from ..layers.bijection import Chain
 from ..layers.elementwise import ActNorm
@@ -25,8 +26,9 @@ def toy_flow(
 
     Example: flow = toy_flow(); flow.initialize_(x); loss = -flow.log_prob(x).mean()
     """
+    hidden = sizes(words="a tuple of widths, such as (64, 64)")("hidden", hidden) if hidden != () else ()
     layers = [ActNorm(2)]
-    for _ in range(n_blocks):
+    for _ in range(integer(0)("n_blocks", n_blocks)):
         branch = dense_branch((2, *hidden, 2), activation, coeff)
         layers += [ResidualBlock(branch, train_estimator, eval_estimator, gradient, memory), ActNorm(2)]
     return Flow(Chain(layers), (2,), (2,))

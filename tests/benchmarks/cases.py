@@ -13,7 +13,7 @@ from torch import Tensor
 import resflow_lite as rf
 from resflow_lite.estimators.linearization import contraction_rate
 from resflow_lite.estimators.logdet import dense_jacobian
-from resflow_lite.lab.tasks.density import home
+from resflow_lite.lab.home import home
 from resflow_lite.models.branches import conv_branch
 
 POINTS = 8

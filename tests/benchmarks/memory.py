@@ -17,7 +17,7 @@ import torch
 
 import resflow_lite as rf
 from resflow_lite.lab.costs import MODES, step_bytes
-from resflow_lite.lab.tasks.density import home
+from resflow_lite.lab.home import home
 
 SHAPE, BLOCKS, WIDTH, BATCH, TERMS = (1, 28, 28), (4, 4, 4), 128, 64, 4
 BASE = ("plain", "neumann", "backward_in_forward")

@@ -61,9 +61,9 @@ def test_truncation_draws_nothing():
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: rf.Geometric(0.0), "p must lie"),
-        (lambda: rf.Geometric(1.0), "p must lie"),
-        (lambda: rf.Poisson(-1.0), "rate must be positive"),
+        (lambda: rf.Geometric(0.0), r"Geometric\(p=0.0\): expected a number in"),
+        (lambda: rf.Geometric(1.0), r"Geometric\(p=1.0\): expected a number in"),
+        (lambda: rf.Poisson(-1.0), r"Poisson\(rate=-1.0\): expected a number in"),
         (lambda: rf.Truncated(-1), "0 or more"),
         (lambda: rf.Truncated(2.5), "0 or more"),
         (lambda: rf.Roulette(n_exact=-1), "0 or more"),

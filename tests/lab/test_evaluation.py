@@ -163,3 +163,79 @@ def test_data_of_ones_own_can_be_trained_on_and_scored(small, tmp_path):
     run = rf.fit(experiment, tmp_path)
     assert run.flow.event_shape == (2, 4, 4) and rf.evaluate(run).dataset == "dots"
     assert rf.load_run(tmp_path, experiment=experiment).experiment == experiment
+
+
+def test_images_of_other_levels_or_another_shape_than_in_training_are_not_scored(small, tmp_path):
+    def four(split):
+        images = torch.arange(40 * 64, dtype=torch.uint8).view(40, 1, 8, 8) % 4
+        levels = 8 if split == "test" else 4
+        return rf.Images(images, torch.zeros(40, dtype=torch.int64), levels)
+
+    def wide(split):
+        images = torch.arange(40 * 64, dtype=torch.uint8) % 4
+        return rf.Images(images.view(40, 1, *((4, 16) if split == "test" else (8, 8))), torch.zeros(40).long(), 4)
+
+    for dataset, told in (
+        (four, "four, test: n_levels = 8, but 4 in training"),
+        (wide, r"wide, test: images \(1, 4, 16"),
+    ):
+        run = rf.fit(small(steps=1, dataset=dataset), tmp_path / dataset.__name__)
+        with pytest.raises(rf.DataError, match=told):
+            rf.evaluate(run)
+        assert not (run.directory / "metrics.json").exists()
+
+
+def test_a_law_of_infinite_variance_is_told_of_with_the_blocks(small, tmp_path):
+    run = rf.fit(small(steps=1), tmp_path)
+    heavy = rf.PowerSeries(rf.Roulette(rf.Geometric(0.999)))  # needs rho^2 < 0.001
+    result = rf.evaluate(run, estimator=heavy, passes=2, n_images=20)
+    names = [name for name, m in run.flow.named_modules() if isinstance(m, rf.ResidualBlock)]
+    assert result.infinite_variance == names and names[0] in result.warning and "\nwarning: " in str(result)
+    for file in ("metrics.json", "ledger.json"):
+        assert json.loads((tmp_path / file).read_text())["infinite_variance"] == names
+    sound = rf.evaluate(run, estimator=rf.Krylov(5), passes=2, n_images=20)
+    assert sound.infinite_variance == [] and sound.warning == "" and "warning" not in str(sound)
+
+
+def test_a_block_that_expands_is_not_scored(small, tmp_path):
+    run = rf.fit(small(steps=1), tmp_path)
+    block = next(m for m in run.flow.modules() if isinstance(m, rf.ResidualBlock))
+    inner = block.branch
+    block.branch = type("Twice", (torch.nn.Module,), {"forward": lambda self, x: 1.5 * x + 0 * inner(x)})()
+    with pytest.raises(rf.NotContractiveError):
+        rf.evaluate(run)
+
+
+def test_the_largest_share_is_that_of_the_image_that_counts_most():
+    bits = torch.tensor([[1.0, 2.0, 5.0], [1.0, 2.0, 9.0]])
+    assert scoring.largest_share(bits) == pytest.approx(0.7)
+    assert scoring.largest_share(torch.ones(4)) == 0.25
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (dict(passes=0), "passes = 0: expected a whole number from 1 to 10,000"),
+        (dict(passes=True), "passes = True"),
+        (dict(n_images=1), "n_images = 1: expected a whole number from 2"),
+        (dict(n_images=-3), "n_images = -3"),
+        (dict(seed=2**63), "seed = 9223372036854775808: expected .* to 2\\^63 - 1"),
+        (dict(estimator=rf.Exact), "estimator = <class"),
+        (dict(estimator="krylov"), "estimator = 'krylov'"),
+    ],
+    ids=str,
+)
+def test_a_question_that_cannot_be_answered_is_refused_before_anything_is_scored(trained, asked, told):
+    with pytest.raises(rf.SettingsError, match=told):
+        rf.evaluate(trained if isinstance(trained, rf.Run) else trained[0], **asked)
+
+
+@pytest.mark.parametrize(
+    "asked", [dict(n=0), dict(n=2.5), dict(n=10**12), dict(n=1, temperature=float("inf"))], ids=str
+)
+@pytest.mark.parametrize("more", [{}, dict(seed=-1)], ids=str)
+def test_samples_that_cannot_be_drawn_are_refused(trained, asked, more):
+    from resflow_lite.lab.evaluation import sample_levels
+
+    with pytest.raises(rf.SettingsError, match=r"^(n|temperature) = "):
+        sample_levels(trained if isinstance(trained, rf.Run) else trained[0], **asked, **more)

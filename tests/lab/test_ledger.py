@@ -1,5 +1,6 @@
 """An entry is whole, true to its run, and never replaced."""
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -8,7 +9,8 @@ import pytest
 import torch
 
 import resflow_lite as rf
-from resflow_lite.lab.ledger import SCHEMAS, _command, publish, validate_entry
+from resflow_lite.lab.ledger import SCHEMAS, _command, publish, read_ledger, validate_entry
+from resflow_lite.lab.tables import Table
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +101,58 @@ def test_every_committed_entry_is_valid_clean_and_named_after_its_weights(path):
     assert not entry["dirty"] and (entry["lipschitz_bound"] is None or entry["lipschitz_bound"] < 1)
     assert path.stem.endswith(f"seed{entry['seed']}-{entry['checkpoint_sha256'][:8]}")
     assert "/" not in entry["command"]
+
+
+IMPOSSIBLE = [
+    (dict(n_test=0), "n_test = 0, expected 1 or more"),
+    (dict(steps=-7), "steps = -7, expected 0 or more"),
+    (dict(seed=2**64), "seed = 18446744073709551616, expected 0 or more, below 2\\^63"),
+    (dict(estimator={"passes": 1}), "estimator = .*expected training, evaluation in it"),
+    (dict(hardware={"name": "x"}), "hardware = .*expected device, name, processes in it"),
+    (dict(task=["toy"]), r"task = \['toy'\], expected one of"),
+    (dict(infinite_variance="all"), "infinite_variance = 'all', expected list"),
+    (dict(settings=dict(dataset="../up", profile="smoke")), "dataset = '../up', expected the name of a data set"),
+    (dict(settings=dict(dataset="/etc", profile="smoke")), "dataset = '/etc'"),
+    (dict(settings=dict(dataset=["digits"], profile="smoke")), r"dataset = \['digits'\]"),
+    (dict(settings=dict(dataset="digits")), "profile = None, expected one of smoke"),
+    (dict(settings=dict(dataset="digits", profile="../smoke")), "profile = '../smoke'"),
+    (dict(settings=dict(dataset="digits", profile="smoke", system={})), "system = {}, expected a name or null"),
+]
+
+
+@pytest.mark.parametrize(("changes", "told"), IMPOSSIBLE, ids=[told for _, told in IMPOSSIBLE])
+def test_an_impossible_field_is_refused_with_the_file_and_the_field(made_up_entry, tmp_path, changes, told):
+    (tmp_path / "mine.json").write_text(json.dumps(made_up_entry() | changes))
+    with pytest.raises(rf.DataError, match=f"mine.json: ledger entry: .*{told}"):
+        read_ledger(tmp_path)
+    (tmp_path / "mine.json").rename(tmp_path / "ledger.json")
+    with pytest.raises(rf.DataError, match=f"ledger.json: ledger entry: .*{told}"):
+        publish(tmp_path, tmp_path / "results")
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "null", "12", '"entry"', '{"commit": ', "[" * 50_000])
+def test_a_file_of_the_ledger_that_is_no_entry_is_named(tmp_path, content):
+    (tmp_path / "other.json").write_text(content)
+    with pytest.raises(rf.DataError, match="other.json cannot be read"):
+        read_ledger(tmp_path)
+
+
+def test_a_label_never_leaves_the_ledgers_folder(made_up_entry, tmp_path):
+    settings = dict(dataset="dots", profile="smoke")
+    (tmp_path / "ledger.json").write_text(json.dumps(made_up_entry(settings=settings)))
+    path = publish(tmp_path, tmp_path / "results", "../../wide | <b>")
+    assert path.parent == tmp_path / "results" and "/" not in path.name and "<" not in path.name
+
+
+def test_names_in_tables_are_escaped():
+    table = str(Table(["a | b"], [["<img src=x>"], ["two\nlines"], ["[here](http://x)"]]))
+    assert table.splitlines()[0] == "| a \\| b |" and len(table.splitlines()) == 5
+    assert "<" not in table and "](" not in table
+
+
+def test_weights_whose_file_tells_no_hardware_can_be_scored(evaluated, tmp_path):
+    run, *_ = evaluated
+    facts = {name: value for name, value in run.facts.items() if name != "hardware"}
+    rf.evaluate(dataclasses.replace(run, facts=facts), passes=1)
+    assert json.loads((run.directory / "ledger.json").read_text())["hardware"]["device"] == "unknown"

@@ -50,7 +50,7 @@ def test_samples_goes_on_with_an_interrupted_run(interrupted):
 def test_extending_trains_with_parts_of_its_own(tmp_path):
     assert run("extending", tmp_path, steps=4) == 0
     entry = json.loads((tmp_path / "ledger.json").read_text())
-    assert entry["settings"]["dataset"] == "crosses" and entry["settings"]["activation"] == "snake"
+    assert entry["settings"]["dataset"] == "crosses" and entry["settings"]["activation"] == "Snake"
     assert "OrthogonalProbes" in entry["estimator"]["training"] and "Zeta" in entry["estimator"]["training"]
     assert told(tmp_path).count("caught: ") >= 5
 

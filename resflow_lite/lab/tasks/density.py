@@ -18,15 +18,16 @@ from ...models.branches import NORMS
 from ...models.flow import Flow, bits_per_dim
 from ...models.image import ImageModel, image_flow
 from ...models.systems import image_system, systems
-from ..data.images import Images, expected_images, image_names, image_shape, known_images, load_images
-from ..home import home
+from ..data.images import Images, expected_images, image_names, image_shape, images_label, known_images, load_images
+from ..data.levels import expect_alike
 from ..scoring import described, error_bars, estimating_with, first_images, image_bits, largest_share
 from .batches import SAMPLING, ImageSource, epochs
 from .profiles import BUDGET, PROFILES, base_model, profile_values
-from .task import BLOCKS, PARAMETERS, PASSES, PRECISIONS, TERMS, WIDTH, Question, Task, Training, is_number, option
+from .question import PASSES, Question
+from .task import BLOCKS, PARAMETERS, PRECISIONS, TERMS, WIDTH, Task, Training, is_number, option
 from .words import Unknown, estimator_words, known_or_unknown, rebuilt
 
-__all__ = ["ESTIMATORS", "PRECISIONS", "Density", "Experiment", "home"]
+__all__ = ["ESTIMATORS", "PRECISIONS", "Density", "Experiment"]
 
 ESTIMATORS: dict[str, Estimator] = {
     "roulette": PowerSeries(Roulette(Geometric(0.5), n_exact=2)),
@@ -269,10 +270,17 @@ class Density(Task):
         return float(image_bits(flow, images, held_out.n_levels, VALIDATION_SEED, self.world).mean())
 
     def events(self, question: Question) -> Tensor:
-        return first_images(load_images(self.experiment.dataset, question.split), 64, question.seed)
+        return first_images(self._asked(question), 64, question.seed)
+
+    def _asked(self, question: Question) -> Images:
+        """The images that a question is about. Raises DataError where they are not like those in training."""
+        data = load_images(self.experiment.dataset, question.split)
+        if question.trained:
+            expect_alike(data, *question.trained, f"{images_label(self.experiment.dataset)}, {question.split}")
+        return data
 
     def score(self, flow: Flow, question: Question) -> dict[str, Any]:
-        data, passes = load_images(self.experiment.dataset, question.split), question.passes
+        data, passes = self._asked(question), question.passes
         images, source = torch.as_tensor(data.images)[: question.n], torch.Generator().manual_seed(question.seed)
         seeds = torch.randint(2**62, (passes or self.experiment.evaluations,), generator=source).tolist()
         with estimating_with(flow, question.estimator):

@@ -17,7 +17,8 @@ from ..scoring import described, first_images, largest_share
 from .batches import ImageSource
 from .hybrid_scores import score_hybrid, summary
 from .profiles import PROFILES
-from .task import BELOW, PARAMETERS, WIDTH, Question, Task, Training, option
+from .question import Question
+from .task import BELOW, PARAMETERS, WIDTH, Task, Training, option
 
 __all__ = ["Hybrid", "HybridExperiment", "hybrid_weights"]
 

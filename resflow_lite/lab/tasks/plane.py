@@ -16,7 +16,8 @@ from ...models.flow import Flow
 from ...models.systems import systems, toy_system
 from ..scoring import described, error_bars, estimating_with, largest_share
 from .profiles import PROFILES
-from .task import BLOCKS, PARAMETERS, PASSES, Question, Task, Training, option
+from .question import PASSES, Question
+from .task import BLOCKS, PARAMETERS, Task, Training, option
 from .words import Unknown
 
 __all__ = ["Plane", "RATES", "STEPS", "ToyExperiment", "point_nats"]

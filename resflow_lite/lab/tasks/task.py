@@ -20,15 +20,15 @@ from ...errors import SettingsError
 from ...estimators.noise import Noise
 from ...models.flow import Flow
 from ..machine import World
+from .question import SEED_LIMIT, Question
 
 __all__ = ["PRECISIONS", "Question", "Task", "TaskSettings", "Training", "is_number", "noises", "option", "seeded"]
 
 PRECISIONS = ("fp32", "tf32", "bf16")
 
 
-SEED_LIMIT = 2**63 - 1
-BLOCKS, WIDTH, PARAMETERS, PASSES, TERMS = 1_000, 100_000, 10**10, 10_000, 10_000
-"""What a model has and an evaluation takes at most: more is a slip of the keyboard, and would run without an answer."""
+BLOCKS, WIDTH, PARAMETERS, TERMS = 1_000, 100_000, 10**10, 10_000
+"""What a model has at most: more is a slip of the keyboard, and would run without an answer."""
 
 
 def option(default: Any, told: str) -> Any:
@@ -220,32 +220,6 @@ class Training(TaskSettings):
 
     def _flow(self, shape: tuple[int, ...] | None) -> Flow:
         raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is asked of a score. estimator: of the residual blocks, None: the model's own.  passes: None: the settings'.
-    n: only the first so many samples.  seed: of all noise.  world: who computes."""
-
-    world: World
-    split: str = "test"
-    estimator: Any = None
-    passes: int | None = None
-    n: int | None = None
-    seed: int = 1
-
-    def __post_init__(self) -> None:
-        for name, value, low, high, free in (
-            ("passes", self.passes, 1, PASSES, True),
-            ("n_images", self.n, 2, SEED_LIMIT, True),
-            ("seed", self.seed, 0, SEED_LIMIT, False),
-        ):
-            if not (free and value is None or type(value) is int and low <= value <= high):
-                most = "2^63 - 1" if high == SEED_LIMIT else f"{high:,}"
-                raise SettingsError(f"{name} = {value!r}: expected a whole number from {low} to {most}")
-        known = not isinstance(self.estimator, type) and callable(getattr(self.estimator, "estimate", None))
-        if not (self.estimator is None or known):
-            raise SettingsError(f"estimator = {self.estimator!r}: expected an object such as rf.Krylov(20), or None")
 
 
 class Task(ABC):
