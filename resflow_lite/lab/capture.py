@@ -31,10 +31,10 @@ class Reads(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         tensors = [t for t in tree_leaves((args, kwargs or {}, result)) if isinstance(t, Tensor)]
-        if func.overloadpacket.__name__ in INDEXING:
+        if getattr(func, "overloadpacket", func).__name__ in INDEXING:
             reads = any(t.dtype in (torch.bool, torch.uint8) for t in tree_leaves(args[1]) if t is not None)
         else:
-            reads = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & set(func.tags)
+            reads = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & set(getattr(func, "tags", ()))
         if reads or len({t.device for t in tensors}) > 1:
             self.found.append(str(func))
         return result
@@ -65,12 +65,15 @@ class CudaCapture:
         torch.cuda.current_stream().wait_stream(stream)
 
     def capture(self, function: Callable[[], None]) -> Callable[[], None]:
-        graph = torch.cuda.CUDAGraph()
+        graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
         for generator in self.generators:
             graph.register_generator_state(generator)
-        # one pool for all: what a graph leaves for others lies in memory that was there before it
-        with torch.cuda.graph(graph, pool=self.pool):
-            function()
+        try:
+            # one pool for all: what a graph leaves for others lies in memory that was there before it
+            with torch.cuda.graph(graph, pool=self.pool):
+                function()
+        finally:
+            torch.cuda.set_stream(before)  # a capture that fails leaves its own
         return graph.replay
 
 

@@ -130,19 +130,25 @@ class Step:
 
     def _gradient_(self) -> None:
         """This process's part of a batch's mean loss, and of its gradient."""
-        task, draws = self.task, self.state.draws
+        draws = self.state.draws
         told, draws.terms = draws.terms, []
-        self.state.optimizer.zero_grad(set_to_none=False)
-        self.loss.zero_()
-        for part, batch, source, shift in zip(self.mine, self.batches, self.sources, self.shifts):
-            draws.set_state(self.before)
-            draws.part, draws.parts, draws.source = part, self.parts, source
-            draws.shift = shift if self.stratified else None
-            with branches_in(task.experiment.precision, task.world.device):
-                loss = task.loss(self.state.flow, batch, draws) / self.parts
-            loss.backward()
-            self.loss += loss.detach()
-        self.terms[self.key], draws.terms = draws.terms, told
+        try:
+            self.state.optimizer.zero_grad(set_to_none=False)
+            self.loss.zero_()
+            for part, batch, source, shift in zip(self.mine, self.batches, self.sources, self.shifts):
+                draws.set_state(self.before)
+                draws.part, draws.parts, draws.source = part, self.parts, source
+                draws.shift = shift if self.stratified else None
+                self._backward_(batch)
+            self.terms[self.key] = draws.terms
+        finally:  # a capture may fail half-way, and the plain step follows
+            draws.terms = told
+
+    def _backward_(self, batch: Any) -> None:
+        with branches_in(self.task.experiment.precision, self.task.world.device):
+            loss = self.task.loss(self.state.flow, batch, self.state.draws) / self.parts
+        loss.backward()
+        self.loss += loss.detach()
 
     def _update_(self) -> None:
         """Adam with the clipped gradient, then every layer's norm."""

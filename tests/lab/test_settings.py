@@ -62,6 +62,7 @@ LAWS = [
     (dict(law="matched", n_exact=5), rf.Roulette(rf.Matched(), 5)),
     (dict(law=rf.Geometric(0.1)), rf.Roulette(rf.Geometric(0.1), 2)),
     (dict(train_estimator="roulette", n_exact=2, law="geometric"), rf.Roulette(rf.Geometric(0.5), 2)),
+    (dict(draws="stratified", n_exact=1), rf.Roulette(rf.Geometric(0.5), 1, "stratified")),
     (dict(train_estimator="stratified"), rf.Roulette(rf.Geometric(0.5), 2, "stratified")),
     (dict(train_estimator=rf.PowerSeries(rf.Truncated(8))), rf.Truncated(8)),
     (dict(train_estimator="PowerSeries(Truncated(8))"), rf.Truncated(8)),
@@ -88,6 +89,8 @@ WRONG = [
     (dict(train_estimator="truncated", n_exact=3), "n_exact = 3: expected None, which train_estimator = 'truncated'"),
     (dict(train_estimator=rf.Exact(), probe="gaussian"), "probe = 'gaussian': expected None, which train_estimator"),
     (dict(law="uniform"), "law = 'uniform': expected one of geometric, poisson, matched"),
+    (dict(train_estimator="stratified", draws="block"), "draws = 'block': expected 'stratified', which train_est"),
+    (dict(draws="sorted"), r"Roulette\(draws='sorted'\): expected one of block, sample, stratified"),
     (dict(law="geometric", law_parameter=2), r"law_parameter = 2: Geometric\(p=2\)"),
     (dict(law="matched", law_parameter=0.5), "law_parameter = 0.5: expected None with law = 'matched'"),
     (dict(n_probes=0), "n_probes = 0"),
@@ -245,12 +248,12 @@ def test_a_score_of_an_unfinished_run_is_not_taken_for_the_result(tiny, monkeypa
     import os
     import signal
 
-    import resflow_lite.lab.training as training
+    import resflow_lite.lab.step as step
 
     experiment = rf.ToyExperiment(**tiny["ToyExperiment"] | dict(steps=10))
     with monkeypatch.context() as patch, pytest.raises(rf.ResflowError, match="SIGTERM"):
         stop = lambda flow, tol: os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
-        patch.setattr(training, "update_norms_", stop)
+        patch.setattr(step, "update_norms_", stop)
         rf.run_toy(experiment, tmp_path)
     assert rf.evaluate(tmp_path)["steps"] < 10
     assert rf.run_toy(experiment, tmp_path)["steps"] == 10

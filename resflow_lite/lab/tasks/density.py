@@ -11,7 +11,7 @@ from torch import Tensor
 from ...errors import SettingsError
 from ...estimators.logdet import Estimator, PowerSeries
 from ...estimators.noise import PROBES, Noise
-from ...estimators.series import Geometric, Law, Matched, Poisson, Roulette, Truncated
+from ...estimators.series import DRAWS, Geometric, Law, Matched, Poisson, Roulette, Truncated
 from ...layers.activations import ACTIVATIONS, Activation
 from ...layers.gradient import MEMORY
 from ...models.branches import NORMS
@@ -41,7 +41,7 @@ LAWS = {"geometric": Geometric, "poisson": Poisson, "matched": Matched}
 USUAL = {"geometric": 0.5, "poisson": 2.0}
 """Their parameters, where none is given."""
 
-OF_THE_LAW = ("law", "law_parameter", "n_exact", "n_probes", "probe")
+OF_THE_LAW = ("law", "law_parameter", "n_exact", "draws", "n_probes", "probe")
 OF_IMAGE_MODEL = ("coeff", "alpha", "factor_out", "squeeze_first", "padding", "activation")
 """Settings that the data's own model (profiles.py) fills."""
 OF_THE_MODEL = ("width", "n_dense", "dense_width", "norms", "memory", "train_estimator", "eval_estimator", "eval_exact")
@@ -57,8 +57,8 @@ class Experiment(Training):
     fit --help` has a line for each setting. Beside names, train_estimator, eval_estimator and law take objects,
     activation a class, and dataset a function like the one that load_images takes.
 
-    The law of the training's estimator is set by train_estimator, or by law, law_parameter, n_exact, n_probes and
-    probe, or by both where they agree. Raises SettingsError for a wrong value, with its name.
+    The law of the training's estimator is set by train_estimator, or by law, law_parameter, n_exact, draws, n_probes
+    and probe, or by both where they agree. Raises SettingsError for a wrong value, with its name.
     """
 
     dataset: str | Callable[[str], Images] = option("digits", f"{', '.join(image_names)}, or folder:PATH of images")
@@ -82,6 +82,7 @@ class Experiment(Training):
     law: str | Law | None = option(None, "of the roulette's number of terms: geometric, poisson or matched")
     law_parameter: float | None = option(None, "p of the geometric law, rate of the Poisson law")
     n_exact: int | None = option(None, "terms before the roulette")
+    draws: str | None = option(None, f"of N in a batch: {', '.join(DRAWS)}; a GPU is fastest with stratified ones")
     n_probes: int | None = option(None, "probes of an estimate")
     probe: str | None = option(None, f"their kind: {' or '.join(PROBES)}")
     eval_estimator: str | Estimator | None = option(None, 'of the evaluation, such as "Krylov(20)"; None: a roulette')
@@ -203,7 +204,7 @@ class Experiment(Training):
         if training is None:
             parameter = () if self.law_parameter is None else (self.law_parameter,)
             law = LAWS[self.law](*parameter) if isinstance(self.law, str) else self.law
-            training = PowerSeries(Roulette(law, self.n_exact), self.probe, self.n_probes)
+            training = PowerSeries(Roulette(law, self.n_exact, self.draws), self.probe, self.n_probes)
         if evaluation is None:
             evaluation = base_model(self.dataset).eval_estimator
         if self.eval_exact is not None:

@@ -65,11 +65,11 @@ def known_or_unknown(setting: str, told: Any, known: Any) -> Any:
 
 
 def estimator_words(estimator: Estimator) -> dict[str, Any]:
-    """The settings law, law_parameter, n_exact, n_probes and probe of a roulette; {} for what is none."""
+    """The settings law, law_parameter, n_exact, draws, n_probes and probe of a roulette; {} for what is none."""
     terms = getattr(estimator, "terms", None)
     if not isinstance(terms, Roulette):
         return {}
     name = {Geometric: "geometric", Poisson: "poisson", Matched: "matched"}.get(type(terms.law), terms.law)
     parameter = {"geometric": "p", "poisson": "rate", "matched": "rho"}.get(name) if isinstance(name, str) else None
     told = dict(law=name, law_parameter=parameter and getattr(terms.law, parameter), n_exact=terms.n_exact)
-    return told | dict(n_probes=estimator.n_probes, probe=estimator.probe)
+    return told | dict(draws=terms.draws, n_probes=estimator.n_probes, probe=estimator.probe)
