@@ -16,6 +16,9 @@ LAWS = [rf.Geometric(0.5), rf.Geometric(0.25), rf.Poisson(2.0), rf.Matched(0.6)]
 class Uniform:
     """N is 0, 1, 2 or 3: a law of a reader's own, of which stratified draws ask the survival function alone."""
 
+    def __str__(self):
+        return "a law of one's own"
+
     def sample(self, n, generator=None):
         raise AssertionError("a stratified draw asks for no sample")
 
