@@ -15,11 +15,11 @@ from resflow_lite.lab.checkpoints import facts_of
 from resflow_lite.lab.files import read_lines
 from resflow_lite.lab.machine import World
 from resflow_lite.lab.stages import begin
+from resflow_lite.lab.step import Step
 from resflow_lite.lab.tasks.density import Density
 from resflow_lite.lab.tasks.hybrid import Hybrid
 from resflow_lite.lab.tasks.plane import Plane
 from resflow_lite.lab.tasks.registry import task_of
-from resflow_lite.lab.training import _gradient_
 
 CPU = World(0, 1, torch.device("cpu"))
 
@@ -74,12 +74,20 @@ class Variational(InDouble):
         return bits.mean()
 
 
+def first_gradient(task, state):
+    """The loss of the first step; its gradient is left at the parameters."""
+    step = Step(task, state)
+    step._draw_()
+    step._gradient_()
+    return step.loss
+
+
 def loss_and_gradient(task, draws):
     """Of the first step; draws: how many times each generator was used does not depend on the parts."""
     state = begin(task)
     for layer in (m for m in state.flow.modules() if isinstance(m, rf.ContinuousFlow)):
         layer.tol = 1e-9  # the solver chooses its steps for a batch: parts agree to its tolerance
-    loss = _gradient_(task, state, 1)
+    loss = first_gradient(task, state)
     draws.append((state.data.get_state(), state.draws.get_state()))
     gradient = [p.grad.flatten() for p in state.flow.parameters() if p.grad is not None]
     return float(loss), torch.cat(gradient)
@@ -89,6 +97,7 @@ KINDS = {name: dict(system=name, parameters=20_000, blocks=(1, 1)) for name in r
 KINDS |= {
     "noise channels": dict(padding=2),
     "one N for each image": dict(train_estimator=rf.PowerSeries(rf.Roulette(per_sample=True), "gaussian", 2)),
+    "quantiles of the law": dict(draws="stratified"),
     "matched law": dict(train_estimator="matched"),
     "flips, by epochs": dict(flip=True, sampling="epochs"),
     "learned noise": dict(),
@@ -117,7 +126,7 @@ def test_parts_of_points_and_of_labelled_images_are_those_of_the_batch(tiny, kin
     for parts in (1, 2, 4):
         task = task_of(getattr(rf, kind)(**tiny[kind], accumulation=parts), CPU)
         state = begin(task)
-        loss = _gradient_(task, state, 1)
+        loss = first_gradient(task, state)
         found[parts] = float(loss), torch.cat([p.grad.flatten() for p in state.flow.parameters()])
     for parts in (2, 4):
         assert found[parts][0] == pytest.approx(found[1][0], rel=1e-5)
