@@ -74,8 +74,8 @@ class Variational(InDouble):
         return bits.mean()
 
 
-def loss_of_first_step(task, state):
-    """With its gradient in the parameters."""
+def first_gradient(task, state):
+    """The loss of the first step; its gradient is left at the parameters."""
     step = Step(task, state)
     step._draw_()
     step._gradient_()
@@ -87,7 +87,7 @@ def loss_and_gradient(task, draws):
     state = begin(task)
     for layer in (m for m in state.flow.modules() if isinstance(m, rf.ContinuousFlow)):
         layer.tol = 1e-9  # the solver chooses its steps for a batch: parts agree to its tolerance
-    loss = loss_of_first_step(task, state)
+    loss = first_gradient(task, state)
     draws.append((state.data.get_state(), state.draws.get_state()))
     gradient = [p.grad.flatten() for p in state.flow.parameters() if p.grad is not None]
     return float(loss), torch.cat(gradient)
@@ -97,6 +97,7 @@ KINDS = {name: dict(system=name, parameters=20_000, blocks=(1, 1)) for name in r
 KINDS |= {
     "noise channels": dict(padding=2),
     "one N for each image": dict(train_estimator=rf.PowerSeries(rf.Roulette(per_sample=True), "gaussian", 2)),
+    "quantiles of the law": dict(draws="stratified"),
     "matched law": dict(train_estimator="matched"),
     "flips, by epochs": dict(flip=True, sampling="epochs"),
     "learned noise": dict(),
@@ -125,7 +126,7 @@ def test_parts_of_points_and_of_labelled_images_are_those_of_the_batch(tiny, kin
     for parts in (1, 2, 4):
         task = task_of(getattr(rf, kind)(**tiny[kind], accumulation=parts), CPU)
         state = begin(task)
-        loss = loss_of_first_step(task, state)
+        loss = first_gradient(task, state)
         found[parts] = float(loss), torch.cat([p.grad.flatten() for p in state.flow.parameters()])
     for parts in (2, 4):
         assert found[parts][0] == pytest.approx(found[1][0], rel=1e-5)
