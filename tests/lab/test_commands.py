@@ -293,7 +293,7 @@ def test_a_full_disk_or_another_failure_of_a_file_is_one_sentence(folder, capsys
     finally:
         (folder / "samples.png").rmdir()
     told = capsys.readouterr().err
-    assert "a file or a connection failed: [Errno 21] Is a directory" in told and len(told.splitlines()) == 1
+    assert "samples.png cannot be written (Is a directory)" in told and len(told.splitlines()) == 1
 
 
 def test_too_large_a_batch_is_one_sentence(tmp_path, capsys):
