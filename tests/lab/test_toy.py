@@ -106,10 +106,18 @@ def test_training_raises_the_likelihood():
 
 def test_a_loss_that_is_not_finite_ends_the_run():
     def far(n, generator):
-        return rf.toy_data("moons", n, generator) * float("inf")
+        return rf.toy_data("moons", n, generator) * 1e38
 
     with pytest.raises(rf.ResflowError, match="at step 1: lower lr"):
         train_toy(smoke(dataset=far, system="realnvp"))
+
+
+def test_points_at_infinity_are_refused_before_the_first_step():
+    def infinite(n, generator):
+        return rf.toy_data("moons", n, generator) * float("inf")
+
+    with pytest.raises(rf.DataError, match="128 entries of 128"):
+        train_toy(smoke(dataset=infinite, system="realnvp"))
 
 
 WRONG = [
