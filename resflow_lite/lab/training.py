@@ -12,8 +12,9 @@ from ..errors import ResflowError, SettingsError
 from ..models.flow import Flow
 from ..numerics.tensor_float import tensor_float
 from .checkpoints import TrainingState, save_state
-from .machine import Signals, Stopped, check_precision, connect, sole_writer
-from .runs import CHECKPOINT, ENTRY, LAST, METRICS, Run, claim, finished, load_run, note, occupy, sha256
+from .home import make_folder
+from .machine import Signals, check_precision, connect, sole_writer
+from .runs import CHECKPOINT, ENTRY, LAST, METRICS, Run, claim, finished, folder, load_run, note, occupy, sha256
 from .stages import begin, finish, proven, record, resume
 from .step import Step, look
 from .tasks.registry import task_of
@@ -44,9 +45,9 @@ def fit(
     Raises:
         SettingsError: run_dir holds a run of other settings, or another process trains there.
         ResflowError: the loss, the gradient or a block's contraction went astray; the sentence says where, and the
-            last checkpoint is kept. Stopped (a ResflowError): SIGTERM came.
+            last checkpoint is kept. Stopped (a ResflowError): SIGTERM or Ctrl-C came.
     """
-    directory, world = Path(run_dir), connect(task_of(experiment).device)
+    directory, world = folder(run_dir), connect(task_of(experiment).device)
     check_precision(experiment.precision, world.device)
     parts = world.size * experiment.accumulation
     if experiment.batch_size % parts:
@@ -54,7 +55,7 @@ def fit(
             f"batch_size = {experiment.batch_size}: expected a multiple of {world.size} processes x accumulation = "
             f"{experiment.accumulation}, so that all get the same share"
         )
-    directory.mkdir(parents=True, exist_ok=True)
+    make_folder(directory)
     with sole_writer(directory) if world.rank == 0 else nullcontext():
         before = claim(directory, experiment)
         world.wait()
@@ -124,7 +125,7 @@ def _loop(
                 facts = task.facts() | dict(hardware=task.world.describe())
                 save_state(directory / CHECKPOINT, state, experiment, **facts)
             if stop:
-                raise Stopped(f"SIGTERM: stopped after step {state.step}, with a checkpoint; fit goes on from there")
+                raise signals.stopped(f"stopped after step {state.step}, with a checkpoint; fit goes on from there")
 
 
 def _take(step: Step, state: TrainingState) -> None:

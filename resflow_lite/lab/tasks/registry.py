@@ -17,7 +17,9 @@ TASKS: dict[str, type[Task]] = {task.name: task for task in (Density, Plane, Hyb
 
 def task_of(experiment: Training, world: World | None = None) -> Any:
     """The class of the settings' task; with a world, the task itself."""
-    kind = next(task for task in TASKS.values() if isinstance(experiment, task.settings))
+    kind = next((task for task in TASKS.values() if isinstance(experiment, task.settings)), None)
+    if kind is None:
+        raise SettingsError(f"experiment = {experiment!r}: expected settings of a task, such as rf.Experiment(...)")
     return kind if world is None else kind(experiment, world)
 
 
