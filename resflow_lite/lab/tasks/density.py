@@ -11,7 +11,7 @@ from torch import Tensor
 from ...errors import SettingsError
 from ...estimators.logdet import Estimator, PowerSeries
 from ...estimators.noise import PROBES, Noise
-from ...estimators.series import DRAWS, Geometric, Law, Matched, Poisson, Roulette, Truncated
+from ...estimators.series import DRAWS, Law, Roulette
 from ...layers.activations import ACTIVATIONS, Activation
 from ...layers.gradient import MEMORY
 from ...models.branches import NORMS
@@ -22,24 +22,13 @@ from ..data.images import Images, expected_images, image_names, image_shape, ima
 from ..data.levels import expect_alike
 from ..scoring import described, error_bars, estimating_with, first_images, image_bits, largest_share
 from .batches import SAMPLING, ImageSource, epochs
+from .estimators import ESTIMATORS, LAWS, USUAL
 from .profiles import BUDGET, PROFILES, base_model, profile_values
 from .question import PASSES, Question
 from .task import BLOCKS, PARAMETERS, PRECISIONS, TERMS, WIDTH, Task, Training, is_number, option
 from .words import Unknown, estimator_words, known_or_unknown, rebuilt
 
 __all__ = ["ESTIMATORS", "PRECISIONS", "Density", "Experiment"]
-
-ESTIMATORS: dict[str, Estimator] = {
-    "roulette": PowerSeries(Roulette(Geometric(0.5), n_exact=2)),
-    "stratified": PowerSeries(Roulette(Geometric(0.5), n_exact=2, draws="stratified")),
-    "roulette_poisson": PowerSeries(Roulette(Poisson(2.0), n_exact=2), probe="gaussian"),
-    "truncated": PowerSeries(Truncated(5)),
-    "matched": PowerSeries(Roulette(Matched(), n_exact=2)),
-    "control_variate": PowerSeries(Roulette(Geometric(0.5), n_exact=2), control_variate=True),
-}
-LAWS = {"geometric": Geometric, "poisson": Poisson, "matched": Matched}
-USUAL = {"geometric": 0.5, "poisson": 2.0}
-"""Their parameters, where none is given."""
 
 OF_THE_LAW = ("law", "law_parameter", "n_exact", "draws", "n_probes", "probe")
 OF_IMAGE_MODEL = ("coeff", "alpha", "factor_out", "squeeze_first", "padding", "activation")
