@@ -224,8 +224,7 @@ def named(estimator: str | Estimator) -> Estimator:
 class Density(Task):
     """Bits per dimension of dequantised images."""
 
-    name, settings, unit, words = "density", Experiment, "bits_per_dim", "bits/dim"
-    scores = ("bits_per_dim",)
+    name, settings, unit, words, scores = "density", Experiment, "bits_per_dim", "bits/dim", ("bits_per_dim",)
 
     @cached_property
     def data(self) -> ImageSource:
