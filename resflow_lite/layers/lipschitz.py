@@ -14,12 +14,7 @@ from ..numerics.stacked import leading_vectors
 from ..numerics.tensor_float import full_precision
 from .orders import ORDER, LearnedOrder, Order
 
-__all__ = [
-    "LipschitzLayer",
-    "LipschitzLinear",
-    "channels_last",
-    "update_norms_",
-]
+__all__ = ["LipschitzLayer", "LipschitzLinear", "channels_last", "update_norms_"]
 
 ROUNDS = 5
 """Power iterations in one improvement of another norm."""
