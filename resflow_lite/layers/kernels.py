@@ -52,8 +52,8 @@ def _runs_on(device: torch.device) -> bool:
     return True
 
 
-def twice(plain: Callable[..., Any]) -> Callable[..., Any]:
-    """An operation that Triton's version computes wherever it can."""
+def fused_on_gpu(plain: Callable[..., Any]) -> Callable[..., Any]:
+    """An operation whose namesake in triton_kernels.py computes it wherever Triton can (`fused`)."""
 
     @wraps(plain)
     def either(*arguments: Any) -> Any:
@@ -66,7 +66,7 @@ def twice(plain: Callable[..., Any]) -> Callable[..., Any]:
     return either
 
 
-@twice
+@fused_on_gpu
 def lipswish(z: Tensor, scale: Tensor, order: int) -> tuple[Tensor, ...]:
     """a(z) = z sigmoid(s z) / 1.1 and its first `order` derivatives, of the shape of z; order is 0, 1 or 2.
 
@@ -85,7 +85,7 @@ def lipswish(z: Tensor, scale: Tensor, order: int) -> tuple[Tensor, ...]:
     return value, slope, bend * torch.addcmul(scale, scale, gate, value=-1)
 
 
-@twice
+@fused_on_gpu
 def lipswish_pull_back(
     z: Tensor, tangent: Tensor, y_bar: Tensor, p: Tensor, scale: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -104,7 +104,7 @@ def columns(channels: int) -> int:
     return -(-9 * channels // 8) * 8 if channels > 3 else 32 if channels > 1 else 16
 
 
-@twice
+@fused_on_gpu
 def gather(x: Tensor) -> Tensor:
     """Images (B, H, W, C) -> (B H W, columns(C)): the nine neighbours of every pixel, zeros outside the image.
 
@@ -116,7 +116,7 @@ def gather(x: Tensor) -> Tensor:
     return pad(rows.reshape(-1, 9 * channels), (0, columns(channels) - 9 * channels))
 
 
-@twice
+@fused_on_gpu
 def collect(g: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
     """The adjoint of `gather`, <gather(x), g> = <x, collect(g)>: (B H W, columns(C)) -> images of shape (B, H, W, C).
 
