@@ -49,10 +49,13 @@ def longest_image(matrix: Any, vectors: Any) -> Figure:
 @styled
 def folded_grids(grids: Mapping[str, tuple[Any, Any]]) -> Figure:
     """Cells of a grid after a map of the plane. grids: name -> (corners (cells, 4, 2), turned over? (cells,))."""
-    figure, axes = beside(grids, (8, 4.6), "$y_2$", sharex=True)
+    figure, axes = beside(grids, (6.4, 4.8), "$y_2$", sharex=True)
     for ax, (cells, turned) in zip(axes, grids.values()):
-        colours = [TRUNCATED if over else SKY for over in np.asarray(turned, dtype=bool)]
-        ax.add_collection(PolyCollection(array(cells), facecolors=colours, edgecolor="white", alpha=0.6, lw=0.7))
+        turned = np.asarray(turned, dtype=bool)
+        for sheet, colour, alpha in ((~turned, SKY, 0.5), (turned, TRUNCATED, 0.85)):  # what is turned over on top
+            ax.add_collection(
+                PolyCollection(array(cells)[sheet], facecolor=colour, edgecolor="white", alpha=alpha, lw=0.7)
+            )
         ax.set(aspect="equal", xlabel="$y_1$")
         ax.autoscale_view()
     return figure
