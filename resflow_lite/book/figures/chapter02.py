@@ -6,6 +6,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from .panels import array, beside
@@ -52,10 +53,9 @@ def folded_grids(grids: Mapping[str, tuple[Any, Any]]) -> Figure:
     figure, axes = beside(grids, (6.4, 4.8), "$y_2$", sharex=True)
     for ax, (cells, turned) in zip(axes, grids.values()):
         turned = np.asarray(turned, dtype=bool)
-        for sheet, colour, alpha in ((~turned, SKY, 0.5), (turned, TRUNCATED, 0.85)):  # what is turned over on top
-            ax.add_collection(
-                PolyCollection(array(cells)[sheet], facecolor=colour, edgecolor="white", alpha=alpha, lw=0.7)
-            )
+        order = np.argsort(turned, kind="stable")  # what is turned over lies on top
+        colours = [to_rgba(TRUNCATED, 0.85) if over else to_rgba(SKY, 0.5) for over in turned[order]]
+        ax.add_collection(PolyCollection(array(cells)[order], facecolors=colours, edgecolor="white", lw=0.7))
         ax.set(aspect="equal", xlabel="$y_1$")
         ax.autoscale_view()
     return figure

@@ -176,7 +176,10 @@ def bias_map(by_block: Any, field: Any, limit: float, points: Points) -> Figure:
     axes[0].axhline(0, color=EXACT, linewidth=0.8)
     axes[0].set(xlabel="block", ylabel="claimed − true, nats")
     axes[0].set_title(f"block by block: {by_block.sum():.2f} nats in all")
-    look = dict(cmap=plt.get_cmap("Oranges", 12), vmin=min(0.0, float(field.min())), vmax=float(field.max()))
+    low, high = float(field.min()), float(field.max())
+    reach = max(-low, high)  # both signs: white is 0
+    colours, span = ("PuOr_r", (-reach, reach)) if low < 0 else ("Oranges", (0, high))
+    look = dict(cmap=plt.get_cmap(colours, 12), vmin=span[0], vmax=span[1])
     shown = axes[1].imshow(field, extent=(-limit, limit) * 2, origin="lower", **look)
     axes[1].plot(*np.asarray(points).T, ".", color=EXACT, markersize=2.5, alpha=0.5, markeredgewidth=0)
     axes[1].set(title="point by point, all blocks", xlabel="$x_1$", ylabel="$x_2$")
