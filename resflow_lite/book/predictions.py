@@ -56,8 +56,9 @@ def answer(name: str, *answers: str) -> None:
     written, lines = kept(name), []
     for i, came in enumerate(answers):
         guess = written[i].strip() if i < len(written) else ""
-        told = f"Your guess was: {guess}" if guess else "You have written no guess"
-        lines.append(f"> {told}. **What came out:** {came}")
+        part = f"**({'abcdefgh'[i]})** " if len(answers) > 1 else ""
+        yours = f"Your guess: {guess}. " if guess else ""
+        lines.append(f"> {part}{yours}**What came out:** {came}")
     display(Markdown("\n>\n".join(lines)))
 
 
