@@ -18,6 +18,7 @@ from ..lab.home import home, make_folder
 
 __all__ = ["predict", "answer", "keep", "kept", "WithText"]
 
+LETTERS = "abcdefgh"
 WIDE = widgets.Layout(width="98%")
 
 
@@ -34,12 +35,12 @@ class WithText(widgets.VBox):
 
 
 def predict(name: str, *parts: str) -> None:
-    """Shows a field for a guess, or one for each part, as in predict("friend", "(a) where", "(b) whose").
+    """Shows a field for a guess, or one for each part, as in predict("friend", "where", "whose"): (a) where, (b) whose.
 
     name: of the question; `answer` takes the same. Guesses of an earlier visit are there again.
     """
-    written = kept(name) or [""] * max(1, len(parts))
-    fields = []
+    written, fields = kept(name), []
+    parts = tuple(f"({letter}) {part}" for letter, part in zip(LETTERS, parts))
     for i, part in enumerate(parts or ("my guess",)):
         value = written[i] if i < len(written) else ""
         field = widgets.Text(value, description=part, placeholder="write, press Enter, and go on", layout=WIDE)
@@ -56,7 +57,7 @@ def answer(name: str, *answers: str) -> None:
     written, lines = kept(name), []
     for i, came in enumerate(answers):
         guess = written[i].strip() if i < len(written) else ""
-        part = f"**({'abcdefgh'[i]})** " if len(answers) > 1 else ""
+        part = f"**({LETTERS[i]})** " if len(answers) > 1 else ""
         yours = f"Your guess: {guess}. " if guess else ""
         lines.append(f"> {part}{yours}**What came out:** {came}")
     display(Markdown("\n>\n".join(lines)))

@@ -40,7 +40,7 @@ def test_a_guess_stands_beside_the_answer(shown, reader):
 
 
 def test_every_part_has_a_field_and_keeps_its_guess(shown):
-    predict("friend", "(a) where", "(b) whose")
+    predict("friend", "where", "whose")
     first, second = shown[0].children
     second.value = "ours"
     answer("friend", "at one point", "the friend's")
@@ -62,7 +62,7 @@ def test_an_answer_without_a_guess_writes_nothing(shown, reader):
 
 
 def test_without_a_kernel_fields_and_questions_are_text(shown):
-    predict("friend", "(a) where", "(b) whose")
+    predict("friend", "where", "whose")
     concept_test("opening")
     concept_test("closing")
     fields, opening, closing = (display._repr_mimebundle_()["text/markdown"] for display in shown)

@@ -83,7 +83,7 @@ def norms_in_training(truth: Any, estimate: Any, certificate: Any, coeff: float)
 @styled
 def solver_race(residuals: Mapping[str, Mapping[str, Any]], tol: float) -> Figure:
     """Residuals against evaluations of g, a panel for each problem. residuals: problem -> solver -> (n,)."""
-    figure, axes = beside(residuals, (10, 3.2), "RMS residual |T(x) - x|")
+    figure, axes = beside(residuals, (max(10, 2.8 * len(residuals)), 3.2), "RMS residual |T(x) - x|")
     for ax, solvers in zip(axes, residuals.values()):
         for (name, values), colour in zip(solvers.items(), (AMBER, GREEN)):
             ax.plot(np.arange(1, len(array(values)) + 1), array(values), color=colour, label=name)

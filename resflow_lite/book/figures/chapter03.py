@@ -181,7 +181,7 @@ def bias_map(by_block: Any, field: Any, limit: float, points: Points) -> Figure:
     colours, span = ("PuOr_r", (-reach, reach)) if low < 0 else ("Oranges", (0, high))
     look = dict(cmap=plt.get_cmap(colours, 12), vmin=span[0], vmax=span[1])
     shown = axes[1].imshow(field, extent=(-limit, limit) * 2, origin="lower", **look)
-    axes[1].plot(*np.asarray(points).T, ".", color=EXACT, markersize=2.5, alpha=0.5, markeredgewidth=0)
+    axes[1].plot(*np.asarray(points).T, ".", color="white", markersize=2)
     axes[1].set(title="point by point, all blocks", xlabel="$x_1$", ylabel="$x_2$")
     figure.colorbar(shown, ax=axes[1], label="claimed − true, nats")
     return figure
