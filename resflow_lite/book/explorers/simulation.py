@@ -30,10 +30,10 @@ def rotation(r: float, angle: float) -> np.ndarray:
 
 
 def noisy_rotation(r: float, angle: float, noise: float) -> np.ndarray:
-    """(4, 4) J = [[r R, s I], [0, r R]] with s = noise (1 - r^2): probes differ, and nothing else is another number.
+    """(4, 4) J = [[r R, s I], [0, r R]] with s = noise (1 - r^2): probes differ, truth and bias are those of r R.
 
-    The corner s I is nilpotent and reaches no diagonal block of a power, so every tr(J^k) / 4 is rotation's tr / 2: truth
-    and bias per dimension stay. noise in [0, 1]; the norm is at most 1, as r^2 + s <= 1.
+    The corner is nilpotent and reaches no diagonal block of a power, so tr(J^k) / 4 is rotation's tr(J^k) / 2.
+    noise: 0 to 1. The norm is at most 1, as r^2 + s <= 1.
     """
     return np.kron(np.eye(2), rotation(r, angle)) + np.kron(np.eye(2, k=1), noise * (1 - r**2) * np.eye(2))
 
