@@ -28,8 +28,6 @@ from .ledger import provenance
 from .machine import World
 from .tasks.task import TaskSettings, seeded
 
-__all__ = ["MODES", "PATHS", "StepCosts", "allocations", "measure_costs", "set_modes", "step_bytes", "step_seconds"]
-
 MODES = (("series", "store"), *(("neumann", memory) for memory in reversed(MEMORY)))
 """(gradient, memory): the four ways to differentiate a block, the plain one first."""
 PATHS = {"own": MODES, "autograd": (("series", "store"), ("neumann", "backward_in_forward"))}
@@ -143,15 +141,16 @@ def step_bytes(flow: Flow, x: Tensor) -> tuple[int, int]:
 
 def step_seconds(flow: Flow, x: Tensor) -> float:
     """Of one forward and backward pass: CPU time, or on a GPU the time until it is done."""
+
+    def now() -> float:
+        if x.is_cuda:
+            torch.cuda.synchronize(x.device)
+        return time.perf_counter() if x.is_cuda else time.process_time()
+
     flow.zero_grad(set_to_none=True)
-    if x.is_cuda:
-        torch.cuda.synchronize(x.device)
-    clock = time.perf_counter if x.is_cuda else time.process_time
-    start = clock()
+    start = now()
     _loss(flow, x).backward()
-    if x.is_cuda:
-        torch.cuda.synchronize(x.device)
-    return clock() - start
+    return now() - start
 
 
 def _loss(flow: Flow, x: Tensor) -> Tensor:
@@ -199,15 +198,12 @@ def _bytes(study: StepCosts, path: str, device: torch.device) -> list[dict[str, 
 def _seconds(study: StepCosts, device: torch.device) -> list[dict[str, Any]]:
     flow = study.build(study.blocks[-1], study.widths[-1], "own", device)
     x = study.images(study.batch_sizes[-1], device)
-    cases = list(product(study.terms, MODES))
-    times: dict[Any, list[float]] = {case: [] for case in cases}
-    for repeat in range(study.rounds + 1):
-        for terms, modes in cases:
+    times: dict[Any, list[float]] = {case: [] for case in product(study.terms, MODES)}
+    for _ in range(study.rounds + 1):
+        for (terms, modes), found in times.items():
             set_modes(flow, *modes, terms)
-            seconds = step_seconds(flow, x)
-            if repeat:  # the first round warms up
-                times[terms, modes].append(seconds)
+            found.append(step_seconds(flow, x))
     return [
-        dict(path="own", gradient=modes[0], memory=modes[1], terms=terms, seconds=statistics.median(found))
-        for (terms, modes), found in times.items()
+        dict(path="own", gradient=gradient, memory=memory, terms=terms, seconds=statistics.median(found[1:]))
+        for (terms, (gradient, memory)), found in times.items()  # the first round warms up
     ]

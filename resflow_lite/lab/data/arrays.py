@@ -12,8 +12,6 @@ from ...errors import DataError
 from .files import obtain
 from .sources import Form, ImageSet
 
-__all__ = ["open_images"]
-
 
 def open_images(name: str, image_set: ImageSet, part: str, folder: Path, n_bits: int) -> tuple[Tensor, Tensor]:
     """Images, uint8 (N, C, H, W), and labels, int64 (N,), of the "train" or "test" part, as memory maps.
@@ -35,19 +33,18 @@ def open_images(name: str, image_set: ImageSet, part: str, folder: Path, n_bits:
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / ".lock"):
                 if not (whole.exists() and labels.exists()):
-                    _convert(name, image_set, part, whole, labels)
+                    _convert(name, image_set, part, shape, whole, labels)
                 if not wanted.exists():
-                    _write(wanted, shape, _reduced(_opened(whole, np.uint8, shape), n_bits))
+                    chunks = _opened(whole, np.uint8, shape).split(1000)
+                    _write(wanted, shape, ((chunk >> (8 - n_bits)).numpy() for chunk in chunks))  # the highest bits
         except OSError as error:
             raise DataError(f"cannot write to {folder} ({error}): RESFLOW_HOME names another place for data") from error
     return _opened(wanted, np.uint8, shape), _opened(labels, np.int64, shape[:1])
 
 
-def _convert(name: str, image_set: ImageSet, part: str, images: Path, labels: Path) -> None:
+def _convert(name: str, image_set: ImageSet, part: str, shape: tuple[int, ...], images: Path, labels: Path) -> None:
     """Labels come last: where both files are, both are whole."""
-    published = getattr(image_set, part)
-    form, paths = obtain(name, image_set, published, images.parent)
-    shape = (published.n_images, *image_set.shape)
+    form, paths = obtain(name, image_set, getattr(image_set, part), images.parent)
     read_labels: list[np.ndarray] = []
     _write(images, shape, _images(form, paths, shape, read_labels))
     _write(labels, shape[:1], read_labels)
@@ -74,11 +71,6 @@ def _images(form: Form, paths: list[Path], shape: tuple[int, ...], labels: list[
     except Exception as error:  # each reader has errors of its own
         files = ", ".join(map(str, paths))
         raise DataError(f"{files}: not the published images ({error}). Get them from {form.files[0].url}") from error
-
-
-def _reduced(images: Tensor, n_bits: int) -> Iterator[np.ndarray]:
-    """The n_bits highest bits of each level."""
-    return ((chunk >> (8 - n_bits)).numpy() for chunk in images.split(1000))
 
 
 def _write(path: Path, shape: tuple[int, ...], chunks: Iterable[np.ndarray]) -> None:

@@ -6,8 +6,6 @@ from pathlib import Path
 from ...errors import DataError
 from .sources import Form, ImageSet, Part, SourceFile
 
-__all__ = ["obtain"]
-
 
 def obtain(name: str, image_set: ImageSet, part: Part, folder: Path) -> tuple[Form, list[Path]]:
     """A form of the part whose files lie verified in the folder, and their paths; downloads what may be downloaded.
@@ -44,35 +42,25 @@ def _wanted(image_set: ImageSet, folder: Path) -> str:
 
 
 def _expected(file: SourceFile) -> str:
-    if file.size is None:
-        return "size and checksum not published"
-    return f"{file.size:,} bytes, SHA-256 {file.sha256}"
+    return "size and checksum not published" if file.size is None else f"{file.size:,} bytes, SHA-256 {file.sha256}"
 
 
 def _download(file: SourceFile, folder: Path) -> None:
     """Into the folder under its name only when it is whole and right; two more tries after a failure."""
     import pooch
 
-    source = pooch.create(
-        path=folder,
-        base_url="",
-        registry={file.name: f"sha256:{file.sha256}"},
-        urls={file.name: file.url},
-        retry_if_failed=2,
-    )
+    registry, urls = {file.name: f"sha256:{file.sha256}"}, {file.name: file.url}
+    source = pooch.create(path=folder, base_url="", registry=registry, urls=urls, retry_if_failed=2)
     source.fetch(file.name, downloader=pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=60))
 
 
 def _verify(path: Path, file: SourceFile) -> None:
-    if file.size is None:
-        return
     import pooch
 
-    size = path.stat().st_size
-    if size != file.size:
-        problem = f"has {size:,} bytes"
-    elif (found := pooch.file_hash(str(path), alg="sha256")) != file.sha256:
-        problem = f"has SHA-256 {found}"
-    else:
-        return
-    raise DataError(f"{path} {problem}, expected {_expected(file)}. Delete it and get it again from {file.url}")
+    found, size = "", path.stat().st_size
+    if file.size not in (None, size):
+        found = f"{size:,} bytes"
+    elif file.size and (digest := pooch.file_hash(str(path), alg="sha256")) != file.sha256:
+        found = f"SHA-256 {digest}"
+    if found:
+        raise DataError(f"{path} has {found}, expected {_expected(file)}. Delete it and get it again from {file.url}")

@@ -20,8 +20,6 @@ from .profiles import PROFILES
 from .question import Question
 from .task import BELOW, PARAMETERS, WIDTH, Task, Training, option
 
-__all__ = ["Hybrid", "HybridExperiment", "hybrid_weights"]
-
 SHAPES = {"digits": (1, 8, 8)}
 SHAPES |= {name: IMAGE_SETS[name].shape for name in ("mnist", "fashion_mnist", "cifar10", "svhn")}
 """The sets with labels, of ten classes each."""
@@ -53,9 +51,7 @@ class HybridExperiment(Training):
 
     dataset: str = option("digits", f"one of {', '.join(SHAPES)}, which have labels")
     kind: str = option("residual", f"of the blocks: {', '.join(hybrid_kinds)}")
-    weight: float | None = option(
-        None, "lambda in lambda log p(x) + log p(y | x); None: 1 over the number of dimensions"
-    )
+    weight: float | None = option(None, "lambda in lambda log p(x) + log p(y | x); None: 1 / number of dimensions")
     profile: str = option("laptop", "smoke (seconds), laptop (a minute on digits) or paper (a GPU)")
     blocks: tuple[int, ...] | None = option(None, "per scale, such as [4, 4]")
     parameters: int | None = option(None, "of the whole model; the width follows")
@@ -66,7 +62,8 @@ class HybridExperiment(Training):
         self._expect_one_of(hybrid_kinds, "kind")
         self._expect_one_of(PROFILES, "profile")
         self._expect("profile", (self.dataset, self.profile) != ("digits", "paper"), "'smoke' or 'laptop' for digits")
-        usual = _profile(self.dataset, self.profile)
+        paper = PAPER | dict(parameters=PAPER_PARAMETERS[SHAPES[self.dataset][0]])
+        usual = dict(smoke=SMOKE, laptop=DIGITS if self.dataset == "digits" else LAPTOP, paper=paper)[self.profile]
         self._fill(usual | dict(weight=hybrid_weights(self.dataset)["1/D"]))
         self._expect_whole(1, "steps")
         self._expect_whole(1, "parameters", most=PARAMETERS)
@@ -90,12 +87,6 @@ class HybridExperiment(Training):
         return flow
 
 
-def _profile(dataset: str, profile: str) -> dict[str, Any]:
-    if profile == "paper":
-        return PAPER | dict(parameters=PAPER_PARAMETERS[SHAPES[dataset][0]])
-    return SMOKE if profile == "smoke" else DIGITS if dataset == "digits" else LAPTOP
-
-
 class Hybrid(Task):
     """Images and their labels. The loss is minus the objective, over 1 + weight * D, the number of its terms, one for
     each pixel that counts and one for the label: gradients then have one size for all weights."""
@@ -108,7 +99,7 @@ class Hybrid(Task):
 
     @cached_property
     def data(self) -> ImageSource:
-        return ImageSource.load(self.experiment.dataset, "train", self.world.device)
+        return ImageSource.load(self.experiment.dataset, self.world.device)
 
     def start(self, noise: Noise) -> Tensor:
         return self.data.spread(noise)

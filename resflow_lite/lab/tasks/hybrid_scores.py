@@ -14,8 +14,6 @@ from ...models.hybrid import HybridFlow
 from ..data.images import Images
 from ..scoring import estimating_with
 
-__all__ = ["altered", "auroc", "calibration_error", "reliability", "score_hybrid", "summary"]
-
 BATCH = 500
 """Images in a batch, at most."""
 
@@ -42,25 +40,23 @@ def score_hybrid(
             log_prob, logits = flow.joint(x, generator)
             strange = uniform_dequantize(altered(levels), data.n_levels, generator).to(device)
             bits = bits_per_dim(log_prob, flow.event_shape, data.n_levels)
-            found = dict(
-                logits=logits, log_prob=log_prob, bits=bits, altered_log_prob=flow.log_prob(strange, generator)
-            )
-            parts.append(found)
+            parts.append(dict(logits=logits, log_prob=log_prob, bits=bits))
+            parts[-1]["altered_log_prob"] = flow.log_prob(strange, generator)
     return {name: torch.cat([part[name] for part in parts]).double().cpu() for name in parts[0]}
 
 
 def summary(found: dict[str, Tensor], labels: Tensor) -> dict[str, Any]:
     """The scores of a ledger entry, from score_hybrid; those of the density are None where it was not scored."""
     right, n = (found["logits"].argmax(1) == labels).double(), len(labels)
-    bits = found.get("bits")
-    return dict(
+    scores: dict[str, Any] = dict.fromkeys(("shifted_auroc", "bits_per_dim", "standard_error"))
+    if "bits" in found:
+        scores["shifted_auroc"] = auroc(found["log_prob"], found["altered_log_prob"])
+        scores |= dict(bits_per_dim=float(found["bits"].mean()), standard_error=float(found["bits"].std()) / n**0.5)
+    return scores | dict(
         accuracy=float(right.mean()),
         accuracy_error=float(right.std()) / n**0.5,
         label_nats=float(cross_entropy(found["logits"], labels)),
         calibration_error=calibration_error(found["logits"].softmax(1), labels),
-        shifted_auroc=None if bits is None else auroc(found["log_prob"], found["altered_log_prob"]),
-        bits_per_dim=None if bits is None else float(bits.mean()),
-        standard_error=None if bits is None else float(bits.std()) / n**0.5,
     )
 
 
@@ -98,5 +94,5 @@ def auroc(known: Tensor, strange: Tensor) -> float:
     ROC curve. 1/2 is a coin, 0 a score that is always wrong. known, strange: (n,) and (m,) scores, such as log p(x)."""
     from sklearn.metrics import roc_auc_score
 
-    truth = torch.cat([torch.ones(len(known)), torch.zeros(len(strange))])
-    return float(roc_auc_score(truth.numpy(), torch.cat([known, strange]).double().cpu().numpy()))
+    truth = [1] * len(known) + [0] * len(strange)
+    return float(roc_auc_score(truth, torch.cat([known, strange]).double().cpu().numpy()))
