@@ -147,7 +147,7 @@ STILL_POSITIONAL = {
     "checks.check_unbiased(gradient)",
     "lab.features.inception(download)",
     "lab.tasks.batches.batch(flip)",
-    "lab.tasks.hybrid_scores.score_hybrid(with_density)",
+    "lab.tasks.hybrid.score_hybrid(with_density)",
     "lab.tasks.task._expect(condition)",
     "layers.branch.vjp(owned)",
     "layers.branch.linearize(for_sweep)",

@@ -10,11 +10,11 @@ import resflow_lite as rf
 from resflow_lite.lab.checkpoints import load_flow
 from resflow_lite.lab.data.images import Images
 from resflow_lite.lab.ledger import publish, validate_entry
-from resflow_lite.lab.tasks.hybrid import hybrid_weights
-from resflow_lite.lab.tasks.hybrid_scores import (
+from resflow_lite.lab.tasks.hybrid import (
     altered,
     auroc,
     calibration_error,
+    hybrid_weights,
     reliability,
     score_hybrid,
     summary,
