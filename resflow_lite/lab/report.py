@@ -66,18 +66,19 @@ class Target:
     @property
     def hours(self) -> tuple[float, float]:
         """As the paper draws, and with stratified draws: hours.py says what they come from."""
-        experiment = stratified = self.experiment
+        experiment = self.experiment
         estimator = experiment.estimators()[0]
-        if isinstance(estimator.terms, Roulette):
-            drawn = replace(estimator, terms=replace(estimator.terms, draws="stratified"))
-            stratified = replace(experiment, train_estimator=drawn)
-        return estimated_hours(experiment), estimated_hours(stratified)
+        if not isinstance(estimator.terms, Roulette):
+            return estimated_hours(experiment), estimated_hours(experiment)
+        stratified = replace(estimator, terms=replace(estimator.terms, draws="stratified"))
+        return estimated_hours(experiment), estimated_hours(replace(experiment, train_estimator=stratified))
 
     def runs(self, entries: Iterable[Entry]) -> list[dict[str, Any]]:
         """The finished runs by this protocol: every setting is the target's, those in NO_MATTER aside."""
-        expected = {name: value for name, value in self.experiment.as_json().items() if name not in NO_MATTER}
+        expected = self.experiment.as_json()
+        matter = [name for name in expected if name not in NO_MATTER]
         finished = [e for e in entries if e.task == "density" and not e.facts["selection_rule"].startswith(UNFINISHED)]
-        return [e.facts for e in finished if all(e.settings.get(name) == value for name, value in expected.items())]
+        return [e.facts for e in finished if all(e.settings.get(name) == expected[name] for name in matter)]
 
 
 RESFLOW, IRESNET = "Residual Flow (Chen et al. 2019)", "i-ResNet (Behrmann et al. 2019)"
@@ -145,13 +146,17 @@ def scaled_down(entries: Iterable[Entry], profile: str) -> dict[tuple[str, str, 
 
 def _best_first(entries: list[Entry], score: str) -> list[Setting]:
     settings = {}
-    for members in group(entries, lambda entry: json.dumps([entry.settings | dict(seed=None), entry.label])).values():
+    for members in group(entries, _setting).values():
         seeds = {entry.facts["seed"]: entry for entry in reversed(members)}
         settings[_name(members[0], entries)] = [seeds[seed] for seed in sorted(seeds)]
     sign = 1 if score == "bits_per_dim" else -1
     ranked = sorted(settings, key=lambda name: sign * fmean(entry.facts[score] for entry in settings[name]))
     rows = compare({name: [entry.facts for entry in settings[name]] for name in ranked}, score)
     return [Setting(row.name, tuple(settings[row.name]), row) for row in rows]
+
+
+def _setting(entry: Entry) -> str:
+    return json.dumps({k: v for k, v in entry.settings.items() if k != "seed"} | {"label": entry.label})
 
 
 def _name(entry: Entry, siblings: Iterable[Entry]) -> str:

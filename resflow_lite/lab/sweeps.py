@@ -14,7 +14,6 @@ import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +22,16 @@ from .data.images import images_label
 from .evaluation import carry_out
 from .home import home
 from .ledger import read_entries, read_entry
+from .package_data import shipped
 from .runs import ENTRY
 from .tasks.profiles import PROFILES
 from .tasks.registry import TASKS, completed
 from .values import read_yaml
 
+__all__ = ["SWEEPS", "Planned", "planned", "published", "same_settings", "sweep_names"]
+
 TAKEN = dict(seed="seeds", profile="--profile", dataset="datasets")
-SWEEPS = Path(__file__).resolve().parents[2] / "notebooks" / "reproduction" / "sweeps"
+SWEEPS = shipped("sweeps")
 
 
 @dataclass(frozen=True)
@@ -88,27 +90,31 @@ def planned(source: str | Path, profile: str) -> list[Planned]:
     for setting, values in sweep["settings"].items():
         where = f"{path.name}, setting {setting}"
         values = own | _mapping(where, values) | _mapping(where, more.get(setting, {}))
-        for name in values.keys() & (TAKEN.keys() - ({"dataset"} if datasets == [None] else set())):
+        taken = {"seed", "profile"} | ({"dataset"} if datasets != [None] else set())
+        for name in taken & set(values):
             raise SettingsError(
                 f"{where}: {name} = {values[name]!r}: {TAKEN[name]} gives it to every run, leave it out"
             )
-        for dataset, seed in product(datasets, seeds):
-            chosen = values | dict(profile=profile, seed=seed) | ({} if dataset is None else dict(dataset=dataset))
-            try:
-                experiment = task.settings.from_parameters(chosen)
-            except SettingsError as error:
-                raise SettingsError(f"{where}: {error}") from None
-            words = [setting, *([images_label(dataset)] if len(datasets) > 1 else []), f"seed{seed}"]
-            folder = home() / "runs" / f"{path.stem}-{profile}" / "-".join(words)
-            runs.append(Planned(path.stem, str(source), len(runs), sweep["task"], setting, experiment, folder))
+        for dataset in datasets:
+            for seed in seeds:
+                chosen = values | dict(profile=profile, seed=seed) | ({} if dataset is None else dict(dataset=dataset))
+                try:
+                    experiment = task.settings.from_parameters(chosen)
+                except SettingsError as error:
+                    raise SettingsError(f"{where}: {error}") from None
+                words = (setting, images_label(dataset) if len(datasets) > 1 else None, f"seed{seed}")
+                folder = home() / "runs" / f"{path.stem}-{profile}" / "-".join(word for word in words if word)
+                found = (path.stem, str(source), len(runs), sweep["task"], setting, experiment, folder)
+                runs.append(Planned(*found))
     return runs
 
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise SettingsError(f"there is no sweep {path}: expected a YAML file, or one of {', '.join(sweep_names())}")
+    content = read_yaml(path)
     needed = ("task", "seeds", "profiles", "settings")
-    sweep = _mapping(path.name, read_yaml(path), known=(*needed, "datasets"))
+    sweep = _mapping(path.name, content, known=(*needed, "datasets"))
     for name in needed:
         if name not in sweep:
             raise SettingsError(f"{path.name}: {name} is missing; expected {', '.join(needed)}")
@@ -147,8 +153,7 @@ def same_settings(entry: dict[str, Any], run: Planned, besides: tuple[str, ...] 
 
 
 def published(runs: list[Planned]) -> dict[int, dict[str, Any]]:
-    """By index, the entries of these runs that the checkout has in data/results/SWEEP."""
-    folder = SWEEPS.parents[2] / "data" / "results"
-    entries = {name: read_entries(folder / name) for name in {run.sweep for run in runs}}
-    found = {run.index: [e for e in entries[run.sweep] if same_settings(e, run)] for run in runs}
-    return {index: alike[0] for index, alike in found.items() if alike}
+    """By index, the entries of these runs that the project's own ledger has under SWEEP."""
+    found = {name: read_entries(shipped("results") / name) for name in {run.sweep for run in runs}}
+    pairs = ((run, next((e for e in found[run.sweep] if same_settings(e, run)), None)) for run in runs)
+    return {run.index: entry for run, entry in pairs if entry is not None}

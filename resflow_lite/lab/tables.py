@@ -9,8 +9,19 @@ from ..models.systems import systems
 from .report import TARGETS, Entry, Setting, outcome, scaled_down
 from .reported import REPORTED, SECOND_HAND, VARIATIONAL
 
-__all__ = ["TITLES", "UNITS", "Table", "commands", "matrix", "paper", "protocol", "readme", "second_hand", "seeds"]
-__all__ += ["update_readme"]
+__all__ = [
+    "TITLES",
+    "UNITS",
+    "Table",
+    "commands",
+    "matrix",
+    "paper",
+    "protocol",
+    "readme",
+    "second_hand",
+    "seeds",
+    "update_readme",
+]
 
 TITLES = dict(mnist="MNIST", cifar10="CIFAR-10", imagenet32="ImageNet 32", imagenet64="ImageNet 64")
 TITLES |= dict(celebahq256="CelebA-HQ 256", digits="digits 8x8")
@@ -82,9 +93,10 @@ def seeds(settings: Sequence[Setting], score: str) -> Table:
     """Block 3: the settings of a sweep on one data set, best first, with their distance from the best, seed by seed."""
     rows = []
     for setting in settings:
-        row, minutes = setting.comparison, f"{setting.mean('wall_seconds') / 60:.1f}"
+        row = setting.comparison
         apart = "-" if row.difference is None or row.seeds < 2 else f"{row.difference:+.4f} ± {row.half_width:.4f}"
-        facts = [f"{setting.mean(fact):,.0f}" for fact in ("parameters", "images_seen")]
+        facts = [f"{setting.mean('parameters'):,.0f}", f"{setting.mean('images_seen'):,.0f}"]
+        minutes = f"{setting.mean('wall_seconds') / 60:.1f}"
         rows.append([setting.name, str(row.seeds), _mean_and_error(setting), apart, *facts, minutes])
     against = "from the best, paired (95 %)"
     return Table(["setting", "seeds", UNITS[score], against, "parameters", "images seen", "minutes"], rows)
@@ -98,8 +110,9 @@ def matrix(columns: Mapping[str, Sequence[Setting]]) -> Table:
     def cell(dataset: str, name: str) -> str:
         if (dataset, name) not in found:
             return "-"
-        row, told = found[dataset, name].comparison, _mean_and_error(found[dataset, name])
-        return f"**{told}**" if row.difference is None or abs(row.difference) <= row.half_width else told
+        row = found[dataset, name].comparison
+        equal = row.difference is None or abs(row.difference) <= row.half_width
+        return f"**{_mean_and_error(found[dataset, name])}**" if equal else _mean_and_error(found[dataset, name])
 
     rows = [[name, *(cell(dataset, name) for dataset in columns)] for name in names]
     return Table(["setting", *(TITLES.get(dataset, dataset) for dataset in columns)], rows)
@@ -118,27 +131,30 @@ def readme(entries: Sequence[Entry]) -> Table:
         for (_, dataset, score), settings in scaled_down(entries, "laptop").items()
         if score == "bits_per_dim" and any(s.system for s in settings)
     }
-
-    def small(setting: Setting | None) -> str:
-        return "not run" if setting is None else f"{_mean_and_error(setting)} ({setting.comparison.seeds} seeds)"
-
     rows = []
     for name, system in systems.items():
         model = f"{system.label} ({system.source})"
         reported = [_reported(model, dataset) for dataset in ("mnist", "cifar10")]
-        rows.append([model, *reported, _full_scale(model, entries), *(small(s.get(name)) for s in laptop.values())])
-    titles = [f"here, scaled down: {TITLES.get(dataset, dataset)}" for dataset in laptop]
-    return Table(["bits/dim", "paper: MNIST", "paper: CIFAR-10", "here, full scale", *titles], rows)
+        small = [_small(found.get(name)) for found in laptop.values()]
+        rows.append([model, *reported, _full_scale(model, entries), *small])
+    small = [f"here, scaled down: {TITLES.get(dataset, dataset)}" for dataset in laptop]
+    return Table(["bits/dim", "paper: MNIST", "paper: CIFAR-10", "here, full scale", *small], rows)
 
 
 def _full_scale(model: str, entries: Sequence[Entry]) -> str:
     """What was run of a model's targets; "-" for a model that this package has no full-scale recipe of."""
-    targets, words = [target for target in TARGETS if target.model == model], []
-    for target in targets:
-        if runs := target.runs(entries):
+    if all(target.model != model for target in TARGETS):
+        return "-"
+    words = []
+    for target in TARGETS:
+        if target.model == model and (runs := target.runs(entries)):
             status, mean, _ = outcome(target.reported, runs)
             words.append(f"{TITLES[target.dataset]} {mean:.3f} ({status})")
-    return "; ".join(words) or ("not run" if targets else "-")
+    return "; ".join(words) or "not run"
+
+
+def _small(setting: Setting | None) -> str:
+    return "not run" if setting is None else f"{_mean_and_error(setting)} ({setting.comparison.seeds} seeds)"
 
 
 def update_readme(text: str, entries: Iterable[Entry]) -> str:

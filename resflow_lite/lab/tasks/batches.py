@@ -1,15 +1,17 @@
 """Training images on the device, and batches of them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...estimators.noise import Noise, rows
 from ...models.dequantize import uniform_dequantize
-from ..data.images import load_images
+from ..data.images import Images, load_images
+
+__all__ = ["SAMPLING", "ImageSource", "epochs"]
 
 ENTRIES = 2**20
 """Pixels times channels of the images that a model starts from, at most."""
@@ -42,12 +44,16 @@ class ImageSource:
     more: Tensor | None = None
 
     @classmethod
-    def load(cls, dataset: Any, device: torch.device, *, validation: bool = False) -> "ImageSource":
-        """The training images; validation: and those held out."""
-        images, labels, n_levels = load_images(dataset)
+    def load(
+        cls, dataset: str | Callable[[str], Images], split: str, device: torch.device, *, validation: bool = False
+    ) -> "ImageSource":
+        """The images of a split; validation: and those of the validation split."""
+        data = load_images(dataset, split)
+        images = torch.as_tensor(data.images)
         if device.type == "cuda" and images.numel() < torch.cuda.mem_get_info(device)[0] / 3:
             images = images.to(device)
-        return cls(images, n_levels, device, labels, load_images(dataset, "validation").images if validation else None)
+        more = torch.as_tensor(load_images(dataset, "validation").images) if validation else None
+        return cls(images, data.n_levels, device, data.labels, more)
 
     def __len__(self) -> int:
         return len(self.images) + (0 if self.more is None else len(self.more))

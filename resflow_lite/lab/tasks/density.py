@@ -217,7 +217,7 @@ class Density(Task):
     @cached_property
     def data(self) -> ImageSource:
         e = self.experiment
-        return ImageSource.load(e.dataset, self.world.device, validation=e.train_on_validation)
+        return ImageSource.load(e.dataset, "train", self.world.device, validation=e.train_on_validation)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -240,7 +240,7 @@ class Density(Task):
 
     def validate(self, flow: Flow) -> float:
         held_out = load_images(self.experiment.dataset, "validation")
-        images = held_out.images[: self.experiment.validation]
+        images = torch.as_tensor(held_out.images)[: self.experiment.validation]
         return float(image_bits(flow, images, held_out.n_levels, VALIDATION_SEED, self.world).mean())
 
     def events(self, question: Question) -> Tensor:
@@ -255,7 +255,7 @@ class Density(Task):
 
     def score(self, flow: Flow, question: Question) -> dict[str, Any]:
         data, passes = self._asked(question), question.passes
-        images, source = data.images[: question.n], torch.Generator().manual_seed(question.seed)
+        images, source = torch.as_tensor(data.images)[: question.n], torch.Generator().manual_seed(question.seed)
         seeds = torch.randint(2**62, (passes or self.experiment.evaluations,), generator=source).tolist()
         with estimating_with(flow, question.estimator):
             bits = torch.stack([image_bits(flow, images, data.n_levels, s, question.world) for s in seeds])

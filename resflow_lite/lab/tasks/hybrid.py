@@ -106,7 +106,7 @@ class Hybrid(Task):
 
     @cached_property
     def data(self) -> ImageSource:
-        return ImageSource.load(self.experiment.dataset, self.world.device)
+        return ImageSource.load(self.experiment.dataset, "train", self.world.device)
 
     def start(self, noise: Noise) -> Tensor:
         return self.data.spread(noise)

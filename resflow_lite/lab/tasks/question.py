@@ -6,6 +6,8 @@ from typing import Any
 from ...errors import SettingsError
 from ..machine import World
 
+__all__ = ["PASSES", "SEED_LIMIT", "Question"]
+
 PASSES, SEED_LIMIT = 10_000, 2**63 - 1
 
 
