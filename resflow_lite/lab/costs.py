@@ -1,13 +1,12 @@
 """Bytes and seconds of one training step, for every way to differentiate the residual blocks."""
 
 import gc
-import json
 import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from ..layers.gradient import MEMORY
 from ..layers.residual import ResidualBlock
 from ..models.flow import Flow
 from ..models.image import ImageModel, image_flow
-from .files import read_json, write_whole
+from .files import as_json, read_json, write_whole
 from .ledger import provenance
 from .machine import World
 from .tasks.task import TaskSettings, seeded
@@ -62,15 +61,14 @@ class StepCosts(TaskSettings):
     rounds: int | None = None
 
     def __post_init__(self) -> None:
-        self._expect("profile", self.profile in GRIDS, f"one of {', '.join(GRIDS)}")
+        self._expect_one_of(GRIDS, "profile")
         lists = ("blocks", "batch_sizes", "widths", "terms")
         self._fill({name: GRIDS[self.profile][name] for name in (*lists, "rounds")})
         for name in lists:
-            values = getattr(self, name)
-            good = isinstance(values, list | tuple) and len(values) > 0 and all(isinstance(v, int) for v in values)
+            values = getattr(self, name)  # a tuple, if it was a list
+            good = isinstance(values, tuple) and len(values) > 0 and all(isinstance(v, int) for v in values)
             rising = good and values[0] >= 1 and all(a < b for a, b in pairwise(values))
             self._expect(name, rising, "rising whole numbers, 1 or more, such as [1, 2, 4]")
-            object.__setattr__(self, name, tuple(values))
         self._expect_whole(0, "seed")
         self._expect_whole(1, "rounds")
 
@@ -166,7 +164,7 @@ def measure_costs(study: StepCosts, run_dir: Path, device: torch.device) -> dict
     Raises SettingsError where run_dir holds a measurement with other settings.
     """
     path = run_dir / f"{device.type}_{FILE}"
-    settings = json.loads(json.dumps(asdict(study)))
+    settings = study.as_json()
     if path.exists():
         there = read_json(path)
         if there.get("settings") != settings:
@@ -175,7 +173,7 @@ def measure_costs(study: StepCosts, run_dir: Path, device: torch.device) -> dict
     found = provenance() | dict(settings=settings, hardware=World(0, 1, device).describe())
     found["bytes"] = [row for path_ in PATHS for row in _bytes(study, path_, device)]
     found["seconds"] = _seconds(study, device)
-    write_whole(path, json.dumps(found, indent=1).encode())
+    write_whole(path, as_json(found, indent=1).encode())
     return found
 
 
