@@ -60,7 +60,9 @@ class Explorer(widgets.VBox):
         small = BytesIO()
         picture.save(small, "png", optimize=True)
         data["image/png"] = b64encode(small.getvalue()).decode()
-        return data, {"image/png": {"alt": self.description, "width": int(self.picture.layout.width.removesuffix("px"))}}
+        return data, {
+            "image/png": {"alt": self.description, "width": int(self.picture.layout.width.removesuffix("px"))}
+        }
 
 
 def cobweb() -> Explorer:
