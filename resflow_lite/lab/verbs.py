@@ -37,6 +37,11 @@ def parser_of(functions: Mapping[str, Callable], chapter: Path) -> argparse.Argu
     fitting.add_argument("--from", dest="source", type=path, metavar="RUN_DIR", help=FROM)
     fitting.add_argument("--experiment", metavar="MODULE:NAME", help=EXPERIMENT)
 
+    importing = verbs.add_parser("import", help="make a run of a model that the paper's authors have released")
+    importing.add_argument("file", type=path, metavar="FILE", help="as downloaded; nothing of it is run")
+    importing.add_argument("--run-dir", type=path, help="where to write (default: a new folder under runs/)")
+    importing.set_defaults(verb=functions["import"])
+
     evaluating = verbs.add_parser("evaluate", help="measure the bits/dim of a trained model; under torchrun too")
     _add_run(evaluating, functions["evaluate"])
     evaluating.add_argument("--split", default="test", help="train, validation or test (default)")
