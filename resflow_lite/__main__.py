@@ -17,6 +17,7 @@ from .lab.data.images import FOLDER, fetch
 from .lab.evaluation import Evaluation, dequantised, evaluate, sample_levels
 from .lab.files import NotWritten, writing
 from .lab.home import home, make_folder
+from .lab.leaderboard import update_readme
 from .lab.ledger import publish, read_ledger
 from .lab.machine import Interrupted, Stopped, connect
 from .lab.notebooks import CellFailed, notebook_parameters, refresh_notebook, run_notebook
@@ -24,7 +25,6 @@ from .lab.released import import_released
 from .lab.reproduction import RunsFailed, carry_out, carry_out_one, estimate, publish_entries, table
 from .lab.runs import Run, load_run
 from .lab.sweeps import SWEEPS, Planned, planned, sweep_names
-from .lab.tables import update_readme
 from .lab.tasks.registry import TASKS
 from .lab.training import fit
 from .lab.verbs import TASK_NAMES, parser_of

@@ -19,7 +19,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..errors import DataError, SettingsError
@@ -128,6 +127,7 @@ def _experiment(args: Mapping[str, Any], ema: Mapping[str, Any], steps: int) -> 
     same = {name: chosen[name] for name in ("coeff", "factor_out", "squeeze_first", "lr", "seed")}
     model = dict(width=chosen["idim"], n_dense=N_DENSE * bool(chosen["fc_end"]), dense_width=chosen["fc_idim"])
     model |= dict(blocks=blocks, activation=ACTIVATIONS[chosen["act"]], alpha=_alpha(ema), ema=ema.get("decay"))
+    model["train_estimator"] = None if chosen["n_power_series"] is None else "truncated"
     course = dict(weight_decay=chosen["wd"], accumulation=chosen["update_freq"], warm_up=chosen["warmup_iters"])
     course["batch_size"] = chosen["batchsize"] * chosen["update_freq"]
     return Experiment(data, "paper", steps=steps or None, **same, **model, **course)
