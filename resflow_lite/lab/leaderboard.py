@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import DataError
 from ..models.systems import systems
+from .released import DATA
 from .report import TARGETS, Entry, Setting, Target, is_released, outcome, scaled_down
 from .seeds import group
 from .tables import TITLES, Table, mean_words, reported
@@ -32,7 +33,7 @@ def leaderboard(entries: Sequence[Entry]) -> Table:
 
 def _released(target: Target, entries: Sequence[Entry]) -> str:
     if not (runs := target.released(entries)):
-        return "-" if target.changes else "not scored"
+        return "-" if target.changes or target.dataset not in DATA else "not scored"
     told = {run["source"]["reported"] for run in runs} - {None}
     words = [_judged(target, runs), *(f"its file says {bits:.4f}" for bits in sorted(told)), _commits(runs)]
     return "; ".join(words)
@@ -43,7 +44,9 @@ def _trained(target: Target, entries: Sequence[Entry]) -> str:
     if runs := target.runs(entries):
         n = f"{len(runs)} runs; " if len(runs) > 1 else ""
         return f"{_judged(target, runs)}; {n}{_took(runs)}"
-    hours = "a whole training takes about {:,.0f} GPU hours, {:,.0f} with stratified draws".format(*target.hours)
+    usual, stratified = target.hours
+    faster = f", {stratified:,.0f} with stratified draws" if stratified < usual else ""
+    hours = f"a whole training takes about {usual:,.0f} GPU hours{faster}"
     if not (others := target.under_way(entries)):
         return f"**not run**: {hours}"
     run, (done, whole) = others[0].facts, target.epochs(others[0].facts)
