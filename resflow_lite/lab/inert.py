@@ -8,9 +8,11 @@ written before whenever a module is inside; this reads both.
 """
 
 import pickle
+import pickletools
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,6 +27,24 @@ MAGIC = 0x1950A86A20F9469CFC6C
 """The first pickle of a file that is no archive."""
 KINDS = dict(Float="float32", Double="float64", Half="float16", BFloat16="bfloat16", Bool="bool", Byte="uint8")
 KINDS |= dict(Char="int8", Short="int16", Int="int32", Long="int64")
+CODES = {
+    "PROTO",
+    "STOP",
+    "MARK",
+    "GLOBAL",
+    "REDUCE",
+    "NEWOBJ",
+    "BUILD",
+    "BINPERSID",
+    "TUPLE",
+    "TUPLE1",
+    "TUPLE2",
+    "TUPLE3",
+}
+CODES |= {"NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "APPEND"}
+CODES |= {"EMPTY_TUPLE", "EMPTY_LIST", "EMPTY_DICT", "APPENDS", "SETITEM", "SETITEMS"}
+CODES |= {"BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET"}
+"""The instructions that torch.save writes; others can take all memory."""
 DTYPES = {f"torch.{kind}Storage": getattr(torch, name) for kind, name in KINDS.items()}
 
 
@@ -59,9 +79,7 @@ def _read_archive(file: IO[bytes], known: Callable[[str], bool], path: Path) -> 
         (pickled,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
         if any(record.compress_type != zipfile.ZIP_STORED for record in archive.infolist()):
             raise ValueError("it is compressed, which torch.save never does")
-        with archive.open(pickled) as stream:
-            reader = _Reader(stream, known, path.stat().st_size)
-            found = reader.load()
+        reader, found = _load(BytesIO(archive.read(pickled)), known, path.stat().st_size)
         for key, numbers in reader.storages.items():
             _fill_(numbers, archive.read(f"{pickled.removesuffix('.pkl')}/{key}"))
     return found
@@ -70,12 +88,11 @@ def _read_archive(file: IO[bytes], known: Callable[[str], bool], path: Path) -> 
 def _read_stream(file: IO[bytes], known: Callable[[str], bool], path: Path) -> Any:
     """Pickles one after the other, the third of them the object; then each storage, its length before it."""
     size = path.stat().st_size
-    plain = [_Reader(file, lambda name: False, size).load() for _ in range(3)]
+    plain = [_load(file, lambda name: False, size)[1] for _ in range(3)]
     if plain[:2] != [MAGIC, 1001] or not plain[2]["little_endian"]:
         raise ValueError("its beginning is another")
-    reader = _Reader(file, known, size)
-    found = reader.load()
-    for key in _Reader(file, lambda name: False, size).load():
+    reader, found = _load(file, known, size)
+    for key in _load(file, lambda name: False, size)[1]:
         numbers = reader.storages[key]
         if int.from_bytes(file.read(8), "little") != len(numbers):
             raise ValueError("it ends early, or holds other numbers than it says")
@@ -88,6 +105,18 @@ def _fill_(numbers: Tensor, content: bytes) -> None:
         raise ValueError("it ends early, or holds other numbers than it says")
     if content:
         numbers.copy_(torch.frombuffer(bytearray(content), dtype=numbers.dtype))
+
+
+def _load(file: IO[bytes], known: Callable[[str], bool], largest: int) -> tuple["_Reader", Any]:
+    """The next pickle of a file and the reader that read it."""
+    start, kept = file.tell(), 0
+    for code, told, _ in pickletools.genops(file):
+        if code.name not in CODES or code.name.endswith("PUT") and told > kept:
+            raise pickle.UnpicklingError(f"{code.name} {told} has no place in it")
+        kept += code.name.endswith("PUT")
+    file.seek(start)
+    reader = _Reader(file, known, largest)
+    return reader, reader.load()
 
 
 class _Reader(pickle.Unpickler):

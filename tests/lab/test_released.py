@@ -390,6 +390,15 @@ def test_a_file_that_tells_of_more_numbers_than_it_has_room_for_takes_no_memory(
         import_released(tmp_path / "large.pth", tmp_path / "run")
 
 
+def test_an_instruction_that_would_take_all_memory_is_refused_before_it_is_carried_out(tmp_path):
+    """LONG_BINPUT 2^31 makes room for as many objects."""
+    path = tmp_path / "long.pth"
+    head = b"".join(pickle.dumps(each, 2) for each in (0x1950A86A20F9469CFC6C, 1001, dict(little_endian=True)))
+    path.write_bytes(head + b"\x80\x02Nr\x00\x00\x00\x80.")
+    with pytest.raises(rf.DataError, match="LONG_BINPUT 2147483648 has no place in it"):
+        import_released(path, tmp_path / "run")
+
+
 def without(name):
     def change(told):
         for tensors in (told["state_dict"], told["ema"].shadow_params):
