@@ -134,7 +134,7 @@ class _Reader(pickle.Unpickler):
         plain |= {"torch._utils._rebuild_tensor_v2": self._tensor, "torch._utils._rebuild_parameter": self._parameter}
         found = (plain | DTYPES).get(full, self.shell if self.known(full) else None)
         if found is None:
-            raise pickle.UnpicklingError(f"it asks for {full}, which has no place in it; nothing of it was run")
+            raise pickle.UnpicklingError(f"it asks for {full!r}, which has no place in it; nothing of it was run")
         return found
 
     def persistent_load(self, told: Any) -> Any:

@@ -94,7 +94,8 @@ def _attributes(told: Any, name: str) -> dict[str, Any]:
 
 def _tensors(told: Mapping[str, Any], name: str) -> dict[str, Tensor]:
     found = told.get(name)
-    if not isinstance(found, dict) or not found or not all(isinstance(t, Tensor) for t in found.values()):
+    good = isinstance(found, dict) and all(isinstance(n, str) and isinstance(t, Tensor) for n, t in found.items())
+    if not good or not found:
         raise DataError(f"its {name!r} is no dictionary of tensors")
     return dict(found)
 
@@ -201,7 +202,7 @@ def _weights(flow: Flow, experiment: Experiment, released: _Released) -> dict[st
             told = {n: released.parameter(f"{theirs}.{n}", p.shape) for n, p in layer.named_parameters()}
         found |= {f"{name}.{part}": tensor.float() for part, tensor in told.items()}
     if released.left:
-        raise DataError(f"{min(released.left)} is a name that is not known here")
+        raise DataError(f"{min(released.left)!r} is a name that is not known here")
     return found
 
 

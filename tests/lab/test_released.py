@@ -267,6 +267,7 @@ def test_norms_that_their_power_iteration_missed_are_applied_as_they_were(releas
     assert imported.certify().worst[1] > 0.98**3
 
 
+@torch.no_grad()
 def test_an_actnorm_and_a_branch_are_those_computed_by_hand(release, tmp_path):
     """One pixel of a 1 x 1 layer in place of images: the numbers of the formulas, written out."""
     flow = import_released(release(a_flow(), change=by_hand), tmp_path / "run").flow.double()
@@ -350,7 +351,7 @@ def test_a_file_that_would_run_something_is_refused_and_runs_nothing(
     path = release(flow, zipped, change=poisoned(where, hostile))
     assert main(["import", str(path), "--run-dir", str(tmp_path / "run")]) == 2
     told = capsys.readouterr().err.replace("__builtin__", "builtins")
-    assert f"asks for {name.removeprefix('torch.load') or 'torch.serialization.load'}" in told
+    assert f"asks for {name.replace('torch.load', 'torch.serialization.load')!r}" in told
     assert told.count("\n") == 1 and not mark.exists() and not (tmp_path / "run").exists()
 
 
@@ -424,8 +425,8 @@ WRONG = [
     (without(f"{BLOCK}.1.u"), f"{BLOCK}.1.u is missing"),
     (without("transforms.1.chain.11.fc_module.weight"), "transforms.1.chain.11.fc_module.weight is missing"),
     (lambda told: told["ema"].shadow_params.pop(f"{BLOCK}.1.bias"), f"{BLOCK}.1.bias is missing"),
-    (with_(f"{BLOCK}.9.beta", torch.ones(1)), f"{BLOCK}.9.beta is a name that is not known"),
-    (with_("classification_heads.0.weight", torch.ones(1)), "classification_heads.0.weight is a name that is not"),
+    (with_(f"{BLOCK}.9.beta", torch.ones(1)), f"'{BLOCK}.9.beta' is a name that is not known"),
+    (with_("classification_heads.0.weight", torch.ones(1)), "'classification_heads.0.weight' is a name that is not"),
     (
         with_(f"{BLOCK}.1.weight", torch.ones(5, 4, 3, 1)),
         r"1.weight has the size \(5, 4, 3, 1\): expected \(5, 4, 3, 3\)",
@@ -439,6 +440,8 @@ WRONG = [
     (with_(f"{BLOCK}.1.bias", torch.full((5,), math.nan)), f"{BLOCK}.1.bias holds a number that is not finite"),
     (lambda told: told.pop("ema"), "it has no 'ema'"),
     (lambda told: told.update(state_dict=[]), "its 'state_dict' is no dictionary of tensors"),
+    (with_("\x1b[2J", torch.ones(1)), r"'.x1b\[2J' is a name that is not known"),
+    (with_(3, torch.ones(1)), "its 'state_dict' is no dictionary of tensors"),
     (lambda told: told["ema"].shadow_params.update(x="y"), "its 'shadow_params' is no dictionary of tensors"),
     (lambda told: vars(told["ema"]).pop("module"), "its module has no transforms.0.chain.0.alpha"),
 ]
@@ -461,10 +464,10 @@ WRONG += [
         (dict(nblocks="two"), "nblocks = 'two': expected numbers"),
         (dict(idim=6), r"has the size \(5, 1, 3, 3\): expected \(6, 1, 3, 3\)"),
         (dict(fc_idim=7), "has the size"),
-        (dict(fc_end=False), "transforms.1.chain.10.fc_module.* is a name|nnet.nnet.* is a name"),
+        (dict(fc_end=False), "nnet.nnet.*' is a name"),
         (dict(factor_out=True), "has the size"),
         (dict(squeeze_first=True), "has the size|expected 14 x 14"),
-        (dict(act="elu"), "beta is a name that is not known"),
+        (dict(act="elu"), "beta' is a name that is not known"),
         (dict(coeff=1.5), "coeff = 1.5"),
         (dict(lr=torch.ones(2)), "lr is a Tensor: expected text, a number"),
     ]
