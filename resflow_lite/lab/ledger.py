@@ -175,11 +175,11 @@ def read_entry(path: Path) -> dict[str, Any]:
 
 
 def read_ledger(folder: Path | str | None = None) -> list[Entry]:
-    """Every entry below a folder. None: of the project's own ledger, and of yours where that is another (`home`).
+    """Every entry below a folder. None or "": of the project's own ledger, and of yours where that is another (`home`).
 
     Raises DataError, with the file's name, for a wrong one.
     """
-    if folder is None:
+    if not folder:
         own, yours = shipped("results"), home() / "data" / "results"
         return read_ledger(own) + (read_ledger(yours) if yours.is_dir() and not yours.samefile(own) else [])
     folder = Path(folder)

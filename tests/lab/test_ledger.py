@@ -158,3 +158,8 @@ def test_weights_whose_file_tells_no_hardware_can_be_scored(evaluated, tmp_path)
     facts = {name: value for name, value in run.facts.items() if name != "hardware"}
     rf.evaluate(dataclasses.replace(run, facts=facts), passes=1)
     assert json.loads((run.directory / "ledger.json").read_text())["hardware"]["device"] == "unknown"
+
+
+def test_an_empty_name_is_the_projects_own_ledger_and_not_this_folder():
+    """As the results page passes it on: the entries of the folder that a notebook lies in would be none."""
+    assert len(read_ledger("")) == len(read_ledger(None)) >= len(COMMITTED)
