@@ -135,7 +135,7 @@ QUESTIONS = (
         (
             "3.2 < 3.3: bits per dimension are an absolute scale.",
             "both are negative log-likelihoods of densities.",
-            "data, levels and preprocessing are the same, and the error bars and the estimator's bias are smaller.",
+            "data and preprocessing agree, and 0.1 exceeds error bars and bias.",
             "its samples look better.",
         ),
         2,

@@ -110,6 +110,12 @@ def test_the_ten_questions_have_four_options_each_and_no_place_that_is_always_ri
     assert max(Counter(question.right for question in concepts.QUESTIONS).values()) <= 4
 
 
+def test_the_book_opens_and_closes_with_the_ten_questions():
+    for name, when in (("00_start_here", "opening"), ("09_hybrid_models", "closing")):
+        cells = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).cells
+        assert sum(cell.source == f'concept_test("{when}")' for cell in cells) == 1
+
+
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
 def test_every_prediction_of_a_page_is_answered_on_it(path):
     code = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code")

@@ -26,8 +26,8 @@ def check_jacobian_from_products(jacobian_from_products: Callable[[Callable, int
         return J.T @ u.to(J.dtype)
 
     answer = jacobian_from_products(pull, 3)
-    expect(isinstance(answer, Tensor), f"expected a tensor, got a {type(answer).__name__}; torch.stack makes one")
-    shaped(answer, (3, 3), "the whole matrix")
+    hint = "; torch.stack makes a matrix of rows" if isinstance(answer, list | tuple) else ""
+    answer = shaped(answer, (3, 3), "the whole matrix", hint)
     expect(not close(answer, J.T), "that is J transposed: pull(e_i) is row i of J, not column i")
     expect(close(answer, J), f"for J = {J.tolist()} got {answer.tolist()}")
     expect(sum(products) <= 3, f"right, but with {sum(products)} products where 3 are enough")

@@ -91,6 +91,14 @@ def columns_turned(pull, D):
     return torch.stack([pull(e) for e in torch.eye(D, dtype=torch.float64)], 1).T
 
 
+def jacobian_of_numpy(pull, D):
+    return np.stack([pull(e).numpy() for e in torch.eye(D)])
+
+
+def rows_in_a_list(pull, D):
+    return [pull(e) for e in torch.eye(D)]
+
+
 def terms(L, tolerance):
     n, rest = 0, -math.log(1 - L)
     while rest > tolerance:
@@ -165,6 +173,7 @@ WRONG = [
     ("check_jacobian_from_products", transposed, "J transposed"),
     ("check_jacobian_from_products", one_row, "shape (3, 3)"),
     ("check_jacobian_from_products", products_twice, "with 6 products"),
+    ("check_jacobian_from_products", rows_in_a_list, "torch.stack"),
     ("check_terms_needed", first_term_only, "FIRST dropped term"),
     ("check_terms_needed", one_too_many, "one term fewer"),
     ("check_terms_needed", geometric_bound, "is enough"),
@@ -187,6 +196,7 @@ RIGHT = [
     ("check_jacobian_from_products", vmapped_identity),
     ("check_jacobian_from_products", product_with_the_identity_turned),
     ("check_jacobian_from_products", columns_turned),
+    ("check_jacobian_from_products", jacobian_of_numpy),
     ("check_terms_needed", terms_of_numpy),
     ("check_terms_needed", terms_of_torch),
     ("check_terms_needed", terms_as_a_float),
