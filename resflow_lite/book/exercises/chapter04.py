@@ -20,7 +20,7 @@ Survival = Callable[[int], float]
 def check_weighted_sum(weighted_sum: Callable[[Sequence[float], int, Survival, int], Any]) -> str:
     """weighted_sum(a, N, survival, m): equation (1), terms m + 1 to m + N with the weights 1 / P(N >= k)."""
     a = 1.0 / np.arange(1, 40) ** 2 * np.cos(np.arange(1, 40))
-    cases: list[tuple[Law, int, int]] = [(Geometric(0.25), 0, 2), (Geometric(0.25), 1, 2), (Poisson(2.0), 5, 2)]
+    cases: list[tuple[Law, int, int]] = [(Geometric(0.25), 0, 2), (Geometric(0.25), 2, 2), (Poisson(2.0), 5, 2)]
     for law, N, m in [*cases, (Geometric(0.5), 4, 0), (Poisson(1.0), 3, 3)]:
         case = f"N = {N}, m = {m}, {law}"
         k = np.arange(1, N + 1)

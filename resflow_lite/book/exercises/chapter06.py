@@ -100,7 +100,7 @@ def check_iterate_once(iterate_once: Callable[[Tensor, Tensor, float, float], An
     """iterate_once(A, v, p, q): one round of the power iteration for |A|_(p->q), of norm 1 in |.|_p."""
     A = torch.tensor([[1.0, -0.4, 0.3], [0.2, 0.8, -0.5]], dtype=torch.float64)
     v = torch.tensor([0.6, -0.2, 0.4], dtype=torch.float64)
-    for p, q in ((2, 2), (3, 3), (3, 1.5), (1.5, 4)):
+    for p, q in ((3, 3), (3, 1.5), (1.5, 4), (2, 2)):
         answer = shaped(iterate_once(A, v, p, q), (3,), "a vector like v")
         case, starred = f"p = {p}, q = {q}", q / (q - 1)
         right = _dual(A.T @ _dual(A @ v, starred), p)
@@ -111,7 +111,8 @@ def check_iterate_once(iterate_once: Callable[[Tensor, Tensor, float, float], An
         expect(not undual, f"{case}: A v is measured by |.|_q, and its partner has length 1 in the dual norm, q*")
         swapped = p != 2 and close(answer, _dual(A.T @ _dual(A @ v, starred), p / (p - 1)))
         expect(not swapped, f"{case}: v has length 1 in |.|_p, not in the dual norm")
-        expect(not close(answer, _dual(A @ v, starred) @ A), f"{case}: the second dual vector is missing")
+        half = p != 2 and close(answer, A.T @ _dual(A @ v, starred))
+        expect(not half, f"{case}: the second dual vector is missing")
         length = float(torch.linalg.vector_norm(answer, p))
         parallel = close(answer / length, right)
         expect(close(length, 1.0) or not parallel, f"{case}: the direction is right, its {p:g}-norm is {length:.3f}")
