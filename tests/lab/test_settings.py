@@ -34,7 +34,7 @@ def test_settings_of_the_model_reach_the_model():
     experiment = rf.Experiment(**MODEL, eval_exact=7, n_probes=3, probe="gaussian", n_exact=4)
     model = experiment.model((1, 8, 8))
     assert {name: getattr(model, name) for name in MODEL} == MODEL
-    assert model.train_estimator == rf.PowerSeries(rf.Roulette(rf.Geometric(0.5), 4), "gaussian", 3)
+    assert model.train_estimator == rf.PowerSeries(rf.Roulette(rf.Geometric(0.5), 4, "stratified"), "gaussian", 3)
     assert model.eval_estimator == rf.PowerSeries(rf.Roulette(rf.Geometric(0.5), 7))
     assert rf.Experiment(eval_estimator=rf.Krylov(9)).model((1, 8, 8)).eval_estimator == rf.Krylov(9)
 
