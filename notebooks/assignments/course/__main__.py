@@ -8,13 +8,10 @@ from datetime import datetime
 from pathlib import Path
 
 import build
-import by_hand
-import export
 import gradescope
-import run
-import sandbox
-from find import HandIn, find_hand_ins, in_folder
 from tables import Student, TableError, read_roster
+
+# What grading needs is imported where it is used: hand-outs and packs can be built without Linux.
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -34,7 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
     command.add_argument("--out", type=Path, required=True)
     command.add_argument("--roster", type=Path)
     command.add_argument("--jobs", type=int, default=1, help="hand-ins at the same time: at most one a core")
-    command.add_argument("--seconds", type=float, default=sandbox.Limits.seconds, help="CPU time a question")
+    command.add_argument("--seconds", type=float, default=20.0, help="CPU time a question")
     command.add_argument("--due", type=datetime.fromisoformat, help="for the column of late days: 2027-03-01T23:59")
     command.add_argument("--trust-students", action="store_true", help="run their code as yourself, without a wall")
     command = verbs.add_parser("gradescope", help="grade the one submission of a Gradescope container")
@@ -63,7 +60,15 @@ def write_pack(options: argparse.Namespace) -> None:
 
 
 def grade_folder(options: argparse.Namespace) -> None:
+    import by_hand
+    import export
+    import run
+    import sandbox
+    from find import find_hand_ins
+
     roster = read_roster(options.roster) if options.roster else []
+    if not options.submissions.is_dir():
+        sys.exit(f"{options.submissions} is not a folder: name the one that holds a folder for each student")
     wall = "none" if options.trust_students else sandbox.find_wall()
     if not wall:
         sys.exit(sandbox.NO_WALL)
@@ -99,6 +104,10 @@ def grade_folder(options: argparse.Namespace) -> None:
 
 
 def grade_one(options: argparse.Namespace) -> None:
+    import run
+    import sandbox
+    from find import HandIn, in_folder
+
     target = options.root / "results" / "results.json"
     target.parent.mkdir(exist_ok=True)
     target.write_text(json.dumps(gradescope.failed(gradescope.FAILED)))

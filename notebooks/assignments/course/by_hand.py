@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from grade import Mark
+from marks import Mark
 from tables import TableError, file_name, find_name, read_table, write_table
 
 COLUMNS = ["student", "grade_id", "points", "score", "comment", "answer", "page"]
@@ -61,7 +61,10 @@ def _read(path: Path, marks: dict[str, list[Mark]], everybody: set[str]) -> dict
         filled = bool(row["score"] or row["comment"])
         if filled and student is None:
             problems.append(f"{where}: nobody has this name; did a spreadsheet change it? (save as CSV UTF-8)")
-        key = (student or row["student"], row["grade_id"].strip())
+        if filled and points and row["grade_id"].strip() not in points:
+            problems.append(f"{where}: no question is called so")
+        row["student"] = student or row["student"]
+        key = (row["student"], row["grade_id"].strip())
         if key in known and filled and known[key]["score"] and row["score"] != known[key]["score"]:
             problems.append(f"{where}: stands there twice, with different scores")
         try:

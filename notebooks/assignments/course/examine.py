@@ -16,7 +16,8 @@ import build
 import marking
 import torch
 from confine import die_with_parent
-from grade import NOT_RUN, Mark, grade
+from grade import NOT_RUN, grade
+from marks import Mark, no_marks
 from sandbox import Limits
 from submission import Unreadable, read_submission, typed_name
 from tables import fold, printable
@@ -44,10 +45,6 @@ def examine(request: dict) -> dict:
         page = marking.page(request["assignment"], who, source, submission, marks, numbers)
         request["page"].write_text(page, encoding="utf-8")
     return verdict_of(marks, notes)
-
-
-def no_marks(source: build.NotebookNode, why: str) -> list[Mark]:
-    return [Mark(m.grade_id, m.points, 0.0, why, why) for c in source.cells if (m := build.meta(c)).grade]
 
 
 def verdict_of(marks: list[Mark], notes: list[str]) -> dict:

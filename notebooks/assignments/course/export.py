@@ -7,8 +7,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from grade import Mark
 from marking import document
+from marks import Mark
 from tables import Student, file_name, write_table
 
 DAY = 86400.0

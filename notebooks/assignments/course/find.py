@@ -12,7 +12,7 @@ from pathlib import Path
 from tables import Student, find_name, printable
 
 LARGEST_FILE = 2**25  # bytes
-DEEPEST, MOST_FILES = 12, 5000
+DEEPEST, MOST_FILES, MOST_NOTEBOOKS = 12, 5000, 50
 MOODLE = re.compile(r".*_(\d+)_assignsubmission_(?:file|onlinetext)_?", re.DOTALL)
 CANVAS = re.compile(r"[^_]*_(?:LATE_)?(\d+)_\d+_.*\.ipynb", re.DOTALL)
 
@@ -74,11 +74,11 @@ def in_folder(place: Path, assignment: str, grade_ids: Iterable[str]) -> HandIn:
         if not ours:
             seen = ", ".join(f.name for f in files[:5]) or "none"
             problem = f"no notebook of {assignment} found (notebooks: {seen})"
-            return HandIn("", "", None, notes=tuple(notes), problem=problem)
+            return HandIn("", "", None, notes=tuple(map(printable, notes)), problem=printable(problem))
         if len(ours) > 1:
             others = ", ".join(str(f.relative_to(place)) for f in ours[1:6])
             notes.append(f"{len(ours)} notebooks: the newest, {ours[0].relative_to(place)}, is graded, not {others}")
-        return HandIn("", "", ours[0], _handed_in(ours[0]), tuple(notes))
+        return HandIn("", "", ours[0], _handed_in(ours[0]), tuple(map(printable, notes)))
     except OSError as error:
         return HandIn("", "", None, problem=f"the folder cannot be read: {error.strerror}")
 
@@ -92,9 +92,11 @@ def _notebooks(place: Path) -> tuple[list[Path], list[str]]:
         folder, depth = folders.pop()
         for entry in os.scandir(folder):
             count += 1
+            if count > MOST_FILES or len(files) >= MOST_NOTEBOOKS:
+                return files, [f"more than {MOST_FILES} files or {MOST_NOTEBOOKS} notebooks: not all were looked at"]
             if ignored(entry.name):
                 continue
-            if entry.is_dir(follow_symlinks=False) and depth < DEEPEST and count < MOST_FILES:
+            if entry.is_dir(follow_symlinks=False) and depth < DEEPEST:
                 folders.append((Path(entry.path), depth + 1))
             elif entry.name.lower().endswith(".ipynb") and _regular(Path(entry.path)):
                 files.append(Path(entry.path))

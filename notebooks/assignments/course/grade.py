@@ -8,12 +8,12 @@ import contextlib
 import io
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import wire
 from build import meta, personal
 from checks import Checks, checks_of
+from marks import Mark
 from nbformat import NotebookNode
 from sandbox import Limits, Sandbox, Stopped, StudentError
 from submission import Submission
@@ -21,21 +21,6 @@ from tables import printable
 
 STUBS = ("YOUR ANSWER HERE", "")
 NOT_RUN = "not run: "
-
-
-@dataclass(frozen=True)
-class Mark:
-    """One graded question. score None: to be marked by hand, `message` is then the student's answer."""
-
-    grade_id: str
-    points: float
-    score: float | None
-    message: str = ""
-    visible: str = ""  # the part of the message that comes from the tests in the hand-out
-
-    @property
-    def by_hand(self) -> bool:
-        return self.score is None
 
 
 def grade(
@@ -125,7 +110,7 @@ class Grading:
 
     def test(self, source: str, kind: NotebookNode) -> Mark:
         """Every check of a question, the ones in front of the student first."""
-        self.left = self.limits.seconds
+        self.left, self.nothing = self.limits.seconds, {}
         visible, hidden = checks_of(source)
         names = dict(self.judge)
         messages = [self.run_checks(part, names) for part in (visible, hidden)]
@@ -135,9 +120,8 @@ class Grading:
         else:  # visible checks are a third of the points, hidden ones the rest: they cannot be read off
             weights = [w * part.count("") / len(part) for w, part in zip((1, 2), messages) if part]
             score = round(points * sum(weights) / sum(w for w, part in zip((1, 2), messages) if part), 2)
-        seen, unseen = (list(dict.fromkeys(filter(None, part))) for part in messages)
-        message = "; ".join(dict.fromkeys([*seen, *unseen][:3]))
-        return Mark(kind.grade_id, points, score, message, "; ".join(seen[:3]))
+        seen, unseen = (next(filter(None, part), "") for part in messages)
+        return Mark(kind.grade_id, kind.points, score, seen or unseen, seen)
 
     def run_checks(self, checks: Checks, names: dict) -> list[str]:
         """What each check found wrong; empty where nothing is. Without a working set-up the rest cannot pass."""
@@ -145,14 +129,13 @@ class Grading:
         for is_check, code in checks:
             problem = self.problem(code, names)
             if problem and not is_check:
-                return messages + [problem] * (sum(one for one, _ in checks) - len(messages))
+                return messages + [problem] * max(1, sum(one for one, _ in checks) - len(messages))
             if is_check:
                 messages.append(problem)
         return messages
 
     def problem(self, code: Any, names: dict) -> str:
         """The cause first (nothing returned, the wrong shape or type), the mathematics after."""
-        self.nothing = {}
         printed = io.StringIO()
         try:
             with contextlib.redirect_stdout(printed):

@@ -5,7 +5,7 @@ import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
-from grade import Mark
+from marks import Mark
 
 # Gradescope's default image is Ubuntu 22.04 with Python 3.10, for which newer NumPy and the like do not exist.
 PYTHON_3_10 = {"numpy": "2.2.6", "matplotlib": "3.10.8", "scikit-learn": "1.7.2"}

@@ -5,7 +5,7 @@ import re
 from itertools import pairwise
 
 from build import asked, meta, rubric_of
-from grade import Mark
+from marks import Mark
 from nbformat import NotebookNode
 from submission import Submission
 

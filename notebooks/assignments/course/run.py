@@ -14,7 +14,7 @@ from pathlib import Path
 import build
 import examine
 from find import HandIn, read_bytes
-from grade import Mark
+from marks import Mark, no_marks
 from sandbox import Limits
 from tables import file_name
 
@@ -93,7 +93,7 @@ class Course:
             ours.close()
 
     def _failed(self, verdict: Verdict, why: str) -> Verdict:
-        marks = examine.no_marks(build.read(self.source), why)
+        marks = no_marks(build.read(self.source), why)
         notes = list(dict.fromkeys([*verdict.notes, why]))
         return replace(verdict, marks=marks, notes=notes, done=False)
 
@@ -126,8 +126,10 @@ def grade_all(course: Course, hand_ins: list[HandIn], out: Path, jobs: int) -> I
                     lines.flush()
                     os.fsync(lines.fileno())
                 yield verdict
-        finally:
-            pool.shutdown(cancel_futures=True)
+        finally:  # at the end there are none; after Ctrl-C nobody waits for the rest
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():
+                child.kill()
 
 
 def read_verdicts(record: Path) -> list[Verdict]:

@@ -206,6 +206,12 @@ class Class:
         (self.place("dangling-link", FAILED) / "estimators.ipynb").symlink_to("nowhere.ipynb")
         (self.place("link-to-a-neighbour", FAILED) / "estimators.ipynb").symlink_to("../plain/estimators.ipynb")
         self.place("empty-folder", FAILED)
+        latin = os.fsencode(self.folder) + b"/caf\xe9"  # names that are no text
+        os.makedirs(latin)
+        for name in (b"/estimators\xff.ipynb", b"/estimators\xfe.ipynb"):
+            with open(latin + name, "wb") as file:
+                file.write(json.dumps(right).encode())
+        self.expected["caf\N{REPLACEMENT CHARACTER}"] = RIGHT
         os.mkfifo(self.place("fifo", FAILED) / "estimators.ipynb")
         self.add("empty-file", b"", FAILED)
         self.add("no-cells-of-ours", b'{"cells": [], "metadata": {}}', FAILED)
@@ -229,7 +235,7 @@ def school(tmp_path, course, pack, solved, kit):
     people = "".join(f"{name},{name},{number}\n" for name, number in ROSTER.items())
     roster.write_text(f"student,name,moodle\n{people}", encoding="utf-8")
     yield Class(tmp_path / "hand-ins", pack, kit, solved(), blank)
-    subprocess.run(["chmod", "-R", "u+rwX", str(tmp_path)], check=True)
+    subprocess.run(["rm", "-rf", str(tmp_path / "hand-ins")], check=True)  # Python's own cannot, so deep it is
 
 
 def grade(school, *more):
