@@ -9,7 +9,7 @@ from pathlib import Path
 
 import build
 import gradescope
-from tables import Student, TableError, read_roster
+from tables import Refused, Student, read_roster
 
 # What grading needs is imported where it is used: hand-outs and packs can be built without Linux.
 
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
     verbs = {"handout": write_handouts, "pack": write_pack, "grade": grade_folder, "gradescope": grade_one}
     try:
         verbs[options.verb](options)
-    except TableError as error:
+    except Refused as error:
         sys.exit(str(error))
 
 
@@ -68,10 +68,10 @@ def grade_folder(options: argparse.Namespace) -> None:
 
     roster = read_roster(options.roster) if options.roster else []
     if not options.submissions.is_dir():
-        sys.exit(f"{options.submissions} is not a folder: name the one that holds a folder for each student")
-    wall = "none" if options.trust_students else sandbox.find_wall()
+        raise Refused(f"{options.submissions} is not a folder: name the one that holds a folder for each student")
+    wall = sandbox.find_wall() or ("none" if options.trust_students else "")
     if not wall:
-        sys.exit(sandbox.NO_WALL)
+        raise Refused(sandbox.NO_WALL)
     limits = sandbox.Limits(seconds=options.seconds)
     course = run.Course(options.pack, options.assignment, wall, limits)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -114,7 +114,7 @@ def grade_one(options: argparse.Namespace) -> None:
     student = gradescope.submitter(options.root / "submission_metadata.json")
     wall = sandbox.find_wall() or ("nobody" if os.geteuid() == 0 else "")
     if not wall:
-        sys.exit(sandbox.NO_WALL)
+        raise Refused(sandbox.NO_WALL)
     course = run.Course(options.root / "source", options.assignment, wall)
     ids = [kind.grade_id for cell in build.read(course.source).cells if (kind := build.meta(cell)).grade]
     found = in_folder(options.root / "submission", options.assignment, ids)

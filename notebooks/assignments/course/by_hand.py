@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from marks import Mark
-from tables import TableError, file_name, find_name, read_table, write_table
+from tables import Refused, file_name, find_name, read_table, write_table
 
 COLUMNS = ["student", "grade_id", "points", "score", "comment", "answer", "page"]
 NEEDED = ("student", "grade_id", "score", "comment")
@@ -19,7 +19,7 @@ def with_hand_marks(marks: dict[str, list[Mark]], path: Path, everybody: set[str
 
     A score counts as long as the answer that it was given for is unchanged; after that it moves into the comment.
     Rows of students and questions that are not in `marks` stay as they are. What cannot be read is refused, all of it
-    named, with the file left alone; a file that changes leaves a backup. Raises TableError.
+    named, with the file left alone; a file that changes leaves a backup. Raises Refused.
     """
     old = _read(path, marks, everybody)
     rows, graded = [], {}
@@ -51,7 +51,7 @@ def number(words: str) -> float:
 def _read(path: Path, marks: dict[str, list[Mark]], everybody: set[str]) -> dict[tuple[str, str], dict]:
     rows = read_table(path) if path.exists() else []
     if missing := [name for name in NEEDED if rows and name not in rows[0]]:
-        raise TableError(f"{path} lacks the columns {', '.join(missing)}: it was not changed")
+        raise Refused(f"{path} lacks the columns {', '.join(missing)}: it was not changed")
     points = {mark.grade_id: mark.points for given in marks.values() for mark in given}
     known, problems = {}, []
     for row in rows:
@@ -75,7 +75,7 @@ def _read(path: Path, marks: dict[str, list[Mark]], everybody: set[str]) -> dict
         if key not in known or filled:
             known[key] = row
     if problems:
-        raise TableError("\n".join([f"{path} and the tables were not changed. Correct these lines:", *problems]))
+        raise Refused("\n".join([f"{path} and the tables were not changed. Correct these lines:", *problems]))
     return known
 
 

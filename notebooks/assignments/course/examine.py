@@ -8,6 +8,7 @@ import json
 import os
 import resource
 import sys
+import time
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -26,15 +27,15 @@ MEMORY = 4 * 2**30  # bytes beyond what the imports take
 
 
 def examine(request: dict) -> dict:
-    """A verdict: `marks`, and `notes` about what is odd."""
+    """A verdict: `marks`, `notes` about what is odd, and `seconds` of CPU time."""
     source = build.read(request["source"])
     try:
         submission = read_submission(request["file"])
     except Unreadable as problem:
-        return verdict_of(no_marks(source, str(problem)), [str(problem)])
+        return verdict(no_marks(source, str(problem)), [str(problem)])
     limits = Limits(**request["limits"])
     who = request["student"]
-    marks, numbers = grade(
+    marks, grading = grade(
         source, submission, request["term"], who, request["wall"], limits, partial=request["partial"]
     )
     notes = submission.notes[:5] + [mark.message for mark in marks if mark.message.startswith(NOT_RUN)][:1]
@@ -42,13 +43,15 @@ def examine(request: dict) -> dict:
     if typed and fold(typed) != fold(who):
         notes.append(f"the notebook says student = {typed[:60]!r}, graded as {who!r}: other numbers")
     if request["page"]:
-        page = marking.page(request["assignment"], who, source, submission, marks, numbers)
+        page = marking.page(request["assignment"], who, source, submission, marks, grading.numbers)
         request["page"].write_text(page, encoding="utf-8")
-    return verdict_of(marks, notes)
+    return verdict(marks, notes, grading.spent)
 
 
-def verdict_of(marks: list[Mark], notes: list[str]) -> dict:
-    return {"marks": [asdict(mark) for mark in marks], "notes": notes}
+def verdict(marks: list[Mark], notes: list[str], spent: float = 0.0) -> dict:
+    """With the CPU time of this process and the `spent` one of its sandboxes."""
+    seconds = round(time.process_time() + spent, 1)
+    return {"marks": [asdict(mark) for mark in marks], "notes": notes, "seconds": seconds}
 
 
 def child(request: dict, answer: Connection) -> None:
@@ -60,7 +63,7 @@ def child(request: dict, answer: Connection) -> None:
         space = MEMORY + resource.getpagesize() * int(Path("/proc/self/statm").read_text().split()[0])
         resource.setrlimit(resource.RLIMIT_AS, (space, space))
     try:
-        verdict = examine(request)
+        answered = examine(request)
     except (Exception, MemoryError) as error:
-        verdict = {"error": printable(f"{type(error).__name__}: {error}")[:300]}
-    answer.send_bytes(json.dumps(verdict).encode())
+        answered = {"error": printable(f"{type(error).__name__}: {error}")[:300]}
+    answer.send_bytes(json.dumps(answered).encode())

@@ -25,11 +25,11 @@ NOT_RUN = "not run: "
 
 def grade(
     source: NotebookNode, submission: Submission, term: str, student: str, wall: str, limits: Limits, *, partial: bool
-) -> tuple[list[Mark], str]:
-    """Marks for every question of `source`, in its order, whatever the submission holds; and the student's numbers."""
+) -> tuple[list[Mark], "Grading"]:
+    """Marks for every question of `source`, in its order, whatever the submission holds; and how they came about."""
     with Grading(submission, wall, limits, partial=partial) as grading:
         marks = [mark for cell in personal(source, term, student).cells if (mark := grading.take(cell))]
-        return marks, grading.numbers
+    return marks, grading
 
 
 class Grading:
@@ -44,13 +44,18 @@ class Grading:
         self.numbers = ""  # what the locked cells print: the student's constants
         self.end = time.monotonic() + limits.total
         self.left = limits.seconds
+        self.spent = 0.0  # CPU time of the sandboxes that are closed
         self.sandbox = Sandbox(wall, limits, self.end)
 
     def __enter__(self) -> "Grading":
         return self
 
     def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def close(self) -> None:
         self.sandbox.close()
+        self.spent += self.sandbox.spent
 
     def take(self, cell: NotebookNode) -> Mark | None:
         kind = meta(cell)
@@ -165,7 +170,7 @@ class Grading:
             raise StudentError(f"{NOT_RUN}the questions before took all of the {self.limits.total:g} seconds")
         if self.sandbox.alive:
             return
-        self.sandbox.close()
+        self.close()
         self.sandbox = Sandbox(self.wall, self.limits, self.end)
         again, self.good = self.good, []
         for source in again:

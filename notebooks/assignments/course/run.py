@@ -35,6 +35,7 @@ class Verdict:
     notes: list[str]
     key: str  # of everything that the marks follow from
     done: bool = True
+    seconds: float = 0.0  # of CPU time
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,13 @@ class Course:
             if not ours.poll(self.limits.total + GRACE):
                 return self._failed(verdict, f"not graded: it took more than {self.limits.total + GRACE:g} seconds")
             result = json.loads(ours.recv_bytes())
-            marks = [Mark(**mark) for mark in result["marks"]]
-            return replace(verdict, marks=marks, notes=verdict.notes + result["notes"])
+            marks = [Mark(**mark) for mark in result.pop("marks")]
+            return replace(verdict, marks=marks, notes=verdict.notes + result["notes"], seconds=result["seconds"])
         except (EOFError, ConnectionError):
             child.join(GRACE)
             return self._failed(verdict, f"not graded: the process that graded it ended with code {child.exitcode}")
         except KeyError:
-            return self._failed(verdict, f"not graded: {result}")
+            return self._failed(verdict, f"not graded: {result['error']}")
         finally:
             child.kill()  # with it go the sandbox and all that a student started there
             child.join()

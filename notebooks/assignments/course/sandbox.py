@@ -19,7 +19,7 @@ from typing import Any
 import confine
 import psutil
 import wire
-from tables import printable
+from tables import Refused, printable
 
 LARGEST_REPLY = 2**26  # bytes
 LARGEST_SCRATCH = 2**26
@@ -53,7 +53,8 @@ class Limits:
 
 @functools.cache
 def find_wall() -> str:
-    """What can confine students' code here: "bwrap", "landlock", or "" for nothing."""
+    """What can confine students' code here: "bwrap" or "landlock", or "" for nothing. Raises Refused as `packages`."""
+    packages()
     if shutil.which("bwrap"):
         with tempfile.TemporaryDirectory() as folder:
             probe = subprocess.run([*_bwrap(Path(folder), []), "true"], capture_output=True)
@@ -62,13 +63,13 @@ def find_wall() -> str:
     return "landlock" if confine.landlock_version() else ""
 
 
-def _python() -> list[str]:
-    """Folders of Python and its packages; none may hold the package that the assignments rebuild."""
-    packages = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
-    for folder in packages:
+def packages() -> list[str]:
+    """Folders of Python's packages. Raises Refused if one holds the package that the assignments rebuild."""
+    folders = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
+    for folder in folders:
         if (Path(folder) / "resflow_lite").exists():
-            raise OSError(f"{folder} holds resflow_lite: grade where it is not installed, or with pip install -e")
-    return packages
+            raise Refused(f"{folder} holds resflow_lite: grade where it is not installed, or with pip install -e")
+    return folders
 
 
 def _bwrap(tools: Path, folders: list[str]) -> list[str]:
@@ -85,7 +86,7 @@ class Sandbox:
     """One student's process behind a wall (see `confine`), until `end` on the monotonic clock."""
 
     def __init__(self, wall: str, limits: Limits = Limits(), end: float = math.inf):
-        packages, inside = _python(), wall == "bwrap"
+        inside = wall == "bwrap"
         self.limits, self.end, self.folder = limits, end, tempfile.TemporaryDirectory(prefix="student-")
         tools, scratch = Path(self.folder.name, "grader"), Path(self.folder.name, "scratch")
         os.chmod(self.folder.name, 0o711)
@@ -97,7 +98,7 @@ class Sandbox:
         self.scratch, home = scratch, "/tmp" if inside else str(scratch)
         there = "/grader" if inside else str(tools)
         command = [os.path.realpath(sys.executable), "-I", "-S", f"{there}/worker.py"]
-        python = [sys.base_prefix, *packages]
+        python = [sys.base_prefix, *packages()]
         if inside:
             command = [*_bwrap(tools, python), *command]
         # No variable of the grader's environment (tokens, paths) reaches the student.
@@ -112,8 +113,8 @@ class Sandbox:
             cwd=scratch,
             start_new_session=True,
         )
-        self.base = 0
-        settings = dict(packages=packages, readable=[*READABLE, "/dev/urandom", *python, str(tools)], scratch=home)
+        self.base, self.spent = 0, 0.0
+        settings = dict(packages=packages(), readable=[*READABLE, "/dev/urandom", *python, str(tools)], scratch=home)
         settings |= dict(wall=wall, memory=limits.memory, seconds=limits.total)
         self.process.stdin.write(json.dumps(settings).encode() + b"\n")
         self.process.stdin.flush()
@@ -142,6 +143,7 @@ class Sandbox:
         return sum(sum(process.cpu_times()[:2]) for process in self._processes())
 
     def close(self) -> None:
+        self.spent = max(self.spent, self.seconds_used())
         for process in self._processes():
             process.kill()
         self.process.kill()
@@ -215,6 +217,7 @@ class Sandbox:
         return written
 
     def _stop(self, why: str) -> None:
+        self.spent = self.seconds_used()
         for process in self._processes():
             process.kill()
         self.process.kill()

@@ -14,8 +14,8 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
 
 
-class TableError(ValueError):
-    """A table that a person wrote cannot be used; says the file, the line and what to do."""
+class Refused(ValueError):
+    """What a person wrote or asked for cannot be used, or not on this machine; says where, and what to do."""
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
@@ -32,7 +32,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
         if not any(cell.strip() for cell in cells):
             continue
         if len(cells) > len(columns):  # a comma more would shift scores without a word
-            raise TableError(
+            raise Refused(
                 f"{path}, line {reader.line_num}: more cells than columns; a comma inside a cell needs quotes around it"
             )
         cells = [*map(plain, cells), *[""] * (len(columns) - len(cells))]
@@ -48,7 +48,7 @@ def _text(path: Path) -> str:
             return raw.decode(code)
         except UnicodeDecodeError:
             continue
-    raise TableError(f"{path} is in an unknown encoding: save it as 'CSV UTF-8'")
+    raise Refused(f"{path} is in an unknown encoding: save it as 'CSV UTF-8'")
 
 
 def write_table(path: Path, rows: Iterable[dict], columns: list[str]) -> None:
@@ -110,18 +110,18 @@ class Student:
 def read_roster(path: Path) -> list[Student]:
     rows = read_table(path)
     if not rows or "student" not in rows[0]:
-        raise TableError(f"{path} needs a column 'student'; name, moodle and canvas are optional")
+        raise Refused(f"{path} needs a column 'student'; name, moodle and canvas are optional")
     people: dict[str, Student] = {}
     for row in rows:
         words = {key: row.get(key, "").strip() for key in ("student", "name", "moodle", "canvas")}
         person = Student(**words | {"student": unicodedata.normalize("NFC", words["student"])})
         if not person.student or fold(person.student) in people:
-            raise TableError(
+            raise Refused(
                 f"{path}, line {row['line']}: {person.student or 'no student'!r} stands there twice, or empty"
             )
         people[fold(person.student)] = person
     for column in ("moodle", "canvas"):
         given = [number for person in people.values() if (number := getattr(person, column))]
         if doubles := {number for number in given if given.count(number) > 1}:
-            raise TableError(f"{path}: the {column} numbers {sorted(doubles)} belong to two students each")
+            raise Refused(f"{path}: the {column} numbers {sorted(doubles)} belong to two students each")
     return list(people.values())

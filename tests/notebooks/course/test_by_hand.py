@@ -102,21 +102,21 @@ def test_a_file_that_changes_leaves_a_backup_and_one_that_does_not_leaves_none(m
     ],
 )
 def test_a_line_that_cannot_be_read_is_named_and_nothing_is_changed(marks, merge, bad, says):
-    from tables import TableError
+    from tables import Refused
 
     merge.path.write_text(f"{FIRST}\n{bad}\n")
     before = merge.path.read_bytes()
-    with pytest.raises(TableError) as error:
+    with pytest.raises(Refused) as error:
         merge(marks())
     assert says in str(error.value) and merge.path.read_bytes() == before
 
 
 def test_an_unknown_encoding_and_a_missing_column_are_refused(marks, merge):
-    from tables import TableError
+    from tables import Refused
 
     for content, says in ((b"student\x81\xff", "CSV UTF-8"), (b"student,score\nada,5\n", "lacks the columns grade_id")):
         merge.path.write_bytes(content)
-        with pytest.raises(TableError, match=says):
+        with pytest.raises(Refused, match=says):
             merge(marks())
         assert merge.path.read_bytes() == content
 

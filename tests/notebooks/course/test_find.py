@@ -97,7 +97,7 @@ def test_late_days_are_begun_days(course):
 
 
 def test_a_roster_with_a_student_or_a_number_twice_is_refused(course, tmp_path):
-    from tables import TableError, read_roster
+    from tables import Refused, read_roster
 
     path = tmp_path / "roster.csv"
     for rows, says in (
@@ -106,5 +106,5 @@ def test_a_roster_with_a_student_or_a_number_twice_is_refused(course, tmp_path):
         ("student,moodle\na,1\nb,1\n", "moodle numbers .'1'. belong to two"),
     ):
         path.write_text(rows)
-        with pytest.raises(TableError, match=says):
+        with pytest.raises(Refused, match=says):
             read_roster(path)
