@@ -172,7 +172,7 @@ def _choice(question: Question, chosen: int | None) -> widgets.RadioButtons:
 
 def _counted(choices: list[widgets.RadioButtons]) -> str:
     answered = sum(choice.index is not None for choice in choices)
-    return f"{answered} of {len(QUESTIONS)} answers kept. Chapter 9 asks again, and says what is right."
+    return f"{answered} of {len(QUESTIONS)} answers kept. Chapter 10 asks again, and says what is right."
 
 
 def _judged() -> str:

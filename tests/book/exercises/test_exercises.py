@@ -22,8 +22,10 @@ CHECKS = [(c, check) for c in CHAPTERS for check in importlib.import_module(f"{e
 
 
 def sources(chapter, kind):
-    (path,) = (ROOT / "notebooks").glob(f"{chapter.removeprefix('chapter')}_*.ipynb")
-    return [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == kind]
+    """Of a chapter and its appendix: 04 and 04b have one file of checks."""
+    number = chapter.removeprefix("chapter")
+    paths = [path for name in (number, f"{number}b") for path in (ROOT / "notebooks").glob(f"{name}_*.ipynb")]
+    return [cell.source for p in paths for cell in nbformat.read(p, as_version=4).cells if cell.cell_type == kind]
 
 
 def stubs(chapter):
