@@ -1,6 +1,6 @@
 """The lab: data, training, runs, scores, the ledger, sweeps and reports. `from resflow_lite.lab import load_flow`.
 
-The modules of the lab import each other, never this face.
+The modules of the lab import each other, never this face; what starts with an underscore is a module's own.
 """
 
 from ..faces import face
@@ -17,6 +17,7 @@ __getattr__, __dir__ = face(
         "hours": "GPU MEASURED PEAK_FLOPS UTILISATION simulated step_seconds step_tflop",
         "ledger": "provenance publish read_entries",
         "machine": "being_trained connect",
+        "package_data": "pretrained shipped",
         "parameters": "experiment_from_notebook",
         "report": "",
         "reported": "REPORTED SECOND_HAND",

@@ -23,14 +23,14 @@ class NotWritten(ResflowError, OSError):
 
 
 @contextmanager
-def writing(path: Path, size: int = 0) -> Iterator[None]:
+def writing(path: Path, size: int | None = None) -> Iterator[None]:
     """Inside, whatever the system says against writing this file of so many bytes becomes a NotWritten that names it,
     and how much room was missing."""
     try:
         yield
     except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
         reason = getattr(error, "strerror", None) or error
-        if size and getattr(error, "errno", None) in FULL:
+        if size is not None and getattr(error, "errno", None) in FULL:
             missing = size - shutil.disk_usage(path.parent).free
             reason = f"{reason}: {size:,} bytes to write" + f", {missing:,} more than are free" * (missing > 0)
         told = f"{path} cannot be written ({reason}): what was written before is kept; make room, or choose another"

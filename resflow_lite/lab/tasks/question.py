@@ -6,8 +6,6 @@ from typing import Any
 from ...expect import SEED, integer, offering
 from ..machine import World
 
-__all__ = ["PASSES", "Question"]
-
 PASSES = 10_000
 
 
