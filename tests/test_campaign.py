@@ -32,6 +32,9 @@ from resflow_lite.lab.values import read_value, read_yaml
 COUNTS: Counter = Counter()
 FOREIGN: list[str] = []
 SECONDS = 20
+FIXED = settings(
+    derandomize=True, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+)
 
 
 class Late(BaseException):
@@ -63,8 +66,7 @@ def outcome(attempt, case):
 def campaign(kind, examples):
     attempt, *strategies = KINDS[kind]
 
-    @settings(max_examples=examples, derandomize=True, deadline=None, database=None, phases=[Phase.generate])
-    @settings(suppress_health_check=list(HealthCheck))
+    @settings(FIXED, max_examples=examples)
     @given(st.tuples(*strategies))
     def each(case):
         torch.manual_seed(0)
@@ -404,7 +406,12 @@ KINDS = {
         yaml_file,
         st.one_of(st.binary(max_size=20), st.text("[]{}:,'\"&*!#ab1-. \n", max_size=30).map(str.encode)),
     ),
-    "entries": (an_entry, st.integers(0, 99), JUNK.filter(lambda v: not isinstance(v, torch.Tensor)), st.booleans()),
+    "entries": (
+        an_entry,
+        st.integers(0, 99),
+        JUNK.filter(lambda v: isinstance(v, (str, int, float, list, dict, type(None)))),
+        st.booleans(),
+    ),
     "lines": (
         a_line,
         st.one_of(
