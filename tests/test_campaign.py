@@ -340,6 +340,10 @@ def files(tmp_path_factory):
     FOLDER["entry"] = json.loads((FOLDER["run"] / "ledger.json").read_text())
 
 
+def is_json(value):
+    return isinstance(value, str | int | float | list | dict | None)
+
+
 def often(usual, rare):
     """The usual value three times of four: most inputs have one thing wrong and not seven."""
     return st.one_of(st.just(usual), st.just(usual), st.just(usual), rare)
@@ -409,7 +413,7 @@ KINDS = {
     "entries": (
         an_entry,
         st.integers(0, 99),
-        JUNK.filter(lambda v: isinstance(v, (str, int, float, list, dict, type(None)))),
+        JUNK.filter(is_json),
         st.booleans(),
     ),
     "lines": (

@@ -322,6 +322,28 @@ def test_weights_of_another_model_are_refused():
     assert flow.load_state_dict(missing, strict=False).missing_keys == ["bijection.layers.1.branch.steps.0.weight"]
 
 
+def test_events_whose_squares_are_too_large_start_no_actnorm():
+    flow = plane_flow()
+    with pytest.raises(rf.DataError, match="the variance of x"):
+        flow.initialize_(torch.tensor([[1e20, 0], [-1e20, 0]], dtype=torch.float32))
+    assert flow.log_prob(torch.zeros(1, 2, dtype=torch.float32)).isfinite().all()
+
+
+def test_weights_of_another_precision_leave_the_model_in_its_own():
+    """The kept vectors were of the file's, and the next update ended in an error of another library."""
+    flow, kept = rf.toy_flow(n_blocks=1, hidden=(4,)), plane_flow().state_dict()
+    flow.load_state_dict(kept)
+    assert {t.dtype for t in flow.state_dict().values() if t.is_floating_point()} == {torch.float64}
+    rf.update_norms_(flow)
+    assert flow.log_prob(torch.zeros(2, 2)).isfinite().all()
+
+
+def test_data_parallel_calls_a_flow_like_a_module():
+    flow, x = plane_flow(), torch.randn(3, 2, dtype=torch.float32)
+    values = torch.nn.DataParallel(flow)(x, torch.Generator().manual_seed(0))
+    assert torch.equal(values, flow.log_prob(x, torch.Generator().manual_seed(0)))
+
+
 def test_own_samplers_give_points_of_the_plane():
     with pytest.raises(rf.SettingsError, match=r"\(4, 3\)"):
         rf.toy_data(lambda n, generator: torch.zeros(n, 3), 4)

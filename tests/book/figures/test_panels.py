@@ -76,3 +76,9 @@ def test_a_training_curve_shows_training_validation_and_lines_to_compare_with():
     assert list(scored.get_xdata()) == [10] and list(scored.get_ydata()) == [2.1]
     assert len(panels.training_curve(history[1:], {}).axes[0].lines) == 1
     assert len(panels.training_curve([], {}).axes[0].lines[0].get_xdata()) == 0  # a run that has just begun
+
+
+def test_a_reader_s_setting_for_tex_reaches_no_figure(tmp_path):
+    with plt.rc_context({"text.usetex": True}):
+        panels.image_grid(torch.rand(2, 1, 8, 8), 2, title="50 % of a_b").savefig(tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 0
