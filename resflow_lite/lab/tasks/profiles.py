@@ -14,7 +14,7 @@ PROFILES = ("smoke", "laptop", "paper")
 LIKE = {"fashion_mnist": "mnist", "svhn": "cifar10", "imagenet32_official": "imagenet32"}
 
 COMMON = dict(batch_size=128, accumulation=1, lr=4e-3, warm_up=50, cool_down=0.3, ema=0.99)
-COMMON |= dict(train_estimator="roulette", memory="store", norms="spectral", flip=False, validation=0)
+COMMON |= dict(train_estimator="stratified", memory="store", norms="spectral", flip=False, validation=0)
 
 # about the number of parameters of the profile's own model; the paper's is that of MNIST
 BUDGET = dict(smoke=80_000, laptop=80_000, paper=16_600_000)
