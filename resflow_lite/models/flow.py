@@ -61,10 +61,10 @@ class Flow(nn.Module):
         """log_prob, for what calls a module: hooks, torch.compile, DataParallel."""
         return self.log_prob(x, generator)
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+    def load_state_dict(self, state_dict: Mapping[str, Any], *how: Any, **named: Any) -> Any:
         """As of every module. Raises SettingsError for the weights of another model."""
         try:
-            return super().load_state_dict(state_dict, strict, assign)
+            return super().load_state_dict(state_dict, *how, **named)
         except (RuntimeError, TypeError) as error:
             told = " ".join(str(error).replace("\n", ";").split())
             raise SettingsError(f"these weights are not of this model: {told[:300]}") from error
