@@ -61,7 +61,8 @@ class HybridExperiment(Training):
     parameters: int | None = option(None, "of the whole model; the width follows")
     head_width: int | None = option(None, "channels of a head")
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, filled: dict[str, Any] | None) -> None:
+        self._refuse_carried(filled)
         self._expect_one_of(SHAPES, "dataset")
         self._expect_one_of(hybrid_kinds, "kind")
         self._expect_one_of(PROFILES, "profile")
