@@ -17,7 +17,7 @@ from torch.nn.functional import pad
 from ..errors import SettingsError
 from ..expect import FLAG, GENERATOR, integer, offering, one_of, settle
 from ..incoming import batch, entries
-from .linearization import Linearization, linearize, per_sample_dot
+from .linearization import Linearization, linearize, per_sample_dot, refuse_divergence
 from .noise import PROBES, draw_probes
 from .series import Matched, Roulette, SeriesWeights, Staircase, Truncated
 
@@ -57,7 +57,8 @@ def log_det(
     generator: a CPU torch.Generator; None draws from torch's default one.
     The value is differentiable in x and in the parameters of g (backpropagation through the series).
     Raises SettingsError where g changes the shape, loses the gradient or the estimator refuses the size, DataError
-    where x is not finite (on a GPU: in evaluation). Source: paper, eq. 1-6.
+    where x is not finite, NotContractiveError where the series of a plain function diverges, by 20 products more (both
+    on a GPU in evaluation only). Source: paper, eq. 1-6.
     """
     offering("a function of x", "__call__")("g", g)
     ESTIMATOR("estimator", estimator)
@@ -65,7 +66,10 @@ def log_det(
     batch("x", x)
     entries("x", x)
     draw = estimator.draw(x, generator)
-    found = estimator.estimate(linearize(g, by_rank(x, draw)), draw)
+    near = linearize(g, by_rank(x, draw))
+    if isinstance(estimator, PowerSeries):
+        refuse_divergence(near)
+    found = estimator.estimate(near, draw)
     return replace(found, value=by_rank(found.value, draw, back=True), output=by_rank(found.output, draw, back=True))
 
 
@@ -160,7 +164,7 @@ class PowerSeries:
             u, value, previous = torch.zeros_like(v), v.new_zeros(len(v)) + correction, v
             for k, (weight, w) in enumerate(self._powers(g, v, draw.weights, first), 1):
                 n = len(w)  # samples that compute this term
-                u[:n] += (-1) ** (k - 1) * _per_sample(_on(weight, v), v) * previous[:n]
+                u[:n] += (-1) ** (k - 1) * _on(weight, v) * previous[:n]
                 value = value + _term(k, weight, w, v)
                 previous = w
             values.append(value)
@@ -204,12 +208,10 @@ def _term(k: int, weight: float | Tensor, w: Tensor, v: Tensor) -> Tensor:
 
 
 def _on(weight: float | Tensor, like: Tensor) -> float | Tensor:
-    """A per-sample weight moved to the device and the dtype of the computation."""
-    return weight.to(like.device, like.dtype, non_blocking=True) if isinstance(weight, Tensor) else weight
-
-
-def _per_sample(weight: float | Tensor, like: Tensor) -> float | Tensor:
-    return weight.view(-1, *[1] * (like.dim() - 1)) if isinstance(weight, Tensor) else weight
+    """A weight as it multiplies (B, ...), on the device and in the dtype of that."""
+    if not isinstance(weight, Tensor):
+        return weight
+    return weight.to(like.device, like.dtype, non_blocking=True).view(-1, *[1] * (like.dim() - 1))
 
 
 @dataclass(frozen=True)

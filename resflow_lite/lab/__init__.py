@@ -1,6 +1,6 @@
 """The lab: data, training, runs, scores, the ledger, sweeps and reports. `from resflow_lite.lab import load_flow`.
 
-The modules of the lab import each other, never this face.
+The modules of the lab import each other, never this face; what starts with an underscore is a module's own.
 """
 
 from ..faces import face
@@ -15,9 +15,12 @@ __getattr__, __dir__ = face(
         "evaluation": "Evaluation carry_out dequantised evaluate run_hybrid run_toy sample_levels",
         "features": "inception train_features",
         "hours": "GPU MEASURED PEAK_FLOPS UTILISATION simulated step_seconds step_tflop",
+        "leaderboard": "",
         "ledger": "provenance publish read_entries",
         "machine": "being_trained connect",
+        "package_data": "pretrained shipped",
         "parameters": "experiment_from_notebook",
+        "released": "import_released",
         "report": "",
         "reported": "REPORTED SECOND_HAND",
         "reproduction": "estimate",

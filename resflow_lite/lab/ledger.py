@@ -16,6 +16,7 @@ from ..layers.residual import ResidualBlock
 from .data.images import image_names, load_images
 from .files import as_json, read_json, read_lines, write_whole
 from .home import home, make_folder
+from .package_data import shipped
 from .runs import ENTRY, EVENTS, Run, sha256
 from .schema import OPTIONAL, SCHEMAS, SELECTION, validate_entry
 from .tasks.registry import completed, task_of
@@ -54,6 +55,8 @@ def write_entry(run: Run, found: Mapping[str, Any]) -> dict[str, Any]:
     )
     block = next((m for m in run.flow.modules() if isinstance(m, ResidualBlock)), None)
     training = found["evaluation"] if block is None else repr(block.train_estimator)
+    source = run.facts.get("source")  # of weights that were not trained here
+    chosen = SELECTION["released" if source else run.weights]
     settings = experiment.as_json()
     if settings["dataset"].startswith("folder:"):
         # an entry tells nothing of its machine's folders
@@ -64,10 +67,14 @@ def write_entry(run: Run, found: Mapping[str, Any]) -> dict[str, Any]:
         parameters=sum(p.numel() for p in run.flow.parameters()),
         steps=run.step,
         images_seen=run.step * experiment.batch_size,
-        stop_rule="fixed number of steps",
-        selection_rule=SELECTION[run.weights] + (", averaged weights" if experiment.ema else ""),
+        stop_rule=chosen if source else "fixed number of steps",
+        selection_rule=chosen + ", averaged weights" * bool(experiment.ema),
         seed=experiment.seed,
-        estimator=dict(training=training, evaluation=found["evaluation"], passes=found["passes"]),
+        estimator=dict(
+            training=source["training"] if source else training,
+            evaluation=found["evaluation"],
+            passes=found["passes"],
+        ),
         ema=experiment.ema,
         hardware=hardware,
         precision=experiment.precision,
@@ -77,6 +84,7 @@ def write_entry(run: Run, found: Mapping[str, Any]) -> dict[str, Any]:
         failures=[f"step {line['step']}: {line['event']}" for line in read_lines(run.directory / EVENTS)],
         checkpoint_sha256=sha256(run.path),
     )
+    facts |= dict(source=source) if source else {}
     facts |= {name: None if value != value else value for name, value in found.items()}  # nan: not known
     entry = {name: facts[name] for name in SCHEMAS[task] | OPTIONAL if name in facts}
     validate_entry(entry)
@@ -167,8 +175,14 @@ def read_entry(path: Path) -> dict[str, Any]:
 
 
 def read_ledger(folder: Path | str | None = None) -> list[Entry]:
-    """Every entry below a folder, None: data/results/. Raises DataError, with the file's name, for a wrong one."""
-    folder = Path(folder or home() / "data" / "results")
+    """Every entry below a folder. None or "": of the project's own ledger, and of yours where that is another (`home`).
+
+    Raises DataError, with the file's name, for a wrong one.
+    """
+    if not folder:
+        own, yours = shipped("results"), home() / "data" / "results"
+        return read_ledger(own) + (read_ledger(yours) if yours.is_dir() and not yours.samefile(own) else [])
+    folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"there is no ledger {folder}: `python -m resflow_lite evaluate RUN_DIR --publish` starts one")
     entries = []
@@ -184,6 +198,6 @@ def _label(stem: str, facts: dict[str, Any]) -> str:
     return stem.removesuffix(_tail(facts)).removeprefix(_word(facts["settings"]["dataset"])).strip("-")
 
 
-def read_entries(folder: Path | str) -> list[dict[str, Any]]:
-    """The facts of every entry below a folder; none where there is no folder."""
-    return [entry.facts for entry in read_ledger(folder)] if Path(folder).is_dir() else []
+def read_entries(folder: Path | str | None = None) -> list[dict[str, Any]]:
+    """The facts of every entry below a folder; none where there is no folder. None: as for `read_ledger`."""
+    return [entry.facts for entry in read_ledger(folder)] if folder is None or Path(folder).is_dir() else []

@@ -75,10 +75,12 @@ HYBRID = {
     "cpu_seconds": NUMBER,
 }
 
-# infinite_variance: the blocks whose estimator had it when the model was scored
-OPTIONAL = {"infinite_variance": (list,)}
+# infinite_variance: the blocks whose estimator had it when the model was scored.  source: of weights that were not
+# trained here (released.py): which file, and the score that it tells
+OPTIONAL = {"infinite_variance": (list,), "source": (dict,)}
 LEAST = {"n_test": 1, "parameters": 0}
 PARTS = {"estimator": ("training", "evaluation"), "hardware": ("device", "name", "processes")}
+PARTS |= {"source": ("kind", "file", "sha256", "reported")}
 PATH_UP = re.compile(r"^[/\\~]|(^|[/\\])\.\.([/\\]|$)|[\x00-\x1f]")
 
 SCHEMAS = {"density": COMMON | DENSITY, "toy": COMMON | TOY, "hybrid": COMMON | HYBRID}
@@ -88,6 +90,7 @@ SELECTION = {
     "last": "last step",
     "best": "best on held-out training images",
     "unfinished": "last checkpoint of an unfinished run",
+    "released": "the authors' choice",
 }
 
 

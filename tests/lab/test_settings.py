@@ -1,5 +1,6 @@
 """Every setting reaches what it is about; and what a run's files say of objects that are not in them."""
 
+import copy
 import dataclasses
 import json
 
@@ -34,7 +35,7 @@ def test_settings_of_the_model_reach_the_model():
     experiment = rf.Experiment(**MODEL, eval_exact=7, n_probes=3, probe="gaussian", n_exact=4)
     model = experiment.model((1, 8, 8))
     assert {name: getattr(model, name) for name in MODEL} == MODEL
-    assert model.train_estimator == rf.PowerSeries(rf.Roulette(rf.Geometric(0.5), 4), "gaussian", 3)
+    assert model.train_estimator == rf.PowerSeries(rf.Roulette(rf.Geometric(0.5), 4, S), "gaussian", 3)
     assert model.eval_estimator == rf.PowerSeries(rf.Roulette(rf.Geometric(0.5), 7))
     assert rf.Experiment(eval_estimator=rf.Krylov(9)).model((1, 8, 8)).eval_estimator == rf.Krylov(9)
 
@@ -54,16 +55,17 @@ def test_the_tolerance_of_the_norms_reaches_them(small, monkeypatch, tmp_path):
     assert seen == [0.125, 0.125]
 
 
+S = "stratified"  # the draws of our own profiles
 LAWS = [
-    (dict(law="geometric", law_parameter=0.25), rf.Roulette(rf.Geometric(0.25), 2)),
-    (dict(law_parameter=0.25), rf.Roulette(rf.Geometric(0.25), 2)),
-    (dict(law="poisson"), rf.Roulette(rf.Poisson(2.0), 2)),
-    (dict(law="poisson", law_parameter=3, n_exact=0), rf.Roulette(rf.Poisson(3), 0)),
-    (dict(law="matched", n_exact=5), rf.Roulette(rf.Matched(), 5)),
-    (dict(law=rf.Geometric(0.1)), rf.Roulette(rf.Geometric(0.1), 2)),
+    (dict(law="geometric", law_parameter=0.25), rf.Roulette(rf.Geometric(0.25), 2, S)),
+    (dict(law_parameter=0.25), rf.Roulette(rf.Geometric(0.25), 2, S)),
+    (dict(law="poisson"), rf.Roulette(rf.Poisson(2.0), 2, S)),
+    (dict(law="poisson", law_parameter=3, n_exact=0), rf.Roulette(rf.Poisson(3), 0, S)),
+    (dict(law="matched", n_exact=5), rf.Roulette(rf.Matched(), 5, S)),
+    (dict(law=rf.Geometric(0.1)), rf.Roulette(rf.Geometric(0.1), 2, S)),
     (dict(train_estimator="roulette", n_exact=2, law="geometric"), rf.Roulette(rf.Geometric(0.5), 2)),
-    (dict(draws="stratified", n_exact=1), rf.Roulette(rf.Geometric(0.5), 1, "stratified")),
-    (dict(train_estimator="stratified"), rf.Roulette(rf.Geometric(0.5), 2, "stratified")),
+    (dict(draws="block", n_exact=1), rf.Roulette(rf.Geometric(0.5), 1, "block")),
+    (dict(train_estimator="stratified"), rf.Roulette(rf.Geometric(0.5), 2, S)),
     (dict(train_estimator=rf.PowerSeries(rf.Truncated(8))), rf.Truncated(8)),
     (dict(train_estimator="PowerSeries(Truncated(8))"), rf.Truncated(8)),
 ]
@@ -118,6 +120,33 @@ def test_what_cannot_work_is_refused_by_name(settings, says):
         rf.Experiment.from_parameters(settings)
 
 
+CARRIED = [
+    (rf.Experiment(), dict(dataset="mnist"), "dataset = 'mnist': steps, batch_size, lr, .* for dataset = 'digits'"),
+    (rf.Experiment(), dict(profile="smoke"), "profile = 'smoke': steps, lr"),
+    (rf.Experiment(profile="smoke", lr=0.01), dict(dataset="cifar10"), "alpha came from the profile"),
+    (dataclasses.replace(rf.Experiment(), seed=1), dict(dataset="mnist", steps=5), "'mnist': batch_size, lr"),
+    (rf.Experiment(), dict(system="glow"), "system = 'glow': width, n_dense"),
+    (rf.ToyExperiment(), dict(system="glow"), "system = 'glow': steps, lr"),
+    (rf.HybridExperiment(), dict(dataset="mnist"), "dataset = 'mnist': steps.* weight"),
+]
+
+
+@pytest.mark.parametrize(("experiment", "changes", "says"), CARRIED, ids=str)
+def test_what_one_profile_has_filled_in_is_not_carried_to_another(experiment, changes, says):
+    with pytest.raises(rf.SettingsError, match=says):
+        dataclasses.replace(experiment, **changes)
+
+
+def test_what_is_the_same_for_both_and_what_was_chosen_is_carried():
+    own = dict(steps=5, lr=0.01)
+    assert dataclasses.replace(rf.Experiment(**own), seed=3) == rf.Experiment(**own, seed=3)
+    smoke = dict(profile="smoke", **own)
+    assert dataclasses.replace(rf.Experiment(**smoke), dataset="mnist", alpha=1e-6) == rf.Experiment("mnist", **smoke)
+    assert dataclasses.replace(rf.ToyExperiment(steps=7), dataset="moons") == rf.ToyExperiment("moons", steps=7)
+    again = copy.deepcopy(rf.Experiment())
+    assert again == rf.Experiment() and "filled" not in again.as_dict()
+
+
 def test_numbers_come_as_text_and_whole_numbers_as_floats():
     given = dict(steps="1e3", warm_up=10.0, lr="1e-2", batch_size="64", law_parameter="0.25", seed=2.0)
     experiment = rf.Experiment.from_parameters(given)
@@ -141,7 +170,7 @@ def test_validation_images_are_trained_on_if_asked(small):
     data = Density(small(train_on_validation=True, sampling="epochs"), CPU).data
     train, validation = (rf.load_images("digits", split).images for split in ("train", "validation"))
     assert len(data) == len(train) + len(validation) == 1500
-    x = data.batch(torch.tensor([0, 1300, 1299, 1499]), False, torch.Generator())
+    x = data.batch(torch.tensor([0, 1300, 1299, 1499]), torch.Generator(), flip=False)
     expected = torch.stack([train[0], validation[0], train[1299], validation[199]])
     assert torch.equal((x * 17).floor().byte(), expected)
     assert small(train_on_validation=True).validation == 0

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from resflow_lite.__main__ import main
-from resflow_lite.lab import report, tables
+from resflow_lite.lab import leaderboard, report
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "notebooks" / "reproduction" / "results.ipynb"
@@ -44,15 +44,16 @@ def test_the_report_of_a_checkout_rewrites_its_page_and_its_readme(tmp_path, mon
             cell.outputs = []
     nbformat.write(cleared, page)
     readme = (ROOT / "README.md").read_text()
-    begin, end = readme.index(tables.BEGIN) + len(tables.BEGIN), readme.index(tables.END)
+    begin, end = readme.index(leaderboard.BEGIN) + len(leaderboard.BEGIN), readme.index(leaderboard.END)
     (tmp_path / "README.md").write_text(readme[:begin] + "old" + readme[end:])
     shutil.copytree(ROOT / "data" / "results", tmp_path / "data" / "results")
     monkeypatch.setenv("RESFLOW_HOME", str(tmp_path))
     monkeypatch.setattr("resflow_lite.__main__.NOTEBOOKS", tmp_path / "notebooks")
     assert main(["report"]) == 0
     assert (tmp_path / "README.md").read_text() == readme
-    table = tables.readme(report.read_ledger(tmp_path / "data" / "results"))
-    assert str(table) in told(page) and str(table) in readme
+    entries = report.read_ledger(tmp_path / "data" / "results")
+    for table in (leaderboard.leaderboard(entries), leaderboard.systems_table(entries)):
+        assert str(table) in told(page) and str(table) in readme
     assert nbformat.read(page, 4).metadata == cleared.metadata
 
 
@@ -70,6 +71,8 @@ def test_runs_at_full_scale_are_judged_and_the_readme_elsewhere_is_left_alone(
         settings = json.loads(json.dumps(by_data[key].experiment.as_dict()))
         facts = made_up_entry(settings=settings, bits_per_dim=bits, noise_error=0.002)
         (ledger / f"{'-'.join(key)}.json").write_text(json.dumps(facts))
+    (ledger / "a <b>sweep").mkdir()
+    (ledger / "a <b>sweep" / "one.json").write_text(json.dumps(made_up_entry(bits_per_dim=2.5)))
     monkeypatch.setenv("RESFLOW_HOME", str(tmp_path))
     readme = ROOT / "README.md"
     before = readme.stat().st_mtime_ns, NOTEBOOK.stat().st_mtime_ns
@@ -85,6 +88,9 @@ def test_runs_at_full_scale_are_judged_and_the_readme_elsewhere_is_left_alone(
     assert status.pop(("Residual", "CIFAR-10")) == "differs"
     assert status.pop(("i-ResNet", "MNIST")) == "undecided"
     assert set(status.values()) == {"not run"} and len(status) == len(report.TARGETS) - 3
+    assert (
+        "### a &lt;b&gt;sweep: bits/dim, digits" in page and "# a <b>" not in page
+    )  # a heading is of its folder's name
     assert "fit -p dataset imagenet32 -p profile paper" in page and "fit -p dataset mnist" not in page
     assert str(tmp_path / "runs") in capsys.readouterr().out
 

@@ -62,7 +62,7 @@ class ImageSource:
         """(size,) indices, drawn with replacement."""
         return torch.randint(len(self), (size,), generator=noise)
 
-    def batch(self, chosen: Tensor, flip: bool, noise: torch.Generator) -> Tensor:
+    def batch(self, chosen: Tensor, noise: torch.Generator, *, flip: bool) -> Tensor:
         """(len(chosen), C, H, W) in [0, 1), or the rows of the noise's part: images flipped left to right half the time
         if asked, with fresh dequantisation noise."""
         levels = self._levels(rows(chosen, noise))

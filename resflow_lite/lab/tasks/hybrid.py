@@ -61,7 +61,8 @@ class HybridExperiment(Training):
     parameters: int | None = option(None, "of the whole model; the width follows")
     head_width: int | None = option(None, "channels of a head")
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, filled: dict[str, Any] | None) -> None:
+        self._refuse_carried(filled)
         self._expect_one_of(SHAPES, "dataset")
         self._expect_one_of(hybrid_kinds, "kind")
         self._expect_one_of(PROFILES, "profile")
@@ -116,7 +117,7 @@ class Hybrid(Task):
     def batch(self, step: int, noise: Noise) -> tuple[Tensor, Tensor]:
         chosen = self.data.choose(self.experiment.batch_size, noise)
         labels = self.data.labels[rows(chosen, noise)].to(self.world.device)
-        return self.data.batch(chosen, False, noise), labels
+        return self.data.batch(chosen, noise, flip=False), labels
 
     def loss(self, flow: HybridFlow, batch: tuple[Tensor, Tensor], draws: Noise) -> Tensor:
         weight = self.experiment.weight
@@ -128,7 +129,8 @@ class Hybrid(Task):
     def score(self, flow: HybridFlow, question: Question) -> dict[str, Any]:
         data = load_images(self.experiment.dataset, question.split)
         data = data._replace(images=data.images[: question.n], labels=data.labels[: question.n])
-        found = score_hybrid(flow, data, self.experiment.weight > 0, question.seed, question.estimator)
+        settings = dict(with_density=self.experiment.weight > 0, seed=question.seed, estimator=question.estimator)
+        found = score_hybrid(flow, data, **settings)
         shares = dict(largest_share=largest_share(found["bits"])) if "bits" in found else {}
         return shares | dict(
             split=question.split,
