@@ -1,15 +1,19 @@
 """Bits per dimension of images, one number for each, and what their mean is uncertain by."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import log, prod
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..estimators.logdet import Estimator, PowerSeries
-from ..estimators.series import Roulette
+from ..estimators.krylov import Krylov
+from ..estimators.linearization import Linearization
+from ..estimators.logdet import Estimator, Exact, LogDetEstimate, PowerSeries
+from ..estimators.series import Matched, Roulette
 from ..layers.continuous import ContinuousFlow
 from ..layers.residual import ResidualBlock
 from ..models.dequantize import uniform_dequantize
@@ -18,9 +22,12 @@ from ..models.variance import variance_report
 from ..numerics.tensor_float import tensor_float
 from .data.images import Images
 from .machine import World
+from .tasks.words import Unknown
 
 __all__ = [
     "ErrorBars",
+    "affordable_truth",
+    "bits_of",
     "described",
     "error_bars",
     "estimating_with",
@@ -30,10 +37,16 @@ __all__ = [
     "largest_share",
     "per_image",
     "reconstruction_error",
+    "training_estimator",
 ]
 
 ENTRIES = 2**20
 """Pixels times channels in a batch, at most; 500 images at most, too."""
+DENSE = 256
+"""Up to this many dimensions the log-determinants of a score are those of dense Jacobians."""
+TOLERANCE, STEPS = 1e-5, 60
+"""Krylov's method stops where a block's last product changed bits/dim by less, of every image; after so many products
+at most."""
 
 
 @torch.no_grad()
@@ -79,6 +92,43 @@ def per_image(estimator: Estimator) -> Estimator:
     return estimator
 
 
+class _Watched:
+    """A Krylov estimator, and the most products that one of its estimates took."""
+
+    def __init__(self, krylov: Krylov) -> None:
+        self.krylov, self.draw, self.most = krylov, krylov.draw, 0
+
+    def estimate(self, g: Linearization, draw: Any) -> LogDetEstimate:
+        found = self.krylov.estimate(g, draw)
+        self.most = max(self.most, found.n_terms)
+        return found
+
+
+@torch.no_grad()
+def affordable_truth(flow: Flow, x: Tensor) -> Estimator:
+    """The best estimator of a flow's log-determinants that a score can pay for; x: some images, (n, C, H, W).
+
+    Exact() up to 256 dimensions. Above, Krylov(60) that stops where the last product changed no image by more than
+    1e-5 bits/dim, if all blocks stop before at x. Else a roulette after 20 exact terms whose tail, Matched(rho), falls
+    as slowly as the slowest block contracts at x, so that its variance is finite.
+    Raises NotContractiveError where a block expands at x.
+    """
+    size = prod(flow.event_shape)
+    blocks = [block for block in flow.modules() if isinstance(block, ResidualBlock)]
+    if size <= DENSE or not blocks:
+        return Exact()
+    krylov = Krylov(STEPS, tol=TOLERANCE * size * log(2))
+    watched = _Watched(krylov)
+    with estimating_with(flow, watched):
+        flow.log_prob(x, torch.Generator().manual_seed(0))
+    if watched.most < STEPS:
+        return krylov
+    flow = copy.deepcopy(flow)
+    flow.measure_contraction_(x)
+    slowest = max(block.contraction for block in flow.modules() if isinstance(block, ResidualBlock))
+    return PowerSeries(Roulette(Matched(slowest), n_exact=20, draws="sample"))
+
+
 def infinite_variance(flow: Flow, x: Tensor, estimator: Estimator | None) -> list[str]:
     """The names of the blocks whose log-determinants this estimator (None: their own) draws with an infinite variance,
     by the contraction rate measured at x. Raises NotContractiveError where a block expands there."""
@@ -93,6 +143,12 @@ def largest_share(values: Tensor) -> float:
     """Of any one sample in the mean of (passes, samples) or (samples,): max |v_i| / sum |v_i|."""
     size = values.abs() if values.dim() == 1 else values.mean(0).abs()
     return float(size.max() / size.sum().clamp_min(torch.finfo(size.dtype).tiny))
+
+
+def training_estimator(flow: Flow) -> Estimator | None:
+    """Of the first residual block; None where there is none, or where a file has the name of the user's own only."""
+    found = next((block.train_estimator for block in flow.modules() if isinstance(block, ResidualBlock)), None)
+    return None if isinstance(found, Unknown) else found
 
 
 def described(flow: Flow, estimator: Estimator | None) -> str:
@@ -141,3 +197,31 @@ def error_bars(bits: Tensor) -> ErrorBars:
         return ErrorBars(total, float("nan"), float("nan"))
     noise = float(bits.var(0).mean() / (passes * n)) ** 0.5
     return ErrorBars(total, max(total**2 - noise**2, 0.0) ** 0.5, noise)
+
+
+def bits_of(
+    flow: Flow, data: Images, seeds: Sequence[int], estimator: Estimator | None, world: World
+) -> dict[str, Any]:
+    """The fields of a ledger entry about the bits/dim of all images in data, a pass for each seed.
+
+    objective: what the training's estimator says of the first pass, which has the same noise.
+    """
+
+    def passes(estimator: Estimator | None, seeds: Sequence[int]) -> Tensor:
+        with estimating_with(flow, estimator):
+            return torch.stack([image_bits(flow, images, data.n_levels, seed, world) for seed in seeds])
+
+    images = torch.as_tensor(data.images)
+    bits, claiming = passes(estimator, seeds), training_estimator(flow)
+    bars = error_bars(bits)
+    return dict(
+        preprocessing="uniform dequantisation",
+        n_test=len(images),
+        passes=len(bits),
+        evaluation=described(flow, estimator),
+        bits_per_dim=float(bits.mean()),
+        standard_error=bars.total,
+        data_error=bars.data,
+        noise_error=bars.noise,
+        largest_share=largest_share(bits),
+    ) | (dict(objective=float(passes(claiming, seeds[:1]).mean())) if claiming else {})

@@ -123,6 +123,8 @@ def record(task: Task, state: TrainingState, directory: Path) -> dict[str, Any]:
         row["contraction"] = rates[worst]
     if experiment.validation:
         row["validation"] = _validate(task, state, directory)
+    if experiment.truth_images:
+        row |= task.compare(_averaged_flow(state))
     if rates and state.step == experiment.steps:
         row["note"] = state.flow.variance_report().summary
     state.since = 0

@@ -20,7 +20,7 @@ from ...models.image import ImageModel, image_flow
 from ...models.systems import image_system, systems
 from ..data.images import Images, expected_images, image_names, image_shape, images_label, known_images, load_images
 from ..data.levels import expect_alike
-from ..scoring import described, error_bars, estimating_with, first_images, image_bits, largest_share
+from ..scoring import affordable_truth, bits_of, estimating_with, first_images, image_bits, training_estimator
 from .batches import SAMPLING, ImageSource, epochs
 from .estimators import ESTIMATORS, LAWS, USUAL
 from .profiles import BUDGET, PROFILES, base_model, profile_values
@@ -80,6 +80,7 @@ class Experiment(Training):
     parameters: int | None = option(None, "about so many, of a system")
     validation: int | None = option(None, "held-out training images that choose the reported weights; 0: the last's")
     evaluations: int | None = option(None, "passes over the test images, each with fresh noise")
+    truth_images: int = option(0, "held-out images at which the record compares what training claims with the truth")
 
     def __post_init__(self) -> None:
         self._expect("dataset", known_images(self.dataset), expected_images)
@@ -129,13 +130,14 @@ class Experiment(Training):
     def _check(self) -> None:
         self._check_training()
         self._expect_whole(1, "evaluations", most=PASSES)
-        self._expect_whole(0, "validation")
+        self._expect_whole(0, "validation", "truth_images")
         self._expect_one_of(SAMPLING, "sampling")
         self._expect("flip", isinstance(self.flip, bool), "True or False")
         self._expect_blocks()
         self._expect_number("alpha", 0, 0.5, "a number between 0 and 0.5, such as 0.05")
-        unused = self.train_on_validation and self.validation
-        self._expect("validation", not unused, "0 with train_on_validation, which leaves no images to choose by")
+        for name in ("validation", "truth_images"):
+            unused = self.train_on_validation and getattr(self, name)
+            self._expect(name, not unused, "0 with train_on_validation, which holds no images out")
         if self.system is None:
             self._check_model()
         else:
@@ -252,10 +254,26 @@ class Density(Task):
     def loss(self, flow: Flow, batch: Tensor, draws: Noise) -> Tensor:
         return bits_per_dim(flow.log_prob(batch, draws), flow.event_shape, self.data.n_levels).mean()
 
+    def truth(self, flow: Flow, events: Tensor) -> Estimator | None:
+        asked = (self.experiment.eval_estimator, self.experiment.eval_exact)
+        return affordable_truth(flow, events) if asked == (None, None) else None
+
+    def _held_out(self, flow: Flow, n: int, *estimators: Estimator | None) -> list[float]:
+        """Mean bits/dim of the first n validation images by each of the estimators, None: the best; the same noise."""
+        data, means = load_images(self.experiment.dataset, "validation"), []
+        best = self.truth(flow, first_images(data, min(n, 64), VALIDATION_SEED).to(self.world.device))
+        for estimator in estimators:
+            with estimating_with(flow, estimator or best):
+                images = torch.as_tensor(data.images)[:n]
+                means.append(float(image_bits(flow, images, data.n_levels, VALIDATION_SEED, self.world).mean()))
+        return means
+
     def validate(self, flow: Flow) -> float:
-        held_out = load_images(self.experiment.dataset, "validation")
-        images = torch.as_tensor(held_out.images)[: self.experiment.validation]
-        return float(image_bits(flow, images, held_out.n_levels, VALIDATION_SEED, self.world).mean())
+        return self._held_out(flow, self.experiment.validation, None)[0]
+
+    def compare(self, flow: Flow) -> dict[str, float]:
+        claim, truth = self._held_out(flow, self.experiment.truth_images, training_estimator(flow), None)
+        return dict(claim=claim, truth=truth)
 
     def events(self, question: Question) -> Tensor:
         return first_images(self._asked(question), 64, question.seed)
@@ -268,22 +286,7 @@ class Density(Task):
         return data
 
     def score(self, flow: Flow, question: Question) -> dict[str, Any]:
-        data, passes = self._asked(question), question.passes
-        images, source = torch.as_tensor(data.images)[: question.n], torch.Generator().manual_seed(question.seed)
-        seeds = torch.randint(2**62, (passes or self.experiment.evaluations,), generator=source).tolist()
-        with estimating_with(flow, question.estimator):
-            bits = torch.stack([image_bits(flow, images, data.n_levels, s, question.world) for s in seeds])
-        bars = error_bars(bits)
-        return dict(
-            split=question.split,
-            preprocessing="uniform dequantisation",
-            data_sha256=data.sha256(),
-            n_test=len(images),
-            passes=len(bits),
-            evaluation=described(flow, question.estimator),
-            bits_per_dim=float(bits.mean()),
-            standard_error=bars.total,
-            data_error=bars.data,
-            noise_error=bars.noise,
-            largest_share=largest_share(bits),
-        )
+        data, source = self._asked(question), torch.Generator().manual_seed(question.seed)
+        seeds = torch.randint(2**62, (question.passes or self.experiment.evaluations,), generator=source).tolist()
+        found = bits_of(flow, data._replace(images=data.images[: question.n]), seeds, question.estimator, self.world)
+        return found | dict(split=question.split, data_sha256=data.sha256())
