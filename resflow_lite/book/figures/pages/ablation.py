@@ -1,17 +1,18 @@
 """Figures of the ablation: settings over seeds, paired differences, what an objective claims against the truth."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from ..panels import beside, rows
-from ..style import EXACT, GREEN, GREY, LIGHT, ROULETTE, TRUNCATED, styled
+from ..style import EXACT, GREEN, GREY, LIGHT, PINK, ROULETTE, TRUNCATED, styled
 
-__all__ = ["over_seeds", "differences", "claimed_and_true"]
+__all__ = ["over_seeds", "differences", "claims_and_truth"]
 
+ESTIMATORS = {"truncated": TRUNCATED, "roulette": ROULETTE, "stratified": GREEN, "control variate": PINK}
 KINDS = {"truncated": TRUNCATED, "roulette": ROULETTE, "ours": GREEN}
 
 
@@ -50,19 +51,35 @@ def differences(intervals: Mapping[str, tuple[float, float]], unit: str = "bits/
 
 
 @styled
-def claimed_and_true(histories: Mapping[str, Sequence[tuple[float, float, float]]]) -> Figure:
-    """What the objective claims, and the truth at the same weights; one panel for each training.
+def claims_and_truth(curves: Mapping[str, Sequence[Any]], simple: Mapping[str, float]) -> Figure:
+    """What training claims in its course (left), and what is true of the same weights (right, another scale).
 
-    histories: title -> rows of (epoch, claimed bits/dim, true bits/dim). A title that holds "roulette" is blue.
+    curves: the name of an estimator -> for each seed an array of rows (step, claim, truth), in bits/dim; single seeds are
+    thin, their mean is thick.  simple: models without a network -> their bits/dim, as lines to compare with.
     """
-    figure, axes = beside(histories, (4.6 * len(histories), 3.5), "bits/dim")
-    for ax, (title, history) in zip(axes, histories.items()):
-        epochs, claimed, true = np.asarray(history, dtype=float).T
-        color = ROULETTE if "roulette" in title else TRUNCATED
-        ax.fill_between(epochs, claimed, true, color=color, alpha=0.15, linewidth=0)
-        ax.plot(epochs, claimed, color=color)
-        ax.plot(epochs, true, color=EXACT, linestyle="--")
-        ax.set(title=f"{title}: {claimed[-1] - true[-1]:+.3f} at the end", xlabel="epochs")
-        lines = [Line2D([], [], color=color), Line2D([], [], color=EXACT, linestyle="--")]
-        ax.legend(lines, ["what the objective claims", "the truth"], loc="lower left")
+    figure, axes = beside(
+        ("what training claims", "what is true of the same weights"), (9.6, 4.3), "bits/dim", sharey=False
+    )
+    for name, seeds in curves.items():
+        colour, seeds = ESTIMATORS[kind(name)], np.stack([np.asarray(rows, dtype=float) for rows in seeds])
+        steps, claims, truths = seeds.mean(0).T
+        for ax, values, mean in ((axes[0], seeds[:, :, 1], claims), (axes[1], seeds[:, :, 2], truths)):
+            ax.plot(steps, values.T, color=colour, linewidth=0.9, alpha=0.4)
+            ax.plot(steps, mean, color=colour, linewidth=2.6, label=name)
+    for ax in axes:
+        ax.set(xlabel="steps of training", xlim=(0, None))
+    low = min(0.0, axes[0].get_ylim()[0])
+    if low < 0:
+        axes[0].set_ylim(low, None)
+        axes[0].axhspan(low, 0, color=LIGHT, alpha=0.6, linewidth=0)
+        axes[0].annotate("below 0: probabilities above 1", (0.03, 0.03), xycoords="axes fraction", color=GREY)
+    for name, bits in simple.items():
+        axes[1].axhline(bits, color=GREY, linestyle=":", linewidth=1.4)
+        axes[1].annotate(name, (0.99, bits), xycoords=("axes fraction", "data"), ha="right", va="bottom", color=GREY)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(curves))
     return figure
+
+
+def kind(name: str) -> str:
+    """The estimator that a name begins with."""
+    return next(kind for kind in ESTIMATORS if name.startswith(kind))
