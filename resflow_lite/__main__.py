@@ -20,9 +20,10 @@ from .lab.home import home, make_folder
 from .lab.ledger import publish, read_ledger
 from .lab.machine import Interrupted, Stopped, connect
 from .lab.notebooks import CellFailed, notebook_parameters, refresh_notebook, run_notebook
+from .lab.rates import try_rates
 from .lab.reproduction import RunsFailed, carry_out, carry_out_one, estimate, publish_entries, table
 from .lab.runs import Run, load_run
-from .lab.sweeps import SWEEPS, Planned, planned, sweep_names
+from .lab.sweeps import SWEEPS, Planned, planned, rates_file, sweep_names
 from .lab.tables import update_readme
 from .lab.tasks.registry import TASKS
 from .lab.training import fit
@@ -138,9 +139,11 @@ def _loaded(options: argparse.Namespace) -> Run:
 
 
 def _reproduce(options: argparse.Namespace) -> None:
-    names = options.sweeps or sweep_names()
+    names = options.sweeps or sweep_names(options.profile)
     if not names:
         raise SettingsError(f"there are no sweeps in {SWEEPS}: run this in a checkout, or name a YAML file")
+    if options.rates:
+        return _try_rates(names, options.profile)
     runs = [run for name in names for run in planned(name, options.profile)]
     if options.index is not None:
         return _reproduce_one(runs, options)
@@ -157,6 +160,13 @@ def _reproduce(options: argparse.Namespace) -> None:
         if options.publish:
             for path in publish_entries(runs):
                 print(path)
+
+
+def _try_rates(names: list[str], profile: str) -> None:
+    for name, file in [(name, rates_file(name, profile)) for name in names]:
+        if file is not None:
+            try_rates(planned(name, profile, rated=False), file)
+            print(file)
 
 
 def _reproduce_one(runs: list[Planned], options: argparse.Namespace) -> None:

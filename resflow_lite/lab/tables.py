@@ -25,6 +25,7 @@ __all__ = [
 
 TITLES = dict(mnist="MNIST", cifar10="CIFAR-10", imagenet32="ImageNet 32", imagenet64="ImageNet 64")
 TITLES |= dict(celebahq256="CelebA-HQ 256", digits="digits 8x8")
+BUDGETS = dict(systems=", equal time", systems_steps=", equal steps")
 UNITS = dict(bits_per_dim="bits/dim", nats="nats", accuracy="accuracy")
 
 BEGIN, END = "<!-- results: begin; `make report` writes this from data/results/ -->", "<!-- results: end -->"
@@ -125,10 +126,10 @@ def _mean_and_error(setting: Setting) -> str:
 
 
 def readme(entries: Sequence[Entry]) -> Table:
-    """For each system: the paper's numbers, what was run at full scale here, and the laptop's numbers."""
+    """For each system: the paper's numbers, what was run at full scale here, and the laptop's numbers, by sweep."""
     laptop = {
-        dataset: {s.system: s for s in reversed(settings)}
-        for (_, dataset, score), settings in scaled_down(entries, "laptop").items()
+        TITLES.get(dataset, dataset) + BUDGETS.get(sweep, ""): {s.system: s for s in reversed(settings)}
+        for (sweep, dataset, score), settings in scaled_down(entries, "laptop").items()
         if score == "bits_per_dim" and any(s.system for s in settings)
     }
     rows = []
@@ -137,7 +138,7 @@ def readme(entries: Sequence[Entry]) -> Table:
         reported = [_reported(model, dataset) for dataset in ("mnist", "cifar10")]
         small = [_small(found.get(name)) for found in laptop.values()]
         rows.append([model, *reported, _full_scale(model, entries), *small])
-    small = [f"here, scaled down: {TITLES.get(dataset, dataset)}" for dataset in laptop]
+    small = [f"here, scaled down: {title}" for title in laptop]
     return Table(["bits/dim", "paper: MNIST", "paper: CIFAR-10", "here, full scale", *small], rows)
 
 

@@ -64,6 +64,8 @@ def parser_of(functions: Mapping[str, Callable], chapter: Path) -> argparse.Argu
     reproducing.add_argument("--workers", type=whole(1, 1000), default=2, help="runs at a time (default: 2)")
     reproducing.add_argument("--index", type=whole(0), metavar="K", help="only run K, as in a job array of a cluster")
     reproducing.add_argument("--list", action="store_true", help="only show the runs, and their cost as far as known")
+    rates = "only try learning rates on validation data, for the sweeps whose profile names a file of them"
+    reproducing.add_argument("--rates", action="store_true", help=rates)
     reproducing.add_argument("--publish", action="store_true", help="also add the entries to data/results/SWEEP")
     reproducing.set_defaults(verb=functions["reproduce"])
 
