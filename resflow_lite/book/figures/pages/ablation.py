@@ -54,8 +54,8 @@ def differences(intervals: Mapping[str, tuple[float, float]], unit: str = "bits/
 def claims_and_truth(curves: Mapping[str, Sequence[Any]], simple: Mapping[str, float]) -> Figure:
     """What training claims in its course (left), and what is true of the same weights (right, another scale).
 
-    curves: the name of an estimator -> for each seed an array of rows (step, claim, truth), in bits/dim; single seeds are
-    thin, their mean is thick.  simple: models without a network -> their bits/dim, as lines to compare with.
+    curves: the name of an estimator -> for each seed an array of rows (step, claim, truth), in bits/dim; single seeds
+    are thin, their mean is thick.  simple: models without a network -> their bits/dim, as lines to compare with.
     """
     figure, axes = beside(
         ("what training claims", "what is true of the same weights"), (9.6, 4.3), "bits/dim", sharey=False
