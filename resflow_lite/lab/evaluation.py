@@ -11,12 +11,14 @@ from torch import Tensor
 
 from ..errors import SettingsError
 from ..estimators.logdet import Estimator
+from ..layers.lipschitz import update_norms_
 from ..layers.residual import ResidualBlock
+from .checkpoints import load_weights
 from .data.images import load_images
 from .files import as_json, write_whole
 from .ledger import read_entry, write_entry
 from .machine import connect
-from .runs import ENTRY, METRICS, Run, claim, folder, load_run
+from .runs import CHECKPOINT, ENTRY, METRICS, Run, claim, folder, load_run
 from .schema import SCHEMAS, SELECTION
 from .scoring import first_images, infinite_variance, reconstruction_error
 from .tasks.question import SEED_LIMIT, Question
@@ -24,7 +26,7 @@ from .tasks.registry import task_of
 from .tasks.task import Task, Training, is_number
 from .training import fit
 
-__all__ = ["Evaluation", "carry_out", "dequantised", "evaluate", "run_hybrid", "run_toy", "sample_levels"]
+__all__ = ["Evaluation", "carry_out", "dequantised", "evaluate", "proof_cost", "run_hybrid", "run_toy", "sample_levels"]
 
 
 SAMPLES = 1_000_000
@@ -119,6 +121,21 @@ def evaluate(
         write_whole(run.directory / METRICS, as_json(dict(task=task.name) | told, indent=1).encode())
     world.wait()
     return Evaluation(**{f.name: told[f.name] for f in fields(Evaluation)}) if task.name == "density" else entry
+
+
+@torch.no_grad()
+def proof_cost(run: Run | Path | str, n_images: int = 200) -> float:
+    """Bits/dim that the proof of invertibility has cost an image model: of its last weights, which are scaled until
+    every block is proven, minus the same before, on held-out images with the same noise.
+
+    Raises DataError where the run's checkpoint, which has the weights before, is not there.
+    """
+    run = load_run(run.directory if isinstance(run, Run) else run, "last")
+    before = load_weights(run.directory / CHECKPOINT, run.experiment)[0]
+    update_norms_(before, tol=1e-5)  # of the averaged weights, as they were scaled from
+    task = task_of(replace(run.experiment, validation=n_images), connect())
+    after, before = (task.validate(flow.to(task.world.device)) for flow in (run.flow, before))
+    return after - before
 
 
 def _warning(told: dict[str, Any]) -> str:

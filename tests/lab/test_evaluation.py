@@ -9,9 +9,10 @@ import torch
 
 import resflow_lite as rf
 import resflow_lite.lab.scoring as scoring
+import resflow_lite.lab.stages as stages
 import resflow_lite.lab.step as step_module
 import resflow_lite.lab.training as training
-from resflow_lite.lab import load_flow
+from resflow_lite.lab import load_flow, proof_cost
 from resflow_lite.lab.machine import World
 from resflow_lite.lab.scoring import affordable_truth, error_bars, estimating_with, image_bits, infinite_variance
 from resflow_lite.lab.tasks.density import VALIDATION_SEED
@@ -156,6 +157,29 @@ def test_the_record_and_the_entry_tell_what_training_claims_and_what_is_true(sma
     assert entry["curve"] == [[row["step"], row["claim"], row["truth"]] for row in run.history]
     assert entry["objective"] != pytest.approx(result.bits_per_dim, abs=1e-6)
     assert "truth" not in rf.fit(small(steps=1), tmp_path / "without").history[0]
+
+
+def test_the_proof_costs_what_scaling_the_blocks_changes(small, tmp_path, monkeypatch):
+    """Nothing where the averaged weights were proven; otherwise what the score of the scaled ones is worse by."""
+    run = rf.fit(small(steps=3), tmp_path / "free")
+    assert proof_cost(run, 20) == pytest.approx(0, abs=1e-6)
+    scaled = stages.proven
+
+    def halved(state):
+        flow = scaled(state)
+        for block in (m for m in flow.modules() if isinstance(m, rf.ResidualBlock)):
+            list(block.branch.parameters())[-1].data.add_(0.5)
+        return flow
+
+    monkeypatch.setattr(stages, "proven", halved)
+    run = rf.fit(small(steps=3), tmp_path / "dear")
+    held_out = rf.load_images("digits", "validation").images[:20]
+    with estimating_with(run.flow, rf.Exact()):
+        after = image_bits(run.flow, held_out, 17, VALIDATION_SEED, HERE).mean()
+    cheap = rf.load_run(tmp_path / "free").flow
+    with estimating_with(cheap, rf.Exact()):
+        before = image_bits(cheap, held_out, 17, VALIDATION_SEED, HERE).mean()
+    assert proof_cost(run, 20) == pytest.approx(float(after - before), abs=1e-5) != 0
 
 
 def test_what_training_claims_of_the_test_images_is_in_the_entry(trained):
