@@ -10,7 +10,7 @@ __getattr__, __dir__ = face(
     {
         "baselines": "gaussian_on_logits independent_pixels",
         "checkpoints": "load_flow load_toy write_whole",
-        "claims": "COMPARED claims",
+        "claims": "COMPARED paper_claims",
         "costs": "MODES StepCosts measure_costs",
         "data.images": "Images check_images fetch image_names load_images",
         "evaluation": "Evaluation carry_out dequantised evaluate proof_cost run_hybrid run_toy sample_levels",

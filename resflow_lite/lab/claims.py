@@ -14,7 +14,7 @@ from .report import TARGETS, Entry
 from .seeds import by_seed, paired_interval
 from .tables import Table
 
-__all__ = ["claims", "difference", "verdict"]
+__all__ = ["COMPARED", "difference", "paper_claims", "verdict"]
 
 COMPARED = {
     "roulette, not truncated (ELU)": ("elu-roulette", "elu-truncated"),
@@ -53,7 +53,7 @@ def verdict(found: tuple[float, float, int] | None, sign: int = -1) -> str:
     return f"not resolved: about {max(n + 1, math.ceil((1.96 * sd / mean) ** 2)):,} seeds"
 
 
-def claims(entries: Sequence[Entry]) -> Table:
+def paper_claims(entries: Sequence[Entry]) -> Table:
     """A line for each claim of the paper: what the ledger and the measurements of this checkout say of it."""
     rows = [_unbiased(entries), _memory(), _lipswish(entries), _norms(entries), _hybrid(entries), _densities(entries)]
     return Table(["claim of the paper", "here", "by how much, or what it would take", "page"], rows)
