@@ -20,7 +20,7 @@ from ...models.image import ImageModel, image_flow
 from ...models.systems import image_system, systems
 from ..data.images import Images, expected_images, image_names, image_shape, images_label, known_images, load_images
 from ..data.levels import expect_alike
-from ..scoring import affordable_truth, bits_of, estimating_with, first_images, image_bits, training_estimator
+from ..scoring import affordable_truth, bits_of, claim, estimating_with, first_images, image_bits
 from .batches import SAMPLING, ImageSource, epochs
 from .estimators import ESTIMATORS, LAWS, USUAL
 from .profiles import BUDGET, PROFILES, base_model, profile_values
@@ -38,6 +38,10 @@ OF_THE_MODEL += (*OF_THE_LAW, *(name for name in OF_IMAGE_MODEL if name != "alph
 """Settings that a system brings along."""
 VALIDATION_SEED = 2
 """Of the noise in validation, the same each time: what differs between two lines of the record is the weights."""
+
+
+CLAIMS = 4
+"""Passes of what a training claims of held-out images: it is random where the truth is not."""
 
 
 @dataclass(frozen=True)
@@ -258,22 +262,21 @@ class Density(Task):
         asked = (self.experiment.eval_estimator, self.experiment.eval_exact)
         return affordable_truth(flow, events) if asked == (None, None) else None
 
-    def _held_out(self, flow: Flow, n: int, *estimators: Estimator | None) -> list[float]:
-        """Mean bits/dim of the first n validation images by each of the estimators, None: the best; the same noise."""
-        data, means = load_images(self.experiment.dataset, "validation"), []
-        best = self.truth(flow, first_images(data, min(n, 64), VALIDATION_SEED).to(self.world.device))
-        for estimator in estimators:
-            with estimating_with(flow, estimator or best):
-                images = torch.as_tensor(data.images)[:n]
-                means.append(float(image_bits(flow, images, data.n_levels, VALIDATION_SEED, self.world).mean()))
-        return means
-
     def validate(self, flow: Flow) -> float:
-        return self._held_out(flow, self.experiment.validation, None)[0]
+        return self._true(flow, load_images(self.experiment.dataset, "validation"), self.experiment.validation)
+
+    def _true(self, flow: Flow, data: Images, n: int) -> float:
+        """Mean bits/dim of the first n images by the best estimator."""
+        best = self.truth(flow, first_images(data, min(n, 64), VALIDATION_SEED).to(self.world.device))
+        with estimating_with(flow, best):
+            images = torch.as_tensor(data.images)[:n]
+            return float(image_bits(flow, images, data.n_levels, VALIDATION_SEED, self.world).mean())
 
     def compare(self, flow: Flow) -> dict[str, float]:
-        claim, truth = self._held_out(flow, self.experiment.truth_images, training_estimator(flow), None)
-        return dict(claim=claim, truth=truth)
+        data, n = load_images(self.experiment.dataset, "validation"), self.experiment.truth_images
+        seeds = range(VALIDATION_SEED, VALIDATION_SEED + CLAIMS)
+        claimed = claim(flow, torch.as_tensor(data.images)[:n], data.n_levels, seeds, self.world)
+        return dict(claim=claimed, truth=self._true(flow, data, n))
 
     def events(self, question: Question) -> Tensor:
         return first_images(self._asked(question), 64, question.seed)
