@@ -121,7 +121,7 @@ def affordable_truth(flow: Flow, x: Tensor) -> Estimator:
         return Exact()
     krylov = Krylov(STEPS, tol=TOLERANCE * size * log(2))
     watched = _Watched(krylov)
-    with estimating_with(flow, watched):
+    with estimating_with(flow, watched), tensor_float(False):
         flow.log_prob(x, torch.Generator().manual_seed(0))
     if watched.most < STEPS:
         return krylov
