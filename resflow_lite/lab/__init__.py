@@ -18,6 +18,7 @@ __getattr__, __dir__ = face(
         "hours": "GPU MEASURED PEAK_FLOPS UTILISATION simulated step_seconds step_tflop",
         "ledger": "provenance publish read_entries",
         "machine": "being_trained connect",
+        "package_data": "pretrained shipped",
         "parameters": "experiment_from_notebook",
         "report": "",
         "reported": "REPORTED SECOND_HAND",

@@ -62,7 +62,7 @@ class Cost(NamedTuple):
 def costs(runs: Sequence[Planned], *, measure: bool = True) -> list[Cost]:
     """Seconds per step x steps. Seconds per step: the mean of the ledger's entries of the same settings, of whatever
     seed and length; where there are none, from a trial of a few steps, if `measure`. Evaluation comes on top."""
-    entries, found = read_entries(home() / "data" / "results") + [run.entry for run in runs if run.entry], []
+    entries, found = read_entries() + [run.entry for run in runs if run.entry], []
     for name, members in group(runs, _group).items():
         left = sum(run.entry is None for run in members)
         seconds, source = _seconds_per_step(members[0], entries, measure=measure and left > 0)

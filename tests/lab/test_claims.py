@@ -4,8 +4,8 @@ import pytest
 
 from resflow_lite.lab import paper_claims, read_entries
 from resflow_lite.lab.claims import difference, verdict
-from resflow_lite.lab.home import home
 from resflow_lite.lab.ledger import Entry
+from resflow_lite.lab.package_data import shipped
 
 
 def made_up(sweep, label, scores, score="bits_per_dim"):
@@ -64,8 +64,8 @@ def test_one_common_seed_says_nothing():
 
 
 def test_superseded_entries_are_readable_and_no_results():
-    old = read_entries(home() / "data" / "superseded")
-    current = {entry["checkpoint_sha256"] for entry in read_entries(home() / "data" / "results")}
+    old = read_entries(shipped("superseded"))
+    current = {entry["checkpoint_sha256"] for entry in read_entries(shipped("results"))}
     assert old and not current & {entry["checkpoint_sha256"] for entry in old}
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from io import BytesIO
-from pathlib import Path
 
 import ipywidgets as widgets
 import matplotlib.pyplot as plt
@@ -12,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ...estimators.series import Geometric, Matched, Poisson, Roulette
-from ...lab.checkpoints import load_toy
+from ...lab.package_data import pretrained
 from ...layers.elementwise import ActNorm
 from ...models.densities import toy_data
 from ...models.flow import Flow
@@ -129,10 +128,9 @@ def unit_balls() -> widgets.VBox:
     return explorer(draw, controls)
 
 
-def deep_flows(models: Path) -> dict[str, Flow]:
-    """The small flows of the pinwheel in this folder, which is data/models of the checkout, by the system's label."""
-    names = ("resflow", "realnvp")
-    return {systems[name].label: load_toy(models / f"pinwheel-{name}.safetensors")[0] for name in names}
+def deep_flows() -> dict[str, Flow]:
+    """The small flows of the pinwheel that the project ships, by the system's label."""
+    return {systems[name].label: pretrained(f"pinwheel-{name}").float() for name in ("resflow", "realnvp")}
 
 
 @torch.no_grad()
@@ -151,10 +149,10 @@ def grid_through(flow: Flow, points: Tensor, limit: float = 4.0) -> list[tuple[s
     return stages
 
 
-def grid_through_depth(models: Path) -> widgets.VBox:
-    """Chapter 7: a grid of the plane, and data, after some of the blocks of a trained flow of deep_flows(models)."""
+def grid_through_depth() -> widgets.VBox:
+    """Chapter 7: a grid of the plane, and data, after some of the blocks of a trained flow of deep_flows()."""
     points = toy_data("pinwheel", 600, torch.Generator().manual_seed(0))
-    flows = {label: grid_through(flow, points) for label, flow in deep_flows(models).items()}
+    flows = {label: grid_through(flow, points) for label, flow in deep_flows().items()}
     depths = min(map(len, flows.values())) - 1
 
     def draw(flow: str, depth: int) -> Figure:
