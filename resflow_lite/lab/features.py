@@ -77,7 +77,7 @@ def train_features(dataset: str | Callable[[str], Images], seed: int = 0, steps:
     )
 
 
-def inception(n_levels: int, download: bool = False) -> FeatureNetwork:
+def inception(n_levels: int, *, download: bool = False) -> FeatureNetwork:
     """The Inception network of Heusel et al. 2017 in torch-fidelity's port, 2,048 features: their distance is FID.
 
     Its weights (95 MB) are read from data/cache/inception (RESFLOW_HOME moves it); download: torch-fidelity may fetch

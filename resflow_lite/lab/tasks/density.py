@@ -253,7 +253,7 @@ class Density(Task):
             chosen = epochs(len(self.data), e.batch_size, step, e.seed)
         else:
             chosen = self.data.choose(e.batch_size, noise)
-        return self.data.batch(chosen, e.flip, noise)
+        return self.data.batch(chosen, noise, flip=e.flip)
 
     def loss(self, flow: Flow, batch: Tensor, draws: Noise) -> Tensor:
         return bits_per_dim(flow.log_prob(batch, draws), flow.event_shape, self.data.n_levels).mean()
