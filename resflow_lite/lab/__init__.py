@@ -1,6 +1,6 @@
 """The lab: data, training, runs, scores, the ledger, sweeps and reports. `from resflow_lite.lab import load_flow`.
 
-The modules of the lab import each other, never this face.
+The modules of the lab import each other, never this face; what starts with an underscore is a module's own.
 """
 
 from ..faces import face

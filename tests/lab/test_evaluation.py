@@ -10,7 +10,6 @@ import torch
 import resflow_lite as rf
 import resflow_lite.lab.scoring as scoring
 import resflow_lite.lab.stages as stages
-import resflow_lite.lab.step as step_module
 import resflow_lite.lab.training as training
 from resflow_lite.lab import load_flow, proof_cost
 from resflow_lite.lab.machine import World
@@ -222,9 +221,9 @@ def test_without_validation_the_last_step_is_reported(small, tmp_path):
 
 def test_the_reported_weights_are_a_running_mean(small, monkeypatch, tmp_path):
     """averaged <- d averaged + (1 - d) weights with d = min(ema, step / (step + 9)), from the start on."""
-    seen, original, start = [], step_module._average_, training.begin
+    seen, original, start = [], torch._foreach_lerp_, training.begin
     monkeypatch.setattr(
-        step_module, "_average_", lambda a, p, d: seen.append([q.detach().clone() for q in p]) or original(a, p, d)
+        torch, "_foreach_lerp_", lambda a, p, d: seen.append([q.detach().clone() for q in p]) or original(a, p, d)
     )
     first = []
 

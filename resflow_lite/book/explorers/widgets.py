@@ -60,7 +60,8 @@ class Explorer(widgets.VBox):
         small = BytesIO()
         picture.save(small, "png", optimize=True)
         data["image/png"] = b64encode(small.getvalue()).decode()
-        return data, {"image/png": {"alt": self.description, "width": int(self.picture.layout.width.removesuffix("px"))}}
+        width = int(self.picture.layout.width.removesuffix("px"))
+        return data, {"image/png": {"alt": self.description, "width": width}}
 
 
 def cobweb() -> Explorer:

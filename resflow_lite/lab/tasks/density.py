@@ -22,13 +22,10 @@ from ..data.images import Images, expected_images, image_names, image_shape, ima
 from ..data.levels import expect_alike
 from ..scoring import affordable_truth, bits_of, claim, estimating_with, first_images, image_bits
 from .batches import SAMPLING, ImageSource, epochs
-from .estimators import ESTIMATORS, LAWS, USUAL
 from .profiles import BUDGET, PROFILES, base_model, profile_values
 from .question import PASSES, Question
-from .task import BLOCKS, PARAMETERS, PRECISIONS, TERMS, WIDTH, Task, Training, is_number, option
-from .words import Unknown, estimator_words, known_or_unknown, rebuilt
-
-__all__ = ["ESTIMATORS", "PRECISIONS", "Density", "Experiment"]
+from .task import BLOCKS, PARAMETERS, TERMS, WIDTH, Task, Training, is_number, option
+from .words import ESTIMATORS, LAWS, USUAL, Unknown, estimator_words, known_or_unknown, named, rebuilt
 
 OF_THE_LAW = ("law", "law_parameter", "n_exact", "draws", "n_probes", "probe")
 OF_IMAGE_MODEL = ("coeff", "alpha", "factor_out", "squeeze_first", "padding", "activation")
@@ -117,15 +114,14 @@ class Experiment(Training):
 
     def _law_values(self, values: dict[str, Any]) -> dict[str, Any]:
         """What of the profile's estimator is left where the law is set by its parts; a contradiction is refused."""
-        chosen = [name for name in OF_THE_LAW if getattr(self, name) is not None]
+        chosen, own = [name for name in OF_THE_LAW if getattr(self, name) is not None], self.train_estimator
         if not chosen:
             return {}
-        own = self.train_estimator
         usual = estimator_words(named(values["train_estimator"] if own is None else own))
-        for name in chosen if own is not None else ():
-            agreed = usual.get(name) == getattr(self, name)
-            self._expect(name, agreed, f"{usual.get(name)!r}, which train_estimator = {own!r} has, or one of the two")
         if own is not None:
+            for name in chosen:
+                told = f"{usual.get(name)!r}, which train_estimator = {own!r} has, or one of the two"
+                self._expect(name, usual.get(name) == getattr(self, name), told)
             return {}
         if self.law not in (None, usual["law"]):
             usual["law_parameter"] = USUAL.get(self.law) if isinstance(self.law, str) else None
@@ -144,14 +140,11 @@ class Experiment(Training):
             self._expect(name, not unused, "0 with train_on_validation, which holds no images out")
         if self.system is None:
             self._check_model()
+            squeezed = self.squeeze_first
         else:
             self._expect_whole(1, "parameters", most=PARAMETERS)
-        self._check_shape()
-
-    def _check_shape(self) -> None:
-        """Of a published set: its images can be halved so often, and a system has a model of that size."""
-        shape = image_shape(self.dataset)
-        squeezed = self.system == "glow" if self.system else self.squeeze_first
+            squeezed = self.system == "glow"
+        shape = image_shape(self.dataset)  # of a published set, whose files need not be here
         self._expect_scales(shape, len(self.blocks) - 1 + squeezed)
         usual = profile_values(self.dataset, self.profile)["blocks"], BUDGET[self.profile]
         if self.system and shape and (self.blocks, self.parameters) != usual:
@@ -163,8 +156,9 @@ class Experiment(Training):
         self._expect_number("coeff", 0, 1, "a number between 0 and 1, such as 0.98")
         for name in ("factor_out", "squeeze_first"):
             self._expect(name, isinstance(getattr(self, name), bool), "True or False")
-        chosen, own = self.activation, isinstance(self.activation, type) and issubclass(self.activation, Activation)
-        known = own or isinstance(chosen, Unknown) or isinstance(chosen, str) and chosen in ACTIVATIONS
+        chosen = self.activation
+        own = isinstance(chosen, type) and issubclass(chosen, Activation) or isinstance(chosen, Unknown)
+        known = own or isinstance(chosen, str) and chosen in ACTIVATIONS
         self._expect("activation", known, f"one of {', '.join(ACTIVATIONS)}, or an Activation class")
         self._expect_one_of(NORMS, "norms")
         self._expect_one_of(MEMORY, "memory")
@@ -211,20 +205,14 @@ class Experiment(Training):
         if isinstance(self.activation, Unknown):
             self.activation()  # says how to give it
         names = ("blocks", "width", "n_dense", "dense_width", "norms", "memory", *OF_IMAGE_MODEL)
-        training, evaluation = self.estimators()
-        chosen = {name: getattr(self, name) for name in names}
-        return replace(
-            base_model(self.dataset), shape=shape, train_estimator=training, eval_estimator=evaluation, **chosen
-        )
+        chosen = dict(zip(("train_estimator", "eval_estimator"), self.estimators()))
+        chosen |= {name: getattr(self, name) for name in names}
+        return replace(base_model(self.dataset), shape=shape, **chosen)
 
     def _flow(self, shape: tuple[int, int, int]) -> Flow:
         if self.system is not None:
             return image_system(self.system, shape, self.parameters, self.blocks, self.alpha)
         return image_flow(self.model(shape))
-
-
-def named(estimator: str | Estimator) -> Estimator:
-    return ESTIMATORS[estimator] if isinstance(estimator, str) and estimator in ESTIMATORS else estimator
 
 
 class Density(Task):
