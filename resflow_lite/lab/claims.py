@@ -83,7 +83,7 @@ def _unbiased(entries: Sequence[Entry]) -> list[str]:
         return [claim, "not in the ledger", "-", page]
     unbiased = max(map(abs, gaps["roulette"])) < NOTHING < min(map(abs, gaps["truncated"]))
     found = difference(entries, "truth", ("roulette-1", "truncated-1"))
-    biases = (f"{name} {fmean(of):+.2f}" for name, of in gaps.items())
+    biases = (f"{name} {fmean(of) + 0.0:+.2f}" for name, of in gaps.items())
     words = f"claim minus truth at one product: {', '.join(biases)} bits/dim; the roulette's model minus the truncated "
     words += f"one's: {_told(found, 'bits/dim')}"
     told = "unbiased: shown here" if unbiased else "unbiased: not resolved"
