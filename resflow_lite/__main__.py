@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .errors import DataError, ResflowError, SettingsError
 from .estimators.krylov import Krylov
+from .estimators.logdet import Exact
 from .lab import arguments
 from .lab.data.images import FOLDER, fetch
 from .lab.evaluation import Evaluation, dequantised, evaluate, sample_levels
@@ -22,16 +23,20 @@ from .lab.leaderboard import update_readme
 from .lab.ledger import publish, read_ledger
 from .lab.machine import Interrupted, Stopped, connect
 from .lab.notebooks import notebook_parameters, refresh_notebook, run_notebook
+from .lab.rates import try_rates
 from .lab.released import import_released
 from .lab.reproduction import carry_out, carry_out_one, estimate, publish_entries, table
 from .lab.runs import Run, load_run
-from .lab.sweeps import SWEEPS, Planned, planned, sweep_names
+from .lab.sweeps import SWEEPS, Planned, planned, rates_file, sweep_names
 from .lab.tasks.registry import TASKS
 from .lab.training import fit
 from .lab.verbs import TASK_NAMES, parser_of
+from .layers.residual import EVALUATE
 from .models.bias import bias_report
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+EVALUATION = dict(best=None, exact=Exact(), krylov=Krylov(20), roulette=EVALUATE)
+"""What --estimator names."""
 OUT_OF_MEMORY = re.compile("can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
 
 
@@ -107,9 +112,8 @@ def _help(options: argparse.Namespace, heading: str, lines: str) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    estimator = Krylov(20) if options.estimator == "krylov" else None
     run = _loaded(options)
-    result = evaluate(run, options.split, estimator, options.passes, options.images)
+    result = evaluate(run, options.split, EVALUATION[options.estimator], options.passes, options.images)
     if not _first():
         return
     if options.bias:
@@ -149,9 +153,11 @@ def _loaded(options: argparse.Namespace) -> Run:
 
 
 def _reproduce(options: argparse.Namespace) -> None:
-    names = options.sweeps or sweep_names()
+    names = options.sweeps or sweep_names(options.profile)
     if not names:
         raise SettingsError(f"there are no sweeps in {SWEEPS}: run this in a checkout, or name a YAML file")
+    if options.rates:
+        return _try_rates(names, options.profile)
     runs = [run for name in names for run in planned(name, options.profile)]
     if options.index is not None:
         return _reproduce_one(runs, options)
@@ -168,6 +174,13 @@ def _reproduce(options: argparse.Namespace) -> None:
         if options.publish:
             for path in publish_entries(runs):
                 print(path)
+
+
+def _try_rates(names: list[str], profile: str) -> None:
+    for name, file in [(name, rates_file(name, profile)) for name in names]:
+        if file is not None:
+            try_rates(planned(name, profile, rated=False), file)
+            print(file)
 
 
 def _reproduce_one(runs: list[Planned], options: argparse.Namespace) -> None:

@@ -10,9 +10,10 @@ __getattr__, __dir__ = face(
     {
         "baselines": "gaussian_on_logits independent_pixels",
         "checkpoints": "load_flow load_toy write_whole",
+        "claims": "COMPARED paper_claims",
         "costs": "MODES StepCosts measure_costs",
         "data.images": "Images check_images fetch image_names load_images",
-        "evaluation": "Evaluation carry_out dequantised evaluate run_hybrid run_toy sample_levels",
+        "evaluation": "Evaluation carry_out dequantised evaluate proof_cost run_hybrid run_toy sample_levels",
         "features": "inception train_features",
         "hours": "GPU MEASURED PEAK_FLOPS UTILISATION simulated step_seconds step_tflop",
         "leaderboard": "",

@@ -84,6 +84,8 @@ def write_entry(run: Run, found: Mapping[str, Any]) -> dict[str, Any]:
         failures=[f"step {line['step']}: {line['event']}" for line in read_lines(run.directory / EVENTS)],
         checkpoint_sha256=sha256(run.path),
     )
+    curve = [[row["step"], row["claim"], row["truth"]] for row in run.history if "truth" in row]
+    facts |= dict(curve=curve) if curve else {}
     facts |= dict(source=source) if source else {}
     facts |= {name: None if value != value else value for name, value in found.items()}  # nan: not known
     entry = {name: facts[name] for name in SCHEMAS[task] | OPTIONAL if name in facts}

@@ -12,7 +12,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 INSTALLED = Path(__file__).resolve().parents[1] / "shipped"
 """Where a wheel has them; pyproject.toml says what goes in."""
 PLACES = dict(models="data/models", results="data/results", measurements="data/measurements")
-PLACES |= dict(sweeps="notebooks/reproduction/sweeps")
+PLACES |= dict(superseded="data/superseded", sweeps="notebooks/reproduction/sweeps")
 
 
 def shipped(path: str) -> Path:

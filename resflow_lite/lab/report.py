@@ -31,7 +31,7 @@ __all__ += ["scaled_down"]
 TOLERANCE = 0.01
 """Bits/dim: the smallest step between two systems in the paper's table."""
 
-NO_MATTER = ("seed", "precision", "memory", "accumulation", "evaluations")
+NO_MATTER = ("seed", "precision", "memory", "accumulation", "evaluations", "truth_images")
 """Settings that change the cost or the noise of a result, not what is being estimated."""
 OF_THE_FLOW = ("system", "blocks", "width", "n_dense", "dense_width", "activation", "norms", "coeff", "alpha")
 OF_THE_FLOW += ("factor_out", "squeeze_first", "padding")

@@ -75,9 +75,12 @@ HYBRID = {
     "cpu_seconds": NUMBER,
 }
 
-# infinite_variance: the blocks whose estimator had it when the model was scored.  source: of weights that were not
-# trained here (released.py): which file, and the score that it tells
-OPTIONAL = {"infinite_variance": (list,), "source": (dict,)}
+# infinite_variance: the blocks whose estimator had it when the model was scored.  largest_share: of one sample in the
+# mean, at most.  objective: what the training's estimator says of the same images.  curve: rows of step, claim, truth
+# in the course of the training, about held-out images.  cpu_seconds: of training.  source: of weights that were not
+# trained here (released.py): which file, and the score that it tells.
+OPTIONAL = {"infinite_variance": (list,), "largest_share": NUMBER, "objective": NUMBER, "curve": (list,)}
+OPTIONAL |= {"cpu_seconds": NUMBER, "source": (dict,)}
 LEAST = {"n_test": 1, "parameters": 0}
 PARTS = {"estimator": ("training", "evaluation"), "hardware": ("device", "name", "processes")}
 PARTS |= {"source": ("kind", "file", "sha256", "reported")}
@@ -102,10 +105,10 @@ def validate_entry(entry: dict[str, Any]) -> None:
     if not isinstance(task, str) or task not in SCHEMAS:
         raise DataError(f"ledger entry: task = {task!r}, expected one of {', '.join(SCHEMAS)}")
     schema = SCHEMAS[task]
-    wrong = sorted(set(schema) ^ (set(entry) - set(OPTIONAL)))
+    wrong = sorted(set(schema) ^ (set(entry) - (set(OPTIONAL) - set(schema))))
     if wrong:
         raise DataError(f"ledger entry with missing or unknown fields: {', '.join(wrong)}")
-    for name, types in (schema | {name: OPTIONAL[name] for name in OPTIONAL if name in entry}).items():
+    for name, types in ({name: OPTIONAL[name] for name in OPTIONAL if name in entry} | schema).items():
         value = entry[name]
         if not isinstance(value, types) or isinstance(value, bool) != (bool in types):
             raise DataError(f"ledger entry: {name} = {value!r}, expected {types[0].__name__}")

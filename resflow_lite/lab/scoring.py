@@ -1,15 +1,19 @@
 """Bits per dimension of images, one number for each, and what their mean is uncertain by."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import log, prod
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..estimators.logdet import Estimator, PowerSeries
-from ..estimators.series import Roulette
+from ..estimators.krylov import Krylov
+from ..estimators.linearization import Linearization
+from ..estimators.logdet import Estimator, Exact, LogDetEstimate, PowerSeries
+from ..estimators.series import Matched, Roulette
 from ..layers.continuous import ContinuousFlow
 from ..layers.residual import ResidualBlock
 from ..models.dequantize import uniform_dequantize
@@ -18,9 +22,13 @@ from ..models.variance import variance_report
 from ..numerics.tensor_float import tensor_float
 from .data.images import Images
 from .machine import World
+from .tasks.words import Unknown
 
 __all__ = [
     "ErrorBars",
+    "affordable_truth",
+    "bits_of",
+    "claim",
     "described",
     "error_bars",
     "estimating_with",
@@ -30,10 +38,16 @@ __all__ = [
     "largest_share",
     "per_image",
     "reconstruction_error",
+    "training_estimator",
 ]
 
 ENTRIES = 2**20
 """Pixels times channels in a batch, at most; 500 images at most, too."""
+DENSE = 256
+"""Up to this many dimensions the log-determinants of a score are those of dense Jacobians."""
+TOLERANCE, STEPS = 1e-5, 60
+"""Krylov's method stops where a block's last product changed bits/dim by less, of every image; after so many products
+at most."""
 
 
 @torch.no_grad()
@@ -56,12 +70,13 @@ def image_bits(flow: Flow, images: Tensor, n_levels: int, seed: int, world: Worl
 
 
 @contextmanager
-def estimating_with(flow: Flow, estimator: Estimator | None) -> Iterator[None]:
-    """Inside, the blocks evaluate with this estimator (None: their own), drawn for every image by itself."""
+def estimating_with(flow: Flow, estimator: Estimator | None, draws: str = "sample") -> Iterator[None]:
+    """Inside, the blocks evaluate with this estimator (None: their own), drawn for every image by itself, or in another
+    of the ways of a Roulette."""
     blocks = [block for block in flow.modules() if isinstance(block, ResidualBlock)]
     before = [block.eval_estimator for block in blocks]
     for block, own in zip(blocks, before):
-        block.eval_estimator = per_image(estimator or own)
+        block.eval_estimator = per_image(estimator or own, draws)
     try:
         yield
     finally:
@@ -69,14 +84,51 @@ def estimating_with(flow: Flow, estimator: Estimator | None) -> Iterator[None]:
             block.eval_estimator = own
 
 
-def per_image(estimator: Estimator) -> Estimator:
-    """The estimator with an N of its own for every image, if it is a roulette.
+def per_image(estimator: Estimator, draws: str = "sample") -> Estimator:
+    """The estimator with an N of its own for every image, if it is a roulette, or with other draws.
 
     One N for a whole batch would shift the batch as a whole: its images would no longer be independent measurements.
     """
     if isinstance(estimator, PowerSeries) and isinstance(estimator.terms, Roulette):
-        return replace(estimator, terms=replace(estimator.terms, draws="sample"))
+        return replace(estimator, terms=replace(estimator.terms, draws=draws))
     return estimator
+
+
+class _Watched:
+    """A Krylov estimator, and the most products that one of its estimates took."""
+
+    def __init__(self, krylov: Krylov) -> None:
+        self.krylov, self.draw, self.most = krylov, krylov.draw, 0
+
+    def estimate(self, g: Linearization, draw: Any) -> LogDetEstimate:
+        found = self.krylov.estimate(g, draw)
+        self.most = max(self.most, found.n_terms)
+        return found
+
+
+@torch.no_grad()
+def affordable_truth(flow: Flow, x: Tensor) -> Estimator:
+    """The best estimator of a flow's log-determinants that a score can pay for; x: some images, (n, C, H, W).
+
+    Exact() up to 256 dimensions. Above, Krylov(60) that stops where the last product changed no image by more than
+    1e-5 bits/dim, if all blocks stop before at x. Else a roulette after 20 exact terms whose tail, Matched(rho), falls
+    as slowly as the slowest block contracts at x, so that its variance is finite.
+    Raises NotContractiveError where a block expands at x.
+    """
+    size = prod(flow.event_shape)
+    blocks = [block for block in flow.modules() if isinstance(block, ResidualBlock)]
+    if size <= DENSE or not blocks:
+        return Exact()
+    krylov = Krylov(STEPS, tol=TOLERANCE * size * log(2))
+    watched = _Watched(krylov)
+    with estimating_with(flow, watched), tensor_float(False):
+        flow.log_prob(x, torch.Generator().manual_seed(0))
+    if watched.most < STEPS:
+        return krylov
+    flow = copy.deepcopy(flow)
+    flow.measure_contraction_(x)
+    slowest = max(block.contraction for block in flow.modules() if isinstance(block, ResidualBlock))
+    return PowerSeries(Roulette(Matched(slowest), n_exact=20, draws="sample"))
 
 
 def infinite_variance(flow: Flow, x: Tensor, estimator: Estimator | None) -> list[str]:
@@ -93,6 +145,12 @@ def largest_share(values: Tensor) -> float:
     """Of any one sample in the mean of (passes, samples) or (samples,): max |v_i| / sum |v_i|."""
     size = values.abs() if values.dim() == 1 else values.mean(0).abs()
     return float(size.max() / size.sum().clamp_min(torch.finfo(size.dtype).tiny))
+
+
+def training_estimator(flow: Flow) -> Estimator | None:
+    """Of the first residual block; None where there is none, or where a file has the name of the user's own only."""
+    found = next((block.train_estimator for block in flow.modules() if isinstance(block, ResidualBlock)), None)
+    return None if isinstance(found, Unknown) else found
 
 
 def described(flow: Flow, estimator: Estimator | None) -> str:
@@ -141,3 +199,34 @@ def error_bars(bits: Tensor) -> ErrorBars:
         return ErrorBars(total, float("nan"), float("nan"))
     noise = float(bits.var(0).mean() / (passes * n)) ** 0.5
     return ErrorBars(total, max(total**2 - noise**2, 0.0) ** 0.5, noise)
+
+
+def claim(flow: Flow, images: Tensor, n_levels: int, seeds: Sequence[int], world: World) -> float | None:
+    """Mean bits/dim by the training's estimator, a pass for each seed; None where a flow has none. A roulette takes
+    stratified draws here: what it says on average is the same, with less noise."""
+    estimator = training_estimator(flow)
+    if estimator is None:
+        return None
+    with estimating_with(flow, estimator, draws="stratified"):
+        return float(torch.stack([image_bits(flow, images, n_levels, seed, world) for seed in seeds]).mean())
+
+
+def bits_of(
+    flow: Flow, data: Images, seeds: Sequence[int], estimator: Estimator | None, world: World
+) -> dict[str, Any]:
+    """The fields of a ledger entry about the bits/dim of all images in data, a pass for each seed; objective: claim."""
+    images = torch.as_tensor(data.images)
+    with estimating_with(flow, estimator):
+        bits = torch.stack([image_bits(flow, images, data.n_levels, seed, world) for seed in seeds])
+    bars, claimed = error_bars(bits), claim(flow, images, data.n_levels, seeds, world)
+    return dict(
+        preprocessing="uniform dequantisation",
+        n_test=len(images),
+        passes=len(bits),
+        evaluation=described(flow, estimator),
+        bits_per_dim=float(bits.mean()),
+        standard_error=bars.total,
+        data_error=bars.data,
+        noise_error=bars.noise,
+        largest_share=largest_share(bits),
+    ) | (dict(objective=claimed) if claimed is not None else {})

@@ -110,6 +110,8 @@ def record(task: Task, state: TrainingState, directory: Path) -> dict[str, Any]:
         row["contraction"] = max(rates)
     if experiment.validation:
         row["validation"] = _validate(task, state, directory)
+    if experiment.truth_images:
+        row |= task.compare(_averaged_flow(state))
     if rates and state.step == experiment.steps and world.rank == 0:
         report = state.flow.variance_report()
         if not report.holds:

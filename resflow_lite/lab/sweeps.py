@@ -6,13 +6,14 @@ datasets: [digits]                        # optional: every setting on each of t
 profiles:                                 # what a profile adds to all settings; it may have seeds and datasets of
   smoke: {seeds: [0], steps: 4}           # its own, and, under settings, more for single ones
   laptop: {steps: 400, settings: {elu: {lr: 2e-3}}}
+                                          # rates: FILE of data/measurements/ gives every setting its own lr (rates.py)
 settings:
   elu: {activation: elu}
 """
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,16 @@ from .evaluation import carry_out
 from .home import home
 from .ledger import read_entries, read_entry
 from .package_data import shipped
+from .rates import chosen_rates
 from .runs import ENTRY
 from .tasks.profiles import PROFILES
 from .tasks.registry import TASKS, completed
 from .values import read_yaml
 
-__all__ = ["SWEEPS", "Planned", "planned", "published", "same_settings", "sweep_names"]
+__all__ = ["SWEEPS", "Planned", "planned", "published", "rates_file", "same_settings", "sweep_names"]
 
-TAKEN = dict(seed="seeds", profile="--profile", dataset="datasets")
-SWEEPS = shipped("sweeps")
+TAKEN = dict(seed="seeds", profile="--profile", dataset="datasets", lr="rates")
+SWEEPS, MEASUREMENTS = shipped("sweeps"), shipped("measurements")
 
 
 @dataclass(frozen=True)
@@ -65,32 +67,42 @@ class Planned:
         return carry_out(self.experiment, self.directory)
 
 
-def sweep_names() -> list[str]:
-    return sorted(path.stem for path in SWEEPS.glob("*.yaml"))
+def sweep_names(profile: str | None = None) -> list[str]:
+    """profile: only those that have it."""
+    paths = sorted(SWEEPS.glob("*.yaml"))
+    return [path.stem for path in paths if profile is None or profile in _read(path)["profiles"]]
 
 
-def planned(source: str | Path, profile: str) -> list[Planned]:
-    """All runs of a sweep, checked. source: a name from notebooks/reproduction/sweeps, or a YAML file.
+def rates_file(source: str | Path, profile: str) -> Path | None:
+    """The file of the trials that choose the rates of a sweep's profile, there or not; None where it has none."""
+    path = _path(source)
+    name = _profile(path, _read(path), profile).get("rates")
+    return None if name is None else MEASUREMENTS / str(name)
+
+
+def planned(source: str | Path, profile: str, *, rated: bool = True) -> list[Planned]:
+    """All runs of a sweep, checked. source: a name from notebooks/reproduction/sweeps, or a YAML file. rated: with the
+    rates of the profile's file of trials, where it has one.
 
     Raises SettingsError for whatever is wrong in the file, with the place; nothing has trained then.
     """
-    path = Path(source) if Path(source).suffix in (".yaml", ".yml") else SWEEPS / f"{source}.yaml"
-    if profile not in PROFILES:
-        raise SettingsError(f"profile = {profile!r}: expected one of {', '.join(PROFILES)}")
+    path = _path(source)
     sweep = _read(path)
     if not isinstance(sweep["task"], str) or sweep["task"] not in TASKS:
         raise SettingsError(f"{path.name}: task = {sweep['task']!r}: expected one of {', '.join(TASKS)}")
     task = TASKS[sweep["task"]]
-    own = _mapping(f"{path.name}, profiles: {profile}", sweep["profiles"].get(profile))
+    own = _profile(path, sweep, profile)
     seeds = _list(path.name, "seeds", own.pop("seeds", sweep["seeds"]))
     datasets = own.pop("datasets", sweep.get("datasets"))
     datasets = [None] if datasets is None else _list(path.name, "datasets", datasets)
     more = _mapping(f"{path.name}, profiles: {profile}, settings", own.pop("settings", {}), known=sweep["settings"])
+    file = own.pop("rates", None)
+    rates = chosen_rates(MEASUREMENTS / str(file)) if file is not None and rated else {}
     runs = []
     for setting, values in sweep["settings"].items():
         where = f"{path.name}, setting {setting}"
         values = own | _mapping(where, values) | _mapping(where, more.get(setting, {}))
-        taken = {"seed", "profile"} | ({"dataset"} if datasets != [None] else set())
+        taken = {"seed", "profile", *["dataset"] * (datasets != [None]), *["lr"] * (file is not None)}
         for name in taken & set(values):
             raise SettingsError(
                 f"{where}: {name} = {values[name]!r}: {TAKEN[name]} gives it to every run, leave it out"
@@ -98,6 +110,7 @@ def planned(source: str | Path, profile: str) -> list[Planned]:
         for dataset in datasets:
             for seed in seeds:
                 chosen = values | dict(profile=profile, seed=seed) | ({} if dataset is None else dict(dataset=dataset))
+                chosen |= _rate(where, rates, setting, dataset) if rates else {}
                 try:
                     experiment = task.settings.from_parameters(chosen)
                 except SettingsError as error:
@@ -107,6 +120,26 @@ def planned(source: str | Path, profile: str) -> list[Planned]:
                 found = (path.stem, str(source), len(runs), sweep["task"], setting, experiment, folder)
                 runs.append(Planned(*found))
     return runs
+
+
+def _path(source: str | Path) -> Path:
+    return Path(source) if Path(source).suffix in (".yaml", ".yml") else SWEEPS / f"{source}.yaml"
+
+
+def _profile(path: Path, sweep: dict[str, Any], profile: str) -> dict[str, Any]:
+    """A copy of what a profile adds. Raises SettingsError where the sweep does not have it."""
+    if profile not in PROFILES:
+        raise SettingsError(f"profile = {profile!r}: expected one of {', '.join(PROFILES)}")
+    if profile not in sweep["profiles"]:
+        raise SettingsError(f"{path.name} has no profile {profile!r}: expected one of {', '.join(sweep['profiles'])}")
+    return _mapping(f"{path.name}, profiles: {profile}", sweep["profiles"][profile])
+
+
+def _rate(where: str, rates: Mapping[tuple[str, str], float], setting: str, dataset: Any) -> dict[str, float]:
+    key = setting, images_label(dataset)
+    if key not in rates:
+        raise SettingsError(f"{where}: no trial chose its rate on {key[1]}: `reproduce SWEEP --rates` makes trials")
+    return dict(lr=rates[key])
 
 
 def _read(path: Path) -> dict[str, Any]:

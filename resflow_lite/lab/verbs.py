@@ -42,7 +42,8 @@ def parser_of(functions: Mapping[str, Callable], chapter: Path) -> argparse.Argu
     evaluating = verbs.add_parser("evaluate", help="measure the bits/dim of a trained model; under torchrun too")
     _add_run(evaluating, functions["evaluate"])
     evaluating.add_argument("--split", default="test", help="train, validation or test (default)")
-    evaluating.add_argument("--estimator", choices=("roulette", "krylov"), default="roulette")
+    told = "of log-determinants; roulette: the paper's, after 20 exact terms (default: the best that can be paid for)"
+    evaluating.add_argument("--estimator", choices=("best", "exact", "krylov", "roulette"), default="best", help=told)
     evaluating.add_argument(
         "--passes", type=whole(1, 10_000), help="over the images (default: the experiment's evaluations)"
     )
@@ -66,6 +67,8 @@ def parser_of(functions: Mapping[str, Callable], chapter: Path) -> argparse.Argu
     reproducing.add_argument("--workers", type=whole(1, 1000), default=2, help="runs at a time (default: 2)")
     reproducing.add_argument("--index", type=whole(0), metavar="K", help="only run K, as in a job array of a cluster")
     reproducing.add_argument("--list", action="store_true", help="only show the runs, and their cost as far as known")
+    rates = "only try learning rates on validation data, for the sweeps whose profile names a file of them"
+    reproducing.add_argument("--rates", action="store_true", help=rates)
     reproducing.add_argument("--publish", action="store_true", help="also add the entries to data/results/SWEEP")
     reproducing.set_defaults(verb=functions["reproduce"])
 

@@ -18,29 +18,59 @@ from .flow import Flow, standard_normal_log_prob
 from .image import ImageModel
 from .systems import systems
 
-__all__ = ["HybridFlow", "hybrid_flow", "hybrid_kinds"]
+__all__ = ["HEADS", "HybridFlow", "hybrid_flow", "hybrid_kinds"]
 
 Shape = tuple[int, int, int]
 COUPLINGS = {"coupling": systems["realnvp"], "coupling+1x1": systems["glow"]}
 hybrid_kinds = ("residual", *COUPLINGS)
 
 
+class _Standardize(ActNorm):
+    """An ActNorm whose log-determinant nobody needs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.transform(x)
+
+
+HEADS = {"normed": lambda width: [_Standardize(width), nn.ReLU()], "plain": lambda width: [nn.SiLU()]}
+"""What follows a head's convolution. normed: as in the paper's public code."""
+
+
 class HybridFlow(Flow):
     """log p(x, y) = log p(x) + log p(y | x): the flow gives the first, the classifier on its features the second.
 
     scales: bijections of images, one after the other.  shapes: (C, H, W) of the event and of what leaves each scale.
-    Each scale's output goes through a head, a 3x3 convolution to head_width channels, an activation and the mean over
-    pixels; one linear layer reads all heads. Source: paper, sec. 5; Nalisnick et al. 2019.
+    Each scale's output goes through a head: a 3x3 convolution to head_width channels, an ActNorm and a ReLU (a SiLU
+    alone in plain heads), and the mean over pixels; one linear layer reads all heads. Source: paper, sec. 5, and its
+    public code; Nalisnick et al. 2019.
     """
 
-    def __init__(self, scales: Sequence[Bijection], shapes: Sequence[Shape], n_classes: int, head_width: int) -> None:
+    def __init__(
+        self,
+        scales: Sequence[Bijection],
+        shapes: Sequence[Shape],
+        n_classes: int,
+        head_width: int,
+        heads: str = "normed",
+    ) -> None:
         n_classes, head_width = integer(2)("n_classes", n_classes), integer(1)("head_width", head_width)
+        after = HEADS[one_of(tuple(HEADS))("heads", heads, "HybridFlow")]
         super().__init__(Chain(scales), shapes[0], shapes[-1])
         self.heads = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(channels, head_width, 3, padding=1), nn.SiLU(), nn.AdaptiveAvgPool2d(1))
-            for channels, _, _ in shapes[1:]
+            nn.Sequential(nn.Conv2d(c, head_width, 3, padding=1), *after(head_width), nn.AdaptiveAvgPool2d(1))
+            for c, _, _ in shapes[1:]
         )
         self.classifier = nn.Linear(head_width * len(self.heads), n_classes)
+
+    @torch.no_grad()
+    def initialize_(self, x: Tensor) -> None:
+        """Start the ActNorms, those of the heads as well, from the statistics of a batch, and the norms from its image
+        size. Once, before training."""
+        super().initialize_(x)
+        for scale, head in zip(self.bijection.layers, self.heads):
+            x = scale.transform(x)
+            if isinstance(head[1], ActNorm):
+                head[1].initialize_(head[0](x))
 
     def joint(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """log p(x), (B,) nats, and the logits of p(y | x), (B, n_classes), from one pass."""
@@ -90,11 +120,13 @@ def hybrid_flow(
     width: int = 64,
     kind: str = "residual",
     head_width: int = 64,
+    heads: str = "normed",
 ) -> HybridFlow:
     """A HybridFlow of residual or of coupling blocks: everything but the blocks is the same.
 
-    shape, blocks, width: as in ImageModel.  kind: one of hybrid_kinds, the paper's three.  A Normalize stands before
-    the first block, an ActNorm after each, a Squeeze between scales. The paper has 256 channels in each head.
+    shape, blocks, width: as in ImageModel.  kind: one of hybrid_kinds, the paper's three.  heads: see HybridFlow.
+    A Normalize stands before the first block, an ActNorm after each, a Squeeze between scales. The paper has 256
+    channels in each head.
     For equal sizes: with_budget(lambda w: hybrid_flow((1, 8, 8), 10, width=w, kind="coupling"), parameters).
 
     Raises SettingsError for an unknown kind and as ImageModel.
@@ -107,7 +139,7 @@ def hybrid_flow(
         layers = [Squeeze()] if i else [Normalize(now[0])]
         scales.append(Chain(layers + _scale(kind, model, now[0], n_blocks, first=i == 0)))
         shapes.append(now)
-    return HybridFlow(scales, shapes, n_classes, head_width)
+    return HybridFlow(scales, shapes, n_classes, head_width, heads)
 
 
 def _scale(kind: str, model: ImageModel, channels: int, n_blocks: int, *, first: bool) -> list[Bijection]:

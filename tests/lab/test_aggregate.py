@@ -1,6 +1,7 @@
 """Means, errors and paired intervals against cases worked out by hand."""
 
 import math
+import random
 
 import pytest
 
@@ -29,6 +30,15 @@ def test_five_seeds_use_four_degrees_of_freedom():
     a = {seed: 0.1 * seed for seed in range(5)}
     # s^2 = 0.025, s / sqrt(5) = 0.0707107, t(0.975, 4) = 2.776445
     assert paired_interval(a, dict.fromkeys(range(5), 0.0)) == pytest.approx((0.2, 2.776445 * 0.0707106781), rel=1e-6)
+
+
+def test_intervals_of_a_family_hold_together_as_often_as_a_single_one_does():
+    """By simulation, 2,000 worlds of seven differences of mean 0 over five seeds; uncorrected, 70 % would hold."""
+    generator, zero, held = random.Random(0), dict.fromkeys(range(5), 0.0), 0
+    for _ in range(2000):
+        found = [paired_interval({seed: generator.gauss(0, 1) for seed in zero}, zero, family=7) for _ in range(7)]
+        held += all(abs(mean) <= half for mean, half in found)
+    assert abs(held / 2000 - (1 - 0.05 / 7) ** 7) < 4 * (0.05 * 0.95 / 2000) ** 0.5
 
 
 def test_pairing_removes_what_a_seed_does_to_both():

@@ -56,6 +56,14 @@ def test_evaluate_tells_the_score_and_its_errors(folder, capsys, printed):
     assert not list(folder.glob(".*/"))
 
 
+@pytest.mark.parametrize(
+    ("words", "told"), [([], "Exact()"), (["--estimator", "roulette"], "n_exact=20, draws='sample'")], ids=str
+)
+def test_evaluate_takes_the_best_truth_or_what_it_is_told(folder, words, told):
+    assert main(["evaluate", str(folder), "--passes", "2", "--images", "20", *words]) == 0
+    assert told in json.loads((folder / "metrics.json").read_text())["estimator"]
+
+
 def test_evaluate_can_compare_estimators_and_take_a_part(folder, capsys):
     assert (
         main(["evaluate", str(folder), "--split", "validation", "--images", "30", "--weights", "last", "--bias"]) == 0

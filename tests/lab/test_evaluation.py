@@ -2,16 +2,21 @@
 
 import copy
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
 import resflow_lite as rf
 import resflow_lite.lab.scoring as scoring
+import resflow_lite.lab.stages as stages
 import resflow_lite.lab.training as training
+from resflow_lite.lab import load_flow, proof_cost
 from resflow_lite.lab.machine import World
-from resflow_lite.lab.scoring import error_bars, estimating_with, image_bits
+from resflow_lite.lab.scoring import affordable_truth, claim, error_bars, estimating_with, image_bits, infinite_variance
+from resflow_lite.lab.tasks.density import CLAIMS, VALIDATION_SEED
 
+ROOT = Path(__file__).parents[2]
 HERE = World(0, 1, torch.device("cpu"))
 
 
@@ -93,12 +98,98 @@ def test_a_pass_does_not_depend_on_how_processes_share_it(trained, monkeypatch):
     assert all(0 < int((part != 0).sum()) < len(images) for part in parts)
 
 
-def test_krylov_and_the_roulette_agree(trained):
-    results = [rf.evaluate(trained, estimator=e, passes=4) for e in (None, rf.Krylov(20))]
-    noise = sum(r.noise_error**2 for r in results) ** 0.5
-    assert abs(results[0].bits_per_dim - results[1].bits_per_dim) < 4 * noise
+def test_krylov_the_roulette_and_the_truth_agree(trained):
+    asked = (rf.PowerSeries(rf.Roulette(rf.Geometric(0.5), n_exact=20)), rf.Krylov(20), None)
+    *results, truth = [rf.evaluate(trained, estimator=e, passes=4) for e in asked]
     assert "n_exact=20, draws='sample'" in results[0].estimator and "Krylov" in results[1].estimator
-    assert results[0].data_error ** 2 + results[0].noise_error ** 2 == pytest.approx(results[0].standard_error ** 2)
+    assert truth.estimator == "Exact()"
+    for result in results:
+        noise = (result.noise_error**2 + truth.noise_error**2) ** 0.5
+        assert abs(result.bits_per_dim - truth.bits_per_dim) < 4 * noise
+        assert result.data_error**2 + result.noise_error**2 == pytest.approx(result.standard_error**2)
+
+
+def test_what_the_settings_name_is_what_scores(small, tmp_path):
+    for i, settings in enumerate((dict(eval_estimator=rf.Krylov(9)), dict(eval_exact=3))):
+        found = rf.evaluate(rf.fit(small(steps=1, **settings), tmp_path / str(i)), passes=2, n_images=10)
+        assert ("Krylov(n_steps=9", "n_exact=3, draws='sample'")[i] in found.estimator
+
+
+def test_above_the_size_of_dense_jacobians_krylov_stops_where_a_product_changes_nothing(trained, monkeypatch):
+    """Held against as many products as there are dimensions, where Krylov's space is whole and its form exact."""
+    images = rf.load_images("digits", "test").images[:20]
+    monkeypatch.setattr(scoring, "DENSE", 63)
+    chosen = affordable_truth(trained.flow, rf.uniform_dequantize(images, 17))
+    assert isinstance(chosen, rf.Krylov) and chosen.n_steps == scoring.STEPS
+    (bits,), (whole,) = scores(trained, chosen, 1, images), scores(trained, rf.Krylov(64), 1, images)
+    blocks = sum(isinstance(m, rf.ResidualBlock) for m in trained.flow.modules())
+    assert (bits - whole).abs().max() < 2 * blocks * scoring.TOLERANCE
+
+
+def test_where_krylov_does_not_get_there_the_roulette_has_a_finite_variance(trained, monkeypatch):
+    x = rf.uniform_dequantize(rf.load_images("digits", "test").images[:20], 17)
+    monkeypatch.setattr(scoring, "DENSE", 63)
+    monkeypatch.setattr(scoring, "STEPS", 2)
+    chosen = affordable_truth(trained.flow, x)
+    assert isinstance(chosen.terms.law, rf.Matched) and chosen.terms.n_exact == 20
+    assert infinite_variance(trained.flow, x, chosen) == []
+
+
+def test_a_model_that_exploits_truncation_is_not_scored_by_an_infinite_variance():
+    """The shipped one: its roulette has single images that are off by bits, its truth none."""
+    flow, _ = load_flow(ROOT / "data" / "models" / "digits-elu-truncated.safetensors")
+    x = rf.uniform_dequantize(rf.load_images("digits", "test").images[:40], 17, torch.Generator().manual_seed(0))
+    assert infinite_variance(flow, x, rf.PowerSeries(rf.Roulette(rf.Geometric(0.5), n_exact=20)))
+    assert infinite_variance(flow, x, affordable_truth(flow, x)) == []
+
+
+def test_the_record_and_the_entry_tell_what_training_claims_and_what_is_true(small, tmp_path):
+    run = rf.fit(small(steps=4, truth_images=30, train_estimator=rf.PowerSeries(rf.Truncated(1))), tmp_path)
+    held_out = rf.load_images("digits", "validation").images[:30]
+    last = run.history[-1]
+    for name, estimator, passes in (("claim", rf.PowerSeries(rf.Truncated(1)), CLAIMS), ("truth", rf.Exact(), 1)):
+        with estimating_with(run.flow, estimator):
+            seeds = range(VALIDATION_SEED, VALIDATION_SEED + passes)
+            found = torch.stack([image_bits(run.flow, held_out, 17, seed, HERE) for seed in seeds]).mean()
+        assert last[name] == pytest.approx(float(found), abs=1e-5)
+    result = rf.evaluate(run, passes=2)
+    entry = json.loads((tmp_path / "ledger.json").read_text())
+    assert entry["curve"] == [[row["step"], row["claim"], row["truth"]] for row in run.history]
+    assert entry["objective"] != pytest.approx(result.bits_per_dim, abs=1e-6)
+    assert "truth" not in rf.fit(small(steps=1), tmp_path / "without").history[0]
+
+
+def test_the_proof_costs_what_scaling_the_blocks_changes(small, tmp_path, monkeypatch):
+    """Nothing where the averaged weights were proven; otherwise what the score of the scaled ones is worse by."""
+    run = rf.fit(small(steps=3), tmp_path / "free")
+    assert proof_cost(run, 20) == pytest.approx(0, abs=1e-6)
+    scaled = stages.proven
+
+    def halved(state):
+        flow = scaled(state)
+        for block in (m for m in flow.modules() if isinstance(m, rf.ResidualBlock)):
+            list(block.branch.parameters())[-1].data.add_(0.5)
+        return flow
+
+    monkeypatch.setattr(stages, "proven", halved)
+    run = rf.fit(small(steps=3), tmp_path / "dear")
+    held_out = rf.load_images("digits", "validation").images[:20]
+    with estimating_with(run.flow, rf.Exact()):
+        after = image_bits(run.flow, held_out, 17, VALIDATION_SEED, HERE).mean()
+    cheap = rf.load_run(tmp_path / "free").flow
+    with estimating_with(cheap, rf.Exact()):
+        before = image_bits(cheap, held_out, 17, VALIDATION_SEED, HERE).mean()
+    assert proof_cost(run, 20) == pytest.approx(float(after - before), abs=1e-5) != 0
+
+
+def test_what_an_unbiased_training_claims_is_the_truth(trained):
+    """To four standard errors, of the claim's 40 stratified passes."""
+    images, seeds = rf.load_images("digits", "test").images[:60], range(40)
+    claims = torch.tensor([claim(trained.flow, images, 17, [seed], HERE) for seed in seeds])
+    truth = scores(trained, rf.Exact(), 40, images).mean(1)
+    assert abs((claims - truth).mean()) < 4 * (claims - truth).std() / 40**0.5
+    with estimating_with(trained.flow, None):
+        assert claim(trained.flow, images, 17, seeds, HERE) == pytest.approx(float(claims.mean()))
 
 
 def test_the_first_images_alone_can_be_evaluated(trained):

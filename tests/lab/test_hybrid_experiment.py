@@ -10,6 +10,9 @@ import resflow_lite as rf
 from resflow_lite.lab.checkpoints import load_flow
 from resflow_lite.lab.data.images import Images
 from resflow_lite.lab.ledger import publish, validate_entry
+from resflow_lite.lab.machine import connect
+from resflow_lite.lab.scoring import estimating_with
+from resflow_lite.lab.tasks.batches import cut
 from resflow_lite.lab.tasks.hybrid import hybrid_weights
 from resflow_lite.lab.tasks.hybrid_scores import (
     altered,
@@ -19,6 +22,8 @@ from resflow_lite.lab.tasks.hybrid_scores import (
     score_hybrid,
     summary,
 )
+from resflow_lite.lab.tasks.registry import task_of
+from resflow_lite.lab.tasks.task import noises
 
 QUICK = dict(profile="smoke", steps=3, batch_size=16, parameters=4_000, head_width=4)
 
@@ -115,7 +120,7 @@ def test_the_entry_says_what_was_done(finished):
     assert entry["task"] == "hybrid" and entry["n_test"] == 297 and entry["images_seen"] == 3 * 16
     assert entry["settings"]["weight"] == 1 / 64 and entry["settings"]["kind"] == "residual"
     assert entry["lipschitz_bound"] < 1 and entry["reconstruction_error"] < 1e-3
-    assert "n_exact=2" in entry["estimator"]["training"] and "n_exact=20" in entry["estimator"]["evaluation"]
+    assert "n_exact=2" in entry["estimator"]["training"] and entry["estimator"]["evaluation"] == "Exact()"
     assert 0 < entry["cpu_seconds"] and 0 < entry["standard_error"] and 0 <= entry["shifted_auroc"] <= 1
     files = {path.name for path in directory.iterdir()}
     assert {"experiment.json", "training.jsonl", "model.safetensors", "ledger.json"} <= files
@@ -125,7 +130,7 @@ def test_the_stored_model_has_the_stored_scores(finished):
     directory, entry = finished["density"]
     flow, _ = load_flow(directory / "model.safetensors", rf.HybridExperiment(**QUICK))
     test = rf.load_images("digits", "test")
-    again = summary(score_hybrid(flow, test), test.labels)
+    again = summary(score_hybrid(flow, test, estimator=rf.Exact()), test.labels)
     assert again == {name: entry[name] for name in again}
 
 
@@ -174,6 +179,62 @@ def test_kinds_are_trained_at_one_size(quick):
     assert max(counts) < 1.05 * min(counts)
 
 
+def test_augmented_images_are_cut_out_of_their_reflected_frame():
+    """Against torch's own padding and plain slices, for corners from one end to the other."""
+    levels = torch.arange(2 * 3 * 16, dtype=torch.uint8).view(2, 3, 4, 4)
+    around = torch.nn.functional.pad(levels.double(), [2] * 4, mode="reflect").to(torch.uint8)
+    for corner in ([[0, 0], [4, 4]], [[2, 2], [1, 3]]):
+        found = cut(levels, torch.tensor(corner), 2)
+        for image, frame, (row, column) in zip(found, around, corner):
+            assert torch.equal(image, frame[:, row : row + 4, column : column + 4])
+    assert torch.equal(cut(levels, torch.full((2, 2), 2), 2), levels) and found.dtype == torch.uint8
+
+
+def test_a_digit_moves_by_a_pixel_at_most_and_is_never_flipped(quick):
+    """Every image of a batch is a cut of its own, and the corners of all nine shifts appear."""
+    moved, still = (task_of(quick(augment=augment), connect("cpu")) for augment in (True, False))
+    batches = [task.batch(1, noises(0)[0])[0] for task in (moved, still)]
+    size = moved.experiment.batch_size
+    chosen = moved.data.choose(size, noises(0)[0])
+    levels = moved.data.images[chosen]
+    corners = [torch.tensor([i, j]).expand(size, 2) for i in range(3) for j in range(3)]
+    shifts = torch.stack([cut(levels, corner, 1) for corner in corners])
+    drawn = (batches[0] * 17).floor().to(torch.uint8)
+    assert (shifts == drawn).flatten(2).all(2).any(0).all()
+    assert torch.equal((batches[1] * 17).floor().to(torch.uint8), levels)
+
+
+def test_the_loss_is_the_objective_in_bits_over_its_terms(quick):
+    experiment = quick(kind="coupling", weight=0.5)
+    task, flow = task_of(experiment, connect("cpu")), experiment.build((1, 8, 8))
+    x, y = task.batch(1, noises(0)[0])
+    with torch.no_grad():
+        bits = -(0.5 * flow.log_prob(x) + flow.logits(x).log_softmax(1)[range(len(y)), y]) / math.log(2)
+        loss = float(task.loss(flow, (x, y), noises(0)[1]))
+    assert loss == pytest.approx(float(bits.mean()) / (1 + 0.5 * 64), rel=1e-5)
+
+
+def test_a_run_that_is_older_than_the_recipe_is_read_as_it_was(quick, tmp_path):
+    """Its heads had no ActNorm; its settings do not say so."""
+    old = quick(kind="coupling", heads="plain", augment=False)
+    rf.fit(old, tmp_path)
+    told = {name: value for name, value in old.as_json().items() if name not in ("heads", "augment")}
+    assert rf.HybridExperiment.from_record(told) == old
+    flow, experiment = load_flow(tmp_path / "model.safetensors")[:2]
+    assert experiment == old and len(flow.heads[0]) == 3
+
+
+def test_the_validation_loss_is_of_held_out_images_by_exact_log_determinants(quick):
+    """Twice the same, and the loss of the same images by hand."""
+    experiment = quick()
+    task, flow = task_of(experiment, connect("cpu")), experiment.build((1, 8, 8)).eval()
+    data = rf.load_images("digits", "validation")
+    x = rf.uniform_dequantize(data.images, 17, torch.Generator().manual_seed(2))
+    with torch.no_grad(), estimating_with(flow, rf.Exact()):
+        truth = -flow.objective(x, data.labels, 1 / 64).mean() / (2 * math.log(2))
+    assert task.validate(flow) == task.validate(flow) == pytest.approx(float(truth), rel=1e-5)
+
+
 def test_training_learns(quick, tmp_path):
     """Guessing has 10 % and log2(17) = 4.09 bits/dim; a minute of training 95 %."""
     entry = rf.run_hybrid(
@@ -202,6 +263,8 @@ WRONG = [
     (dict(blocks=[1] * 7), "cannot be halved 6 times"),
     (dict(seed=2**70), "seed = .* to 2\\^63 - 1"),
     (dict(parameters=20), "the closest model has"),
+    (dict(heads="bare"), "heads = 'bare': expected one of normed, plain"),
+    (dict(augment=1), "augment = 1: expected True or False"),
     (dict(head_width=10**7), "head_width = .* to 100,000"),
     (dict(kind="dense"), "kind = 'dense'"),
     (dict(weight=-1.0), "weight = -1.0"),

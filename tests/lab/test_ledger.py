@@ -25,14 +25,15 @@ def evaluated(tmp_path_factory):
 def test_the_entry_says_what_was_done(evaluated):
     run, result, entry = evaluated
     validate_entry(entry)
-    assert set(entry) == set(SCHEMAS["density"])
+    assert set(entry) == set(SCHEMAS["density"]) | {"largest_share", "objective", "cpu_seconds"}
     for name in ("bits_per_dim", "standard_error", "data_error", "noise_error", "lipschitz_bound"):
         assert entry[name] == getattr(result, name)
     assert entry["steps"] == 4 and entry["images_seen"] == 4 * 32 and entry["n_test"] == 297
     assert entry["parameters"] == sum(p.numel() for p in run.flow.parameters())
     assert entry["settings"]["blocks"] == [1] and entry["precision"] == "fp32"
     assert entry["selection_rule"].startswith("best on held-out") and entry["last_step"] == result.last_step
-    assert "n_exact=2" in entry["estimator"]["training"] and "n_exact=20" in entry["estimator"]["evaluation"]
+    assert "n_exact=2" in entry["estimator"]["training"] and entry["estimator"]["evaluation"] == "Exact()"
+    assert 0 < entry["cpu_seconds"] and entry["largest_share"] == result.largest_share
     assert entry["hardware"]["device"] in ("cpu", "cuda") and entry["hardware"]["processes"] == 1
     assert entry["wall_seconds"] > 0 and entry["device_hours"] == pytest.approx(entry["wall_seconds"] / 3600)
     weights = (run.directory / "best.safetensors").read_bytes()

@@ -241,7 +241,7 @@ def test_published_entries_are_those_of_the_sweep():
     assert published(planned("ablation", "smoke")) == {}
     runs = planned("ablation", "laptop")
     for index, entry in published(runs).items():
-        assert entry["settings"]["train_estimator"] == runs[index].experiment.train_estimator
+        assert entry["settings"]["train_estimator"] == runs[index].experiment.as_dict()["train_estimator"]
         assert entry["seed"] == runs[index].experiment.seed
 
 

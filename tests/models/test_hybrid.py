@@ -95,6 +95,28 @@ def test_the_head_of_each_scale_is_read(flow):
         before = after
 
 
+def test_heads_start_with_features_of_mean_0_and_variance_1(flow):
+    """What enters the ReLU of each head, over the batch and the pixels that the flow was initialised with."""
+    x = torch.rand(50, 1, 4, 4)
+    flow.initialize_(x)
+    for scale, head in zip(flow.bijection.layers, flow.heads):
+        x = scale.transform(x)
+        features = head[1](head[0](x))
+        assert torch.allclose(features.mean((0, 2, 3)), torch.zeros(4), atol=1e-10)
+        assert torch.allclose(features.var((0, 2, 3), unbiased=False), torch.ones(4))
+        assert torch.allclose(head(x)[:, :, 0, 0], features.clamp_min(0).mean((2, 3)))
+
+
+def test_plain_heads_are_a_convolution_and_a_silu():
+    flow = rf.hybrid_flow((1, 4, 4), N_CLASSES, blocks=(1,), width=5, kind="coupling", head_width=4, heads="plain")
+    x, _ = events()
+    z = flow.bijection.transform(x)
+    features = torch.nn.functional.silu(flow.heads[0][0](z)).mean((2, 3))
+    assert torch.allclose(flow.logits(x), flow.classifier(features))
+    with pytest.raises(rf.SettingsError, match="heads='none'"):
+        rf.hybrid_flow((1, 4, 4), N_CLASSES, heads="none")
+
+
 def test_normalize_is_an_actnorm_that_is_not_trained():
     layer, x = rf.Normalize(2), 3 + 2 * torch.randn(100, 2, 4, 4)
     layer.initialize_(x)

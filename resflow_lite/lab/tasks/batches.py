@@ -6,12 +6,13 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ...estimators.noise import Noise, rows
 from ...models.dequantize import uniform_dequantize
 from ..data.images import Images, load_images
 
-__all__ = ["SAMPLING", "ImageSource", "epochs"]
+__all__ = ["SAMPLING", "ImageSource", "cut", "epochs"]
 
 ENTRIES = 2**20
 """Pixels times channels of the images that a model starts from, at most."""
@@ -30,6 +31,15 @@ def epochs(n: int, size: int, step: int, seed: int) -> Tensor:
     place = torch.arange((step - 1) * size, step * size)
     parts = [_order(n, seed, int(e))[place[place // n == e] % n] for e in (place // n).unique()]
     return torch.cat(parts)
+
+
+def cut(levels: Tensor, corner: Tensor, margin: int) -> Tensor:
+    """Of each image (B, C, H, W) with `margin` reflected pixels around it, the part of its own size that begins at its
+    corner (B, 2), row and column from 0 to 2 margin."""
+    around = pad(levels.float(), [margin] * 4, mode="reflect").to(levels.dtype)
+    row, column = (torch.arange(n, device=levels.device) + corner[:, i, None] for i, n in enumerate(levels.shape[2:]))
+    batch, channel = (torch.arange(n, device=levels.device) for n in levels.shape[:2])
+    return around[batch[:, None, None, None], channel[:, None, None], row[:, None, :, None], column[:, None, None, :]]
 
 
 @dataclass(frozen=True)
@@ -62,10 +72,14 @@ class ImageSource:
         """(size,) indices, drawn with replacement."""
         return torch.randint(len(self), (size,), generator=noise)
 
-    def batch(self, chosen: Tensor, noise: torch.Generator, *, flip: bool) -> Tensor:
+    def batch(self, chosen: Tensor, noise: torch.Generator, *, flip: bool, margin: int = 0) -> Tensor:
         """(len(chosen), C, H, W) in [0, 1), or the rows of the noise's part: images flipped left to right half the time
-        if asked, with fresh dequantisation noise."""
+        if asked, cut at random out of the image with `margin` reflected pixels around it, with fresh dequantisation
+        noise."""
         levels = self._levels(rows(chosen, noise))
+        if margin:
+            corner = rows(torch.randint(2 * margin + 1, (len(chosen), 2), generator=noise), noise)
+            levels = cut(levels, corner.to(self.device), margin)
         if flip:
             flipped = rows(torch.rand(len(chosen), generator=noise), noise).to(self.device) < 0.5
             levels = torch.where(flipped[:, None, None, None], levels.flip(3), levels)

@@ -21,7 +21,7 @@ from ...models.image import ImageModel, image_flow
 from ...models.systems import image_system, systems
 from ..data.images import Images, expected_images, image_names, image_shape, images_label, known_images, load_images
 from ..data.levels import expect_alike
-from ..scoring import described, error_bars, estimating_with, first_images, image_bits, largest_share
+from ..scoring import affordable_truth, bits_of, claim, estimating_with, first_images, image_bits
 from .batches import SAMPLING, ImageSource, epochs
 from .profiles import BUDGET, PROFILES, base_model, profile_values
 from .question import PASSES, Question
@@ -36,6 +36,10 @@ OF_THE_MODEL += (*OF_THE_LAW, *(name for name in OF_IMAGE_MODEL if name != "alph
 """Settings that a system brings along."""
 VALIDATION_SEED = 2
 """Of the noise in validation, the same each time: what differs between two lines of the record is the weights."""
+
+
+CLAIMS = 4
+"""Passes of what a training claims of held-out images: it is random where the truth is not."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +76,13 @@ class Experiment(Training):
     draws: str | None = option(None, f"of N in a batch: {', '.join(DRAWS)}; a GPU is fastest with stratified ones")
     n_probes: int | None = option(None, "probes of an estimate")
     probe: str | None = option(None, f"their kind: {' or '.join(PROBES)}")
-    eval_estimator: str | Estimator | None = option(None, 'of the evaluation, such as "Krylov(20)"; None: a roulette')
-    eval_exact: int | None = option(None, "terms before the evaluation's roulette; None: 20")
+    eval_estimator: str | Estimator | None = option(None, 'of the evaluation, such as "Krylov(20)"; None: the best')
+    eval_exact: int | None = option(None, "terms before a roulette that evaluates; None: no roulette")
     system: str | None = option(None, f"in place of that model, one of {', '.join(systems)}")
     parameters: int | None = option(None, "about so many, of a system")
     validation: int | None = option(None, "held-out training images that choose the reported weights; 0: the last's")
     evaluations: int | None = option(None, "passes over the test images, each with fresh noise")
+    truth_images: int = option(0, "held-out images at which the record compares what training claims with the truth")
 
     def __post_init__(self, filled: dict[str, Any] | None) -> None:
         self._refuse_carried(filled)
@@ -127,13 +132,14 @@ class Experiment(Training):
     def _check(self) -> None:
         self._check_training()
         self._expect_whole(1, "evaluations", most=PASSES)
-        self._expect_whole(0, "validation")
+        self._expect_whole(0, "validation", "truth_images")
         self._expect_one_of(SAMPLING, "sampling")
         self._expect("flip", isinstance(self.flip, bool), "True or False")
         self._expect_blocks()
         self._expect_number("alpha", 0, 0.5, "a number between 0 and 0.5, such as 0.05")
-        unused = self.train_on_validation and self.validation
-        self._expect("validation", not unused, "0 with train_on_validation, which leaves no images to choose by")
+        for name in ("validation", "truth_images"):
+            unused = self.train_on_validation and getattr(self, name)
+            self._expect(name, not unused, "0 with train_on_validation, which holds no images out")
         if self.system is None:
             self._check_model()
             squeezed = self.squeeze_first
@@ -241,10 +247,25 @@ class Density(Task):
     def loss(self, flow: Flow, batch: Tensor, draws: Noise) -> Tensor:
         return bits_per_dim(flow.log_prob(batch, draws), flow.event_shape, self.data.n_levels).mean()
 
+    def truth(self, flow: Flow, events: Tensor) -> Estimator | None:
+        asked = (self.experiment.eval_estimator, self.experiment.eval_exact)
+        return affordable_truth(flow, events) if asked == (None, None) else None
+
     def validate(self, flow: Flow) -> float:
-        held_out = load_images(self.experiment.dataset, "validation")
-        images = torch.as_tensor(held_out.images)[: self.experiment.validation]
-        return float(image_bits(flow, images, held_out.n_levels, VALIDATION_SEED, self.world).mean())
+        return self._true(flow, load_images(self.experiment.dataset, "validation"), self.experiment.validation)
+
+    def _true(self, flow: Flow, data: Images, n: int) -> float:
+        """Mean bits/dim of the first n images by the best estimator."""
+        best = self.truth(flow, first_images(data, min(n, 64), VALIDATION_SEED).to(self.world.device))
+        with estimating_with(flow, best):
+            images = torch.as_tensor(data.images)[:n]
+            return float(image_bits(flow, images, data.n_levels, VALIDATION_SEED, self.world).mean())
+
+    def compare(self, flow: Flow) -> dict[str, float]:
+        data, n = load_images(self.experiment.dataset, "validation"), self.experiment.truth_images
+        seeds = range(VALIDATION_SEED, VALIDATION_SEED + CLAIMS)
+        claimed = claim(flow, torch.as_tensor(data.images)[:n], data.n_levels, seeds, self.world)
+        return dict(claim=claimed, truth=self._true(flow, data, n))
 
     def events(self, question: Question) -> Tensor:
         return first_images(self._asked(question), 64, question.seed)
@@ -257,22 +278,7 @@ class Density(Task):
         return data
 
     def score(self, flow: Flow, question: Question) -> dict[str, Any]:
-        data, passes = self._asked(question), question.passes
-        images, source = torch.as_tensor(data.images)[: question.n], torch.Generator().manual_seed(question.seed)
-        seeds = torch.randint(2**62, (passes or self.experiment.evaluations,), generator=source).tolist()
-        with estimating_with(flow, question.estimator):
-            bits = torch.stack([image_bits(flow, images, data.n_levels, s, question.world) for s in seeds])
-        bars = error_bars(bits)
-        return dict(
-            split=question.split,
-            preprocessing="uniform dequantisation",
-            data_sha256=data.sha256(),
-            n_test=len(images),
-            passes=len(bits),
-            evaluation=described(flow, question.estimator),
-            bits_per_dim=float(bits.mean()),
-            standard_error=bars.total,
-            data_error=bars.data,
-            noise_error=bars.noise,
-            largest_share=largest_share(bits),
-        )
+        data, source = self._asked(question), torch.Generator().manual_seed(question.seed)
+        seeds = torch.randint(2**62, (question.passes or self.experiment.evaluations,), generator=source).tolist()
+        found = bits_of(flow, data._replace(images=data.images[: question.n]), seeds, question.estimator, self.world)
+        return found | dict(split=question.split, data_sha256=data.sha256())

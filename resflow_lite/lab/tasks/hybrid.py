@@ -1,19 +1,22 @@
 """Hybrid models: one network for p(x) and p(y | x)."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
+import torch
 from torch import Tensor
 
+from ...estimators.logdet import Estimator
 from ...estimators.noise import Noise, rows
 from ...layers.residual import ResidualBlock
-from ...models.hybrid import HybridFlow, hybrid_flow, hybrid_kinds
+from ...models.hybrid import HEADS, HybridFlow, hybrid_flow, hybrid_kinds
 from ...models.systems import with_budget
 from ..data.images import load_images
 from ..data.sources import IMAGE_SETS
-from ..scoring import described, first_images, largest_share
+from ..scoring import affordable_truth, described, estimating_with, first_images, largest_share
 from .batches import ImageSource
 from .hybrid_scores import score_hybrid, summary
 from .profiles import PROFILES
@@ -26,13 +29,16 @@ SHAPES = {"digits": (1, 8, 8)}
 SHAPES |= {name: IMAGE_SETS[name].shape for name in ("mnist", "fashion_mnist", "cifar10", "svhn")}
 """The sets with labels, of ten classes each."""
 N_CLASSES = 10
+VALIDATION_SEED = 2
+"""Of the noise in validation."""
 WARM_UP = 0.1
 """Fraction of the steps in which the learning rate rises from 0."""
 
 SMOKE = dict(steps=10, batch_size=32, lr=4e-3, ema=0.9, blocks=(1, 1), parameters=12_000, head_width=16)
 LAPTOP = dict(steps=1000, batch_size=32, lr=1e-2, ema=0.99, blocks=(1, 4, 4), parameters=80_000, head_width=64)
-# the rate: of 4e-3 and 1e-2 the better one for residual and for coupling blocks, one seed each
 DIGITS = LAPTOP | dict(steps=300, batch_size=64, blocks=(2, 4))
+FLIPPED = ("cifar10",)
+"""Sets whose images stay what they are when left and right change places: a digit does not."""
 # blocks, rate, batch and EMA as those of the paper's densities, 256 channels in each head; its steps we do not know
 PAPER = dict(steps=200_000, batch_size=64, lr=1e-3, ema=0.999, blocks=(16, 16, 16), head_width=256)
 PAPER_PARAMETERS = {1: 15_900_000, 3: 22_500_000}
@@ -60,6 +66,15 @@ class HybridExperiment(Training):
     blocks: tuple[int, ...] | None = option(None, "per scale, such as [4, 4]")
     parameters: int | None = option(None, "of the whole model; the width follows")
     head_width: int | None = option(None, "channels of a head")
+    heads: str = option(
+        "normed", "convolution, ActNorm, ReLU (normed, as the paper's public code) or SiLU alone (plain)"
+    )
+    augment: bool = option(True, "images are cut at random out of a reflected frame, an eighth wider to each side")
+
+    @classmethod
+    def from_record(cls, told: Mapping[str, Any]) -> Self:
+        """As of every task; a run that is older than these two settings had neither."""
+        return super().from_record(dict(heads="plain", augment=False) | told)
 
     def __post_init__(self, filled: dict[str, Any] | None) -> None:
         self._refuse_carried(filled)
@@ -72,6 +87,8 @@ class HybridExperiment(Training):
         self._expect_whole(1, "steps")
         self._expect_whole(1, "parameters", most=PARAMETERS)
         self._expect_whole(1, "head_width", most=WIDTH)
+        self._expect_one_of(HEADS, "heads")
+        self._expect("augment", isinstance(self.augment, bool), "True or False")
         self._fill(dict(accumulation=1, warm_up=round(WARM_UP * self.steps), cool_down=0.3))
         self._check_training()
         self._expect_number("weight", BELOW, math.inf, "a number, 0 or more, such as 0, 1/D or 1")
@@ -82,7 +99,7 @@ class HybridExperiment(Training):
 
     def _flow(self, shape: tuple[int, int, int] | None) -> HybridFlow:
         def of_width(width: int) -> HybridFlow:
-            return hybrid_flow(shape, N_CLASSES, self.blocks, width, self.kind, self.head_width)
+            return hybrid_flow(shape, N_CLASSES, self.blocks, width, self.kind, self.head_width, self.heads)
 
         flow = with_budget(of_width, self.parameters)
         for block in flow.modules():
@@ -98,8 +115,9 @@ def _profile(dataset: str, profile: str) -> dict[str, Any]:
 
 
 class Hybrid(Task):
-    """Images and their labels. The loss is minus the objective, over 1 + weight * D, the number of its terms, one for
-    each pixel that counts and one for the label: gradients then have one size for all weights."""
+    """Images and their labels. The loss is minus the objective in bits (the public code divides both of its parts by
+    ln 2), over 1 + weight * D, the number of its terms, one for each pixel that counts and one for the label: gradients
+    then have one size for all weights."""
 
     name, settings, unit, words, scores = "hybrid", HybridExperiment, "loss", "", ("accuracy", "bits_per_dim")
 
@@ -117,11 +135,25 @@ class Hybrid(Task):
     def batch(self, step: int, noise: Noise) -> tuple[Tensor, Tensor]:
         chosen = self.data.choose(self.experiment.batch_size, noise)
         labels = self.data.labels[rows(chosen, noise)].to(self.world.device)
-        return self.data.batch(chosen, noise, flip=False), labels
+        e, (_, height, _) = self.experiment, self.shape
+        flip, margin = e.augment and e.dataset in FLIPPED, height // 8 if e.augment else 0
+        return self.data.batch(chosen, noise, flip=flip, margin=margin), labels
 
     def loss(self, flow: HybridFlow, batch: tuple[Tensor, Tensor], draws: Noise) -> Tensor:
         weight = self.experiment.weight
-        return -flow.objective(*batch, weight, draws).mean() / (1 + weight * math.prod(flow.event_shape))
+        terms = 1 + weight * math.prod(flow.event_shape)
+        return -flow.objective(*batch, weight, draws).mean() / (math.log(2) * terms)
+
+    def truth(self, flow: HybridFlow, events: Tensor) -> Estimator | None:
+        return affordable_truth(flow, events) if self.experiment.weight else None
+
+    def validate(self, flow: HybridFlow) -> float:
+        """The loss of the held-out images, each once."""
+        data = load_images(self.experiment.dataset, "validation")
+        events = first_images(data, len(data.images), VALIDATION_SEED).to(self.world.device)
+        with torch.no_grad(), estimating_with(flow, self.truth(flow, events[:64])):
+            draws = torch.Generator().manual_seed(VALIDATION_SEED)
+            return float(self.loss(flow, (events, data.labels.to(self.world.device)), draws))
 
     def events(self, question: Question) -> Tensor:
         return first_images(load_images(self.experiment.dataset, question.split), 64, question.seed)

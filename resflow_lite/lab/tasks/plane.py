@@ -40,6 +40,8 @@ WARM_UP = 0.05
 """Fraction of the steps in which the learning rate rises from 0."""
 TEST_SEED = 1_000_003
 """Of the points that all systems and seeds are evaluated at."""
+VALIDATION_SEED, VALIDATION_POINTS = 2_000_003, 1000
+"""Of the points by which a learning rate is chosen."""
 POINTS = 10**8
 """At most."""
 
@@ -117,6 +119,11 @@ class Plane(Task):
 
     def loss(self, flow: Flow, batch: Tensor, draws: Noise) -> Tensor:
         return -flow.log_prob(batch, draws).mean()
+
+    def validate(self, flow: Flow) -> float:
+        """Minus the mean nats of points of their own, exact."""
+        x = self._points(VALIDATION_POINTS, torch.Generator().manual_seed(VALIDATION_SEED))
+        return -float(point_nats(flow, x, Exact()).mean())
 
     def events(self, question: Question) -> Tensor:
         return self._points(self.experiment.points, torch.Generator().manual_seed(TEST_SEED))[:256]

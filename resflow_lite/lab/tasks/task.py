@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ...errors import SettingsError
+from ...estimators.logdet import Estimator
 from ...estimators.noise import Noise
 from ...expect import Check, integer, number, offering, one_of, shown
 from ...models.flow import Flow
@@ -170,7 +171,7 @@ PROFILE_OF = ("dataset", "profile", "system")
 class Training(TaskSettings):
     """The settings of the training loop, the same for every task. A value of None takes the profile's."""
 
-    validation = 0  # a setting of tasks that hold data out
+    validation = truth_images = 0  # settings of tasks that hold data out
     filled: InitVar[dict[str, Any] | None] = None
     """What a profile has filled in, and of which data: dataclasses.replace hands it on."""
 
@@ -276,6 +277,15 @@ class Task(ABC):
     @abstractmethod
     def score(self, flow: Flow, question: Question) -> dict[str, Any]:
         """The fields of a ledger entry that are the task's own."""
+
+    def truth(self, flow: Flow, events: Tensor) -> Estimator | None:
+        """What a score evaluates with where nobody asks for more; None: the model's own estimators."""
+        return None
+
+    def compare(self, flow: Flow) -> dict[str, float]:
+        """claim and truth: the loss of held-out data by the training's estimator, and by the best one; where the
+        settings have `truth_images`."""
+        raise NotImplementedError
 
     def validate(self, flow: Flow) -> float:
         """The loss of held-out data, where the settings have a `validation`; the lowest chooses the weights."""

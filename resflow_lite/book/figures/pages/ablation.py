@@ -1,17 +1,19 @@
 """Figures of the ablation: settings over seeds, paired differences, what an objective claims against the truth."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from ..panels import beside, rows
-from ..style import EXACT, GREEN, GREY, LIGHT, ROULETTE, TRUNCATED, styled
+from ..style import EXACT, GREEN, GREY, LIGHT, PINK, ROULETTE, TRUNCATED, styled
 
-__all__ = ["over_seeds", "differences", "claimed_and_true"]
+__all__ = ["over_seeds", "differences", "claims_and_truth", "gaps"]
 
+ESTIMATORS = {"truncated": TRUNCATED, "roulette": ROULETTE, "stratified": GREEN, "control variate": PINK}
 KINDS = {"truncated": TRUNCATED, "roulette": ROULETTE, "ours": GREEN}
 
 
@@ -50,19 +52,59 @@ def differences(intervals: Mapping[str, tuple[float, float]], unit: str = "bits/
 
 
 @styled
-def claimed_and_true(histories: Mapping[str, Sequence[tuple[float, float, float]]]) -> Figure:
-    """What the objective claims, and the truth at the same weights; one panel for each training.
+def claims_and_truth(curves: Mapping[str, Sequence[Any]], simple: Mapping[str, float]) -> Figure:
+    """What training claims in its course (left), and what is true of the same weights (right, another scale).
 
-    histories: title -> rows of (epoch, claimed bits/dim, true bits/dim). A title that holds "roulette" is blue.
+    curves: the name of an estimator -> for each seed an array of rows (step, claim, truth), in bits/dim; single seeds
+    are thin, their mean is thick.  simple: models without a network -> their bits/dim, as lines to compare with.
     """
-    figure, axes = beside(histories, (4.6 * len(histories), 3.5), "bits/dim")
-    for ax, (title, history) in zip(axes, histories.items()):
-        epochs, claimed, true = np.asarray(history, dtype=float).T
-        color = ROULETTE if "roulette" in title else TRUNCATED
-        ax.fill_between(epochs, claimed, true, color=color, alpha=0.15, linewidth=0)
-        ax.plot(epochs, claimed, color=color)
-        ax.plot(epochs, true, color=EXACT, linestyle="--")
-        ax.set(title=f"{title}: {claimed[-1] - true[-1]:+.3f} at the end", xlabel="epochs")
-        lines = [Line2D([], [], color=color), Line2D([], [], color=EXACT, linestyle="--")]
-        ax.legend(lines, ["what the objective claims", "the truth"], loc="lower left")
+    titles = ("what training claims (dashed: the truth)", "what is true of the same weights, enlarged")
+    figure, axes = beside(titles, (9.6, 4.4), "bits/dim", sharey=False)
+    for name, seeds in curves.items():
+        colour, seeds = ESTIMATORS[kind(name)], np.stack([np.asarray(rows, dtype=float) for rows in seeds])
+        steps, claims, truths = seeds.mean(0).T
+        for ax, values, mean in ((axes[0], seeds[:, :, 1], claims), (axes[1], seeds[:, :, 2], truths)):
+            ax.plot(steps, values.T, color=colour, linewidth=0.9, alpha=0.4)
+            ax.plot(steps, mean, color=colour, linewidth=2.8, label=name)
+        axes[0].plot(steps, truths, color=colour, linewidth=1.2, linestyle="--")
+        axes[0].fill_between(steps, claims, truths, color=colour, alpha=0.12, linewidth=0)
+    for ax in axes:
+        ax.set(xlabel="steps of training", xlim=(0, None))
+    _floor(axes[0])
+    for name, bits in simple.items():
+        axes[1].axhline(bits, color=GREY, linestyle=":", linewidth=1.4)
+        axes[1].annotate(name, (0.99, bits), xycoords=("axes fraction", "data"), ha="right", va="bottom", color=GREY)
+    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=max(1, len(curves)))
+    return figure
+
+
+def _floor(ax: Axes) -> None:
+    """Grey below 0, where no code length of discrete data can be."""
+    low = ax.get_ylim()[0]
+    if low < 0:
+        ax.set_ylim(low, None)
+        ax.axhspan(low, 0, color=LIGHT, alpha=0.6, linewidth=0)
+        ax.annotate("below 0: probabilities above 1", (0.03, 0.03), xycoords="axes fraction", color=GREY)
+
+
+def kind(name: str) -> str:
+    """The estimator that a name begins with."""
+    return next(kind for kind in ESTIMATORS if name.replace("-", " ").startswith(kind))
+
+
+@styled
+def gaps(ends: Mapping[str, tuple[float, float]]) -> Figure:
+    """Where trainings end: a ring at what they claim, a dot at what is true, a line between. ends: name -> the two."""
+    figure, ax = plt.subplots(figsize=(8, 0.36 * len(ends) + 1.2))
+    for y, (name, (claim, truth)) in enumerate(ends.items()):
+        colour = ESTIMATORS[kind(name)]
+        ax.plot([claim, truth], [y, y], color=colour, linewidth=2)
+        ax.plot(claim, y, "o", color=colour, markerfacecolor="white", markersize=7)
+        ax.plot(truth, y, "o", color=colour, markersize=8)
+        ax.annotate(f"{truth:.3f}", (1.01, y), xycoords=("axes fraction", "data"), va="center", color=colour)
+    for face, label in (("white", "claim"), (GREY, "truth")):
+        ax.plot([], [], "o", color=GREY, markerfacecolor=face, label=label)
+    rows(ax, ends, ylim=(len(ends) - 0.4, -0.6), xlabel="bits/dim at the end")
+    ax.grid(axis="x", color=LIGHT, linewidth=0.8)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper right", ncols=2)
     return figure

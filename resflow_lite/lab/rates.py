@@ -1,0 +1,97 @@
+"""Learning rates of a sweep, by short trials scored on validation data: as many rates for every setting.
+
+`python -m resflow_lite reproduce SWEEP --rates` makes the trials and writes them to the file of data/measurements/ that
+the sweep's profile names (rates: rates_systems.json); `planned` reads the choices out of it.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from ..errors import DataError, ResflowError
+from .data.images import images_label
+from .files import as_json, read_json, write_whole
+from .home import make_folder
+from .machine import connect
+from .tasks.registry import task_of
+from .tasks.task import Training
+from .training import train_toy
+
+__all__ = ["LADDER", "chosen_rates", "try_rates", "validation_loss", "window"]
+
+LADDER = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 9e-1)
+FIRST, WIDE = 3, 4
+"""Of the ladder, where the window of every setting begins, and how many rates are in it."""
+SEED, SHARE, LEAST, IMAGES = 9, 3, 12, 200
+"""Of the trials: the seed, which no run of a sweep has; one SHARE-th of a run's steps, LEAST at least; and so many
+held-out images."""
+
+
+def window(loss: Callable[[float], float]) -> dict[float, float]:
+    """Rate -> loss of WIDE neighbours on the LADDER, whose best is neither the first nor the last of them, where the
+    ladder allows it: the window moves on by a rate until that is so. loss: is asked once for each rate."""
+    known: dict[float, float] = {}
+    first = FIRST
+    while True:
+        rates = LADDER[first : first + WIDE]
+        known |= {rate: loss(rate) for rate in rates if rate not in known}
+        best = min(rates, key=known.__getitem__)
+        step = (best == rates[-1]) - (best == rates[0])
+        if not step or not 0 <= first + step <= len(LADDER) - WIDE:
+            return dict(sorted(known.items()))
+        first += step
+
+
+def try_rates(runs: Sequence[Any], path: Path) -> dict[str, Any]:
+    """Trials for every setting and data set of planned runs; written to path after each, so that the same call goes on.
+
+    {"trials": {setting: {data set: {"steps", "milliseconds", "losses": {rate: loss}}}}}. loss: of validation data, by
+    the task's best estimator; null for a training that went astray.  milliseconds: of the processor for a step, the
+    median of all trials.
+    """
+    found: dict[str, Any] = read_json(path) if path.exists() else dict(trials={})
+    for run in runs:
+        dataset, of = images_label(run.experiment.dataset), found["trials"].setdefault(run.setting, {})
+        if dataset not in of:
+            of[dataset] = _trials(run.experiment)
+            print(f"{run.setting:14} {dataset:14} {of[dataset]}", flush=True)
+            write_whole(make_folder(path.parent) / path.name, (as_json(found, indent=1) + "\n").encode())
+    return found
+
+
+def _trials(experiment: Training) -> dict[str, Any]:
+    steps = max(LEAST, experiment.steps // SHARE)
+    trial = replace(experiment, seed=SEED, steps=steps, warm_up=experiment.warm_up * steps // experiment.steps)
+    trial = replace(trial, validation=IMAGES) if hasattr(trial, "evaluations") else trial
+    seconds: list[float] = []
+    losses = window(lambda rate: validation_loss(replace(trial, lr=rate), seconds))
+    shown = {f"{rate:g}": loss if math.isfinite(loss) else None for rate, loss in losses.items()}
+    return dict(steps=steps, milliseconds=round(1000 * median(seconds), 1), losses=shown)
+
+
+def validation_loss(experiment: Training, seconds: list[float]) -> float:
+    """The loss of held-out data after the training; infinite where that went astray. seconds: gets each step's."""
+    task = task_of(experiment, connect(task_of(experiment).device))
+    try:
+        flow, history = train_toy(experiment)
+        loss = task.validate(flow.eval())
+    except ResflowError:
+        return math.inf
+    seconds += [b - a for (a, _), (b, _) in pairwise(history)]
+    return loss if math.isfinite(loss) else math.inf
+
+
+def chosen_rates(path: Path) -> Mapping[tuple[str, str], float]:
+    """(setting, data set) -> the rate with the lowest validation loss. Raises DataError for what is no such file."""
+    found = read_json(path)
+    try:
+        trials = {(s, d): tried["losses"] for s, of in found["trials"].items() for d, tried in of.items()}
+        finite = {key: {float(r): float(x) for r, x in of.items() if x is not None} for key, of in trials.items()}
+        return {key: min(losses, key=losses.__getitem__) for key, losses in finite.items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        told = "expected trials as `reproduce SWEEP --rates` writes them"
+        raise DataError(f"{path}: {told} ({type(error).__name__}: {error})") from None
