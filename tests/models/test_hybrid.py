@@ -15,7 +15,7 @@ N_CLASSES = 3
 
 @pytest.fixture(params=rf.hybrid_kinds)
 def flow(request):
-    flow = rf.hybrid_flow((1, 4, 4), N_CLASSES, blocks=(2, 1), width=5, kind=request.param, head_width=4)
+    flow = rf.hybrid_flow((1, 4, 4), N_CLASSES, (2, 1), width=5, kind=request.param, head_width=4, heads="normed")
     for module in flow.modules():
         if isinstance(module, rf.ResidualBlock):
             module.train_estimator = module.eval_estimator = rf.Exact()
@@ -108,7 +108,7 @@ def test_heads_start_with_features_of_mean_0_and_variance_1(flow):
 
 
 def test_plain_heads_are_a_convolution_and_a_silu():
-    flow = rf.hybrid_flow((1, 4, 4), N_CLASSES, blocks=(1,), width=5, kind="coupling", head_width=4, heads="plain")
+    flow = rf.hybrid_flow((1, 4, 4), N_CLASSES, blocks=(1,), width=5, kind="coupling", head_width=4)
     x, _ = events()
     z = flow.bijection.transform(x)
     features = torch.nn.functional.silu(flow.heads[0][0](z)).mean((2, 3))
