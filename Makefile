@@ -7,7 +7,7 @@ NBVAL := --nbval --nbval-sanitize-with=tests/notebooks/sanitize.cfg --nbval-cell
 # Two workers share two cores: more threads than cores would only wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
 
-.PHONY: help setup run reproduce lab explore report test test-slow test-gpu assignments instructor-pack
+.PHONY: help setup run reproduce lab explore report test test-slow test-gpu assignments instructor-pack site
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -51,3 +51,7 @@ assignments: $(STAMP) ## write the students' hand-outs; for a term: make assignm
 
 instructor-pack: $(STAMP) ## write what only instructors may see: solutions, hidden tests, rubrics, the grader
 	$(BIN)/python notebooks/assignments/course pack $(PARAMS)
+
+site: $(STAMP) ## build the book as a site, in build/site/html, without network
+	@$(BIN)/python -c 'import jupyter_book, pdoc' 2>/dev/null || $(BIN)/python -m pip install -c constraints.txt -e .[site]
+	$(BIN)/python notebooks/site/build.py

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from .errors import ResflowError, SettingsError
 from .estimators.krylov import Krylov
+from .estimators.logdet import Exact
 from .lab import arguments
 from .lab.data.images import FOLDER, fetch
 from .lab.evaluation import Evaluation, dequantised, evaluate, sample_levels
@@ -28,9 +29,12 @@ from .lab.tables import update_readme
 from .lab.tasks.registry import TASKS
 from .lab.training import fit
 from .lab.verbs import TASK_NAMES, parser_of
+from .layers.residual import EVALUATE
 from .models.bias import bias_report
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+EVALUATION = dict(best=None, exact=Exact(), krylov=Krylov(20), roulette=EVALUATE)
+"""What --estimator names."""
 OUT_OF_MEMORY = re.compile("can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
 
 
@@ -97,9 +101,8 @@ def _help(options: argparse.Namespace, heading: str, lines: str) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    estimator = Krylov(20) if options.estimator == "krylov" else None
     run = _loaded(options)
-    result = evaluate(run, options.split, estimator, options.passes, options.images)
+    result = evaluate(run, options.split, EVALUATION[options.estimator], options.passes, options.images)
     if not _first():
         return
     if options.bias:

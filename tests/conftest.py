@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,16 @@ def spectral_radius():
         return float(torch.linalg.eigvals(jacobian).abs().max())
 
     return measure
+
+
+@pytest.fixture
+def printed():
+    """The number that a text tells after some words, to compare as a number: two roundings of one may differ."""
+
+    def read(text, words):
+        return float(re.search(re.escape(words) + r"\s*([-+]?\d+(\.\d+)?)", text)[1])
+
+    return read
 
 
 @pytest.fixture

@@ -142,30 +142,6 @@ def test_files_and_functions_stay_small(module):
         assert count <= 8 or is_kernel(function), f"{module}.{function.name} takes {count} arguments, more than 8"
 
 
-# a plain True in a call says nothing; these are still to be named
-STILL_POSITIONAL = {
-    "checks.check_unbiased(gradient)",
-    "lab.features.inception(download)",
-    "lab.tasks.batches.batch(flip)",
-    "lab.tasks.hybrid_scores.score_hybrid(with_density)",
-    "lab.tasks.task._expect(condition)",
-    "layers.branch.vjp(owned)",
-    "layers.branch.linearize(for_sweep)",
-    "layers.continuous.exact_divergence(keep)",
-    "layers.continuous.hutchinson_divergence(keep)",
-    "layers.continuous.__init__(adjoint)",
-    "layers.coupling.__init__(swap)",
-    "layers.coupling.__init__(checkerboard)",
-    "layers.gradient._grad(keep)",
-    "layers.gradient.__init__(neumann)",
-    "models.branches.dense_branch(preactivation)",
-    "models.branches.conv_branch(preactivation)",
-    "models.hybrid._scale(first)",
-    "models.image._scales(preactivation)",
-    "models.systems._entrance(squeeze_first)",
-}
-
-
 @pytest.mark.parametrize("module", FILES)
 def test_booleans_are_given_by_name(module):
     found = set()
@@ -175,6 +151,7 @@ def test_booleans_are_given_by_name(module):
         for i, (argument, default) in enumerate(zip(positional, defaults)):
             typed = argument.annotation is not None and ast.unparse(argument.annotation) == "bool"
             flag = isinstance(default, ast.Constant) and isinstance(default.value, bool)
-            if flag or typed and i > 0:  # what a function is about, as in expect(condition), may come first
+            about = i == 0 or argument.arg == "condition"  # what a function is about, as in expect(condition)
+            if flag or typed and not about:
                 found.add(f"{module.removeprefix('resflow_lite.')}.{function.name}({argument.arg})")
-    assert found <= STILL_POSITIONAL, f"put a * before {found - STILL_POSITIONAL}"
+    assert not found, f"a plain True in a call says nothing: put a * before {found}"

@@ -9,14 +9,7 @@ from torch.utils.checkpoint import get_device_states, set_device_states
 from ..errors import SettingsError
 from ..expect import shown
 
-__all__ = [
-    "Linearization",
-    "AutogradLinearization",
-    "linearize",
-    "replay",
-    "contraction_rate",
-    "per_sample_dot",
-]
+__all__ = ["Linearization", "AutogradLinearization", "linearize", "replay", "contraction_rate", "per_sample_dot"]
 
 
 def per_sample_dot(a: Tensor, b: Tensor) -> Tensor:

@@ -160,7 +160,7 @@ class PowerSeries:
             u, value, previous = torch.zeros_like(v), v.new_zeros(len(v)) + correction, v
             for k, (weight, w) in enumerate(self._powers(g, v, draw.weights, first), 1):
                 n = len(w)  # samples that compute this term
-                u[:n] += (-1) ** (k - 1) * _per_sample(_on(weight, v), v) * previous[:n]
+                u[:n] += (-1) ** (k - 1) * _on(weight, v) * previous[:n]
                 value = value + _term(k, weight, w, v)
                 previous = w
             values.append(value)
@@ -204,12 +204,10 @@ def _term(k: int, weight: float | Tensor, w: Tensor, v: Tensor) -> Tensor:
 
 
 def _on(weight: float | Tensor, like: Tensor) -> float | Tensor:
-    """A per-sample weight moved to the device and the dtype of the computation."""
-    return weight.to(like.device, like.dtype, non_blocking=True) if isinstance(weight, Tensor) else weight
-
-
-def _per_sample(weight: float | Tensor, like: Tensor) -> float | Tensor:
-    return weight.view(-1, *[1] * (like.dim() - 1)) if isinstance(weight, Tensor) else weight
+    """A weight as it multiplies (B, ...), on the device and in the dtype of that."""
+    if not isinstance(weight, Tensor):
+        return weight
+    return weight.to(like.device, like.dtype, non_blocking=True).view(-1, *[1] * (like.dim() - 1))
 
 
 @dataclass(frozen=True)

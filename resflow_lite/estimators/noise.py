@@ -11,15 +11,8 @@ from torch import Tensor
 from ..errors import SettingsError
 
 __all__ = [
-    "PROBES",
-    "Noise",
-    "device_generator",
-    "draw_probes",
-    "draw_quantile",
-    "draw_ranks",
-    "draw_uniform",
-    "rows",
-    "whole",
+    *("PROBES", "Noise", "device_generator", "draw_probes", "draw_quantile", "draw_ranks", "draw_uniform", "rows"),
+    *("whole",),
 ]
 
 PROBES = ("rademacher", "gaussian")

@@ -19,17 +19,8 @@ from ..expect import integer, number, offering, one_of, settle, shown
 from .noise import draw_quantile, draw_ranks, rows, whole
 
 __all__ = [
-    "Law",
-    "Geometric",
-    "Poisson",
-    "Matched",
-    "expected_terms",
-    "tail_ratio",
-    "SeriesWeights",
-    "Staircase",
-    "staircase",
-    "Truncated",
-    "Roulette",
+    *("Law", "Geometric", "Poisson", "Matched", "expected_terms", "tail_ratio", "SeriesWeights", "Staircase"),
+    *("staircase", "Truncated", "Roulette"),
 ]
 
 SHARE = number("[0, 1]")

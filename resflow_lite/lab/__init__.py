@@ -1,6 +1,6 @@
 """The lab: data, training, runs, scores, the ledger, sweeps and reports. `from resflow_lite.lab import load_flow`.
 
-The modules of the lab import each other, never this face.
+The modules of the lab import each other, never this face; what starts with an underscore is a module's own.
 """
 
 from ..faces import face
@@ -10,7 +10,7 @@ __getattr__, __dir__ = face(
     {
         "baselines": "gaussian_on_logits independent_pixels",
         "checkpoints": "load_flow load_toy write_whole",
-        "claims": "COMPARED claims",
+        "claims": "COMPARED paper_claims",
         "costs": "MODES StepCosts measure_costs",
         "data.images": "Images check_images fetch image_names load_images",
         "evaluation": "Evaluation carry_out dequantised evaluate proof_cost run_hybrid run_toy sample_levels",
@@ -18,6 +18,7 @@ __getattr__, __dir__ = face(
         "hours": "GPU MEASURED PEAK_FLOPS UTILISATION simulated step_seconds step_tflop",
         "ledger": "provenance publish read_entries",
         "machine": "being_trained connect",
+        "package_data": "pretrained shipped",
         "parameters": "experiment_from_notebook",
         "report": "",
         "reported": "REPORTED SECOND_HAND",

@@ -6,14 +6,12 @@ reads nothing back and whose shapes and numbers are all in the key that it is ke
 
 import contextlib
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-
-__all__ = ["Capture", "CudaCapture", "Graphs", "Reads"]
 
 MOST = 24
 """Graphs kept for one function; one more takes the place of the one that was not used for longest."""
@@ -40,24 +38,15 @@ class Reads(TorchDispatchMode):
         return result
 
 
-class Capture(Protocol):
-    """What `Graphs` asks of the device."""
-
-    def aside(self) -> contextlib.AbstractContextManager:
-        """Where a function runs for the first time, so that all it allocates once is there before it is captured."""
-
-    def capture(self, function: Callable[[], None]) -> Callable[[], None]:
-        """What repeats the function on the same memory; the function itself has then computed nothing."""
-
-
 class CudaCapture:
-    """CUDA's. generators: all that the captured functions draw from, beside the device's default one."""
+    """What `Graphs` asks of a device. generators: all that the captured functions draw from, beside the default one."""
 
     def __init__(self, generators: Sequence[torch.Generator]) -> None:
         self.generators, self.pool = generators, torch.cuda.graph_pool_handle()
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
+        """Where a function runs for the first time, so that all it allocates once is there before it is captured."""
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -65,6 +54,7 @@ class CudaCapture:
         torch.cuda.current_stream().wait_stream(stream)
 
     def capture(self, function: Callable[[], None]) -> Callable[[], None]:
+        """What repeats the function on the same memory; the function itself has then computed nothing."""
         graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
         for generator in self.generators:
             graph.register_generator_state(generator)
@@ -85,7 +75,7 @@ class Graphs:
     read was found, or the capture fails, everything runs plainly from there on, and `tell` is told why, once.
     """
 
-    def __init__(self, capture: Capture, tell: Callable[[str], None]) -> None:
+    def __init__(self, capture: CudaCapture, tell: Callable[[str], None]) -> None:
         self._capture, self._tell = capture, tell
         self._met: set[Hashable] = set()
         self._kept: dict[Hashable, Callable[[], None]] = {}
@@ -121,7 +111,6 @@ class Graphs:
             self.give_up(f"the capture failed: {str(error).splitlines()[0]}")
             return False
         if len(self._kept) >= MOST:
-            oldest = next(iter(self._kept))
-            del self._kept[oldest]
+            del self._kept[next(iter(self._kept))]  # the oldest
         self._kept[key] = made
         return True

@@ -2,19 +2,18 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from scipy.special import stdtrit
 
 from .files import read_json
-from .home import home
+from .package_data import shipped
 from .report import TARGETS, Entry
 from .seeds import by_seed, paired_interval
 from .tables import Table
 
-__all__ = ["claims", "difference", "verdict"]
+__all__ = ["COMPARED", "difference", "paper_claims", "verdict"]
 
 COMPARED = {
     "roulette, not truncated (ELU)": ("elu-roulette", "elu-truncated"),
@@ -53,7 +52,7 @@ def verdict(found: tuple[float, float, int] | None, sign: int = -1) -> str:
     return f"not resolved: about {max(n + 1, math.ceil((1.96 * sd / mean) ** 2)):,} seeds"
 
 
-def claims(entries: Sequence[Entry]) -> Table:
+def paper_claims(entries: Sequence[Entry]) -> Table:
     """A line for each claim of the paper: what the ledger and the measurements of this checkout say of it."""
     rows = [_unbiased(entries), _memory(), _lipswish(entries), _norms(entries), _hybrid(entries), _densities(entries)]
     return Table(["claim of the paper", "here", "by how much, or what it would take", "page"], rows)
@@ -80,10 +79,7 @@ def _unbiased(entries: Sequence[Entry]) -> list[str]:
 
 def _memory() -> list[str]:
     claim, page = "the Neumann gradient and backward-in-forward cut peak memory", "memory_and_time; chapter 5"
-    path = Path(home() / "data" / "measurements" / "memory_and_time_laptop.json")
-    if not path.exists():
-        return [claim, "not in the ledger", f"{path.name} is missing", page]
-    rows = read_json(path)["bytes"]
+    rows = read_json(shipped("measurements/memory_and_time_laptop.json"))["bytes"]
     size = max((row["blocks"], row["terms"]) for row in rows)
     peaks = {
         (row["gradient"], row["memory"]): row["peak"]

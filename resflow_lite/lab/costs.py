@@ -1,13 +1,12 @@
 """Bytes and seconds of one training step, for every way to differentiate the residual blocks."""
 
 import gc
-import json
 import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
@@ -23,12 +22,10 @@ from ..layers.gradient import MEMORY
 from ..layers.residual import ResidualBlock
 from ..models.flow import Flow
 from ..models.image import ImageModel, image_flow
-from .files import read_json, write_whole
+from .files import as_json, read_json, write_whole
 from .ledger import provenance
 from .machine import World
 from .tasks.task import TaskSettings, seeded
-
-__all__ = ["MODES", "PATHS", "StepCosts", "allocations", "measure_costs", "set_modes", "step_bytes", "step_seconds"]
 
 MODES = (("series", "store"), *(("neumann", memory) for memory in reversed(MEMORY)))
 """(gradient, memory): the four ways to differentiate a block, the plain one first."""
@@ -64,15 +61,14 @@ class StepCosts(TaskSettings):
     rounds: int | None = None
 
     def __post_init__(self) -> None:
-        self._expect("profile", self.profile in GRIDS, f"one of {', '.join(GRIDS)}")
+        self._expect_one_of(GRIDS, "profile")
         lists = ("blocks", "batch_sizes", "widths", "terms")
         self._fill({name: GRIDS[self.profile][name] for name in (*lists, "rounds")})
         for name in lists:
-            values = getattr(self, name)
-            good = isinstance(values, list | tuple) and len(values) > 0 and all(isinstance(v, int) for v in values)
+            values = getattr(self, name)  # a tuple, if it was a list
+            good = isinstance(values, tuple) and len(values) > 0 and all(isinstance(v, int) for v in values)
             rising = good and values[0] >= 1 and all(a < b for a, b in pairwise(values))
             self._expect(name, rising, "rising whole numbers, 1 or more, such as [1, 2, 4]")
-            object.__setattr__(self, name, tuple(values))
         self._expect_whole(0, "seed")
         self._expect_whole(1, "rounds")
 
@@ -143,15 +139,16 @@ def step_bytes(flow: Flow, x: Tensor) -> tuple[int, int]:
 
 def step_seconds(flow: Flow, x: Tensor) -> float:
     """Of one forward and backward pass: CPU time, or on a GPU the time until it is done."""
+
+    def now() -> float:
+        if x.is_cuda:
+            torch.cuda.synchronize(x.device)
+        return time.perf_counter() if x.is_cuda else time.process_time()
+
     flow.zero_grad(set_to_none=True)
-    if x.is_cuda:
-        torch.cuda.synchronize(x.device)
-    clock = time.perf_counter if x.is_cuda else time.process_time
-    start = clock()
+    start = now()
     _loss(flow, x).backward()
-    if x.is_cuda:
-        torch.cuda.synchronize(x.device)
-    return clock() - start
+    return now() - start
 
 
 def _loss(flow: Flow, x: Tensor) -> Tensor:
@@ -167,7 +164,7 @@ def measure_costs(study: StepCosts, run_dir: Path, device: torch.device) -> dict
     Raises SettingsError where run_dir holds a measurement with other settings.
     """
     path = run_dir / f"{device.type}_{FILE}"
-    settings = json.loads(json.dumps(asdict(study)))
+    settings = study.as_json()
     if path.exists():
         there = read_json(path)
         if there.get("settings") != settings:
@@ -176,7 +173,7 @@ def measure_costs(study: StepCosts, run_dir: Path, device: torch.device) -> dict
     found = provenance() | dict(settings=settings, hardware=World(0, 1, device).describe())
     found["bytes"] = [row for path_ in PATHS for row in _bytes(study, path_, device)]
     found["seconds"] = _seconds(study, device)
-    write_whole(path, json.dumps(found, indent=1).encode())
+    write_whole(path, as_json(found, indent=1).encode())
     return found
 
 
@@ -199,15 +196,12 @@ def _bytes(study: StepCosts, path: str, device: torch.device) -> list[dict[str, 
 def _seconds(study: StepCosts, device: torch.device) -> list[dict[str, Any]]:
     flow = study.build(study.blocks[-1], study.widths[-1], "own", device)
     x = study.images(study.batch_sizes[-1], device)
-    cases = list(product(study.terms, MODES))
-    times: dict[Any, list[float]] = {case: [] for case in cases}
-    for repeat in range(study.rounds + 1):
-        for terms, modes in cases:
+    times: dict[Any, list[float]] = {case: [] for case in product(study.terms, MODES)}
+    for _ in range(study.rounds + 1):
+        for (terms, modes), found in times.items():
             set_modes(flow, *modes, terms)
-            seconds = step_seconds(flow, x)
-            if repeat:  # the first round warms up
-                times[terms, modes].append(seconds)
+            found.append(step_seconds(flow, x))
     return [
-        dict(path="own", gradient=modes[0], memory=modes[1], terms=terms, seconds=statistics.median(found))
-        for (terms, modes), found in times.items()
+        dict(path="own", gradient=gradient, memory=memory, terms=terms, seconds=statistics.median(found[1:]))
+        for (terms, (gradient, memory)), found in times.items()  # the first round warms up
     ]

@@ -16,8 +16,6 @@ from .data.images import Images, load_images
 from .home import home
 from .tasks.task import seeded
 
-__all__ = ["FeatureNetwork", "inception", "train_features"]
-
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 BATCH = 250
 
@@ -41,20 +39,18 @@ def train_features(dataset: str | Callable[[str], Images], seed: int = 0, steps:
     Raises DataError where the set has no labels.
     """
     train, test = (load_images(dataset, split) for split in ("train", "test"))
-    name = dataset.__name__ if callable(dataset) else dataset
+    name, scale = dataset.__name__ if callable(dataset) else dataset, train.n_levels - 1
     if int(train.labels.min()) < 0:
         raise DataError(f"{name} has no labels, and the features are those of a classifier: use inception()")
     classes = int(train.labels.max()) + 1
     with seeded(seed):
-        body, head = _body(train.images[0].shape[0]), nn.Linear(16, classes)
-    body, head = body.float(), head.float()
-    parameters = [*body.parameters(), *head.parameters()]
-    optimizer = torch.optim.Adam(parameters)
+        body, head = _body(train.images[0].shape[0]).float(), nn.Linear(16, classes).float()
+    optimizer = torch.optim.Adam([*body.parameters(), *head.parameters()])
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
     generator = torch.Generator().manual_seed(seed)
     for _ in range(steps):
         chosen = torch.randint(len(train.images), (128,), generator=generator)
-        scores = head(body(_scaled(train.images[chosen], train.n_levels)))
+        scores = head(body(train.images[chosen].float() / scale))
         optimizer.zero_grad()
         cross_entropy(scores, train.labels[chosen]).backward()
         optimizer.step()
@@ -62,8 +58,7 @@ def train_features(dataset: str | Callable[[str], Images], seed: int = 0, steps:
 
     @torch.no_grad()
     def features(images: Tensor) -> Tensor:
-        parts = torch.as_tensor(images).split(BATCH)
-        return torch.cat([body(_scaled(part, train.n_levels)) for part in parts]).double()
+        return torch.cat([body(part.float() / scale) for part in torch.as_tensor(images).split(BATCH)]).double()
 
     with torch.no_grad():
         correct = head(features(test.images).float()).argmax(1) == test.labels
@@ -77,7 +72,7 @@ def train_features(dataset: str | Callable[[str], Images], seed: int = 0, steps:
     )
 
 
-def inception(n_levels: int, download: bool = False) -> FeatureNetwork:
+def inception(n_levels: int, *, download: bool = False) -> FeatureNetwork:
     """The Inception network of Heusel et al. 2017 in torch-fidelity's port, 2,048 features: their distance is FID.
 
     Its weights (95 MB) are read from data/cache/inception (RESFLOW_HOME moves it); download: torch-fidelity may fetch
@@ -108,9 +103,7 @@ def inception(n_levels: int, download: bool = False) -> FeatureNetwork:
         found = []
         for part in torch.as_tensor(images).split(BATCH):
             stretched = (part.float() * (255 / (n_levels - 1))).round().to(torch.uint8)
-            if stretched.shape[1] == 1:
-                stretched = stretched.expand(-1, 3, -1, -1)
-            found.append(network(stretched.to(device))[0].flatten(1).cpu())
+            found.append(network(stretched.expand(-1, 3, -1, -1).to(device))[0].flatten(1).cpu())  # grey: three equal
         return torch.cat(found).double()
 
     return FeatureNetwork("FID (Inception)", "Inception, torch-fidelity's port, 2,048 features", features)
@@ -129,7 +122,3 @@ def _body(channels: int) -> nn.Sequential:
         nn.Linear(256, 16),
         nn.SiLU(),
     )
-
-
-def _scaled(images: Tensor, n_levels: int) -> Tensor:
-    return images.float() / (n_levels - 1)

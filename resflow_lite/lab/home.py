@@ -5,8 +5,6 @@ from pathlib import Path
 
 from ..errors import SettingsError
 
-__all__ = ["home", "make_folder"]
-
 
 def home() -> Path:
     """Where runs/ and data/cache/ go: RESFLOW_HOME, else the checkout that the package runs from, else this folder."""

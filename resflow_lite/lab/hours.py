@@ -25,20 +25,6 @@ from ..models.image import ImageModel, image_flow
 from .data.sources import IMAGE_SETS
 from .tasks.density import Experiment
 
-__all__ = [
-    "GPU",
-    "MEASURED",
-    "MeasuredStep",
-    "PEAK_FLOPS",
-    "UTILISATION",
-    "estimated_hours",
-    "forward_flops",
-    "measured_step",
-    "simulated",
-    "step_seconds",
-    "step_tflop",
-]
-
 GPU = "NVIDIA H200"
 PEAK_FLOPS = 989e12
 """Operations per second of dense bf16 matrix products, from the GPU's data sheet."""

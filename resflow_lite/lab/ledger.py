@@ -16,6 +16,7 @@ from ..layers.residual import ResidualBlock
 from .data.images import image_names, load_images
 from .files import as_json, read_json, read_lines, write_whole
 from .home import home, make_folder
+from .package_data import shipped
 from .runs import ENTRY, EVENTS, Run, sha256
 from .schema import OPTIONAL, SCHEMAS, SELECTION, validate_entry
 from .tasks.registry import completed, task_of
@@ -169,8 +170,14 @@ def read_entry(path: Path) -> dict[str, Any]:
 
 
 def read_ledger(folder: Path | str | None = None) -> list[Entry]:
-    """Every entry below a folder, None: data/results/. Raises DataError, with the file's name, for a wrong one."""
-    folder = Path(folder or home() / "data" / "results")
+    """Every entry below a folder. None: of the project's own ledger, and of yours where that is another (`home`).
+
+    Raises DataError, with the file's name, for a wrong one.
+    """
+    if folder is None:
+        own, yours = shipped("results"), home() / "data" / "results"
+        return read_ledger(own) + (read_ledger(yours) if yours.is_dir() and not yours.samefile(own) else [])
+    folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"there is no ledger {folder}: `python -m resflow_lite evaluate RUN_DIR --publish` starts one")
     entries = []
@@ -186,6 +193,6 @@ def _label(stem: str, facts: dict[str, Any]) -> str:
     return stem.removesuffix(_tail(facts)).removeprefix(_word(facts["settings"]["dataset"])).strip("-")
 
 
-def read_entries(folder: Path | str) -> list[dict[str, Any]]:
-    """The facts of every entry below a folder; none where there is no folder."""
-    return [entry.facts for entry in read_ledger(folder)] if Path(folder).is_dir() else []
+def read_entries(folder: Path | str | None = None) -> list[dict[str, Any]]:
+    """The facts of every entry below a folder; none where there is no folder. None: as for `read_ledger`."""
+    return [entry.facts for entry in read_ledger(folder)] if folder is None or Path(folder).is_dir() else []

@@ -11,6 +11,7 @@ from tqdm.contrib import DummyTqdmFile
 
 from ..errors import ResflowError, SettingsError
 from .home import make_folder
+from .page import write_page
 from .tasks.density import Experiment
 
 __all__ = ["CellFailed", "notebook_parameters", "refresh_notebook", "run_notebook"]
@@ -40,7 +41,7 @@ def run_notebook(path: Path, run_dir: Path, parameters: dict) -> Path:
     _check(path.name, known, parameters)
     executed = make_folder(run_dir) / "notebook.ipynb"
     _execute(path, executed, {**parameters, **told})
-    _write_page(executed, title=path.stem, images=path.parent)
+    write_page(executed, title=path.stem, images=path.parent)
     return executed
 
 
@@ -139,13 +140,3 @@ def _execute(path: Path, executed: Path, parameters: dict) -> None:
 def _literally(path: Path) -> str:
     """For papermill, which takes braces in a path for parameters."""
     return str(path).replace("{", "{{").replace("}", "}}")
-
-
-def _write_page(executed: Path, title: str, images: Path) -> None:
-    from nbconvert import HTMLExporter
-
-    with executed.open(encoding="utf-8") as notebook:
-        page, _ = HTMLExporter(embed_images=True).from_file(
-            notebook, resources={"metadata": {"name": title, "path": str(images)}}
-        )
-    executed.with_suffix(".html").write_text(page, encoding="utf-8")

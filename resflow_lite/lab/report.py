@@ -30,7 +30,7 @@ TOLERANCE = 0.01
 """Bits/dim: the smallest step between two systems in the paper's table."""
 
 UNFINISHED = SELECTION["unfinished"]
-NO_MATTER = ("seed", "precision", "memory", "accumulation", "evaluations")
+NO_MATTER = ("seed", "precision", "memory", "accumulation", "evaluations", "truth_images")
 """Settings that change the cost or the noise of a result, not what is being estimated."""
 
 

@@ -5,8 +5,6 @@ it cites. VARIATIONAL: the values in brackets there, with variational dequantisa
 SECOND_HAND: read in a text that cites the source, not in the source itself; marked so wherever it is printed.
 """
 
-__all__ = ["REPORTED", "VARIATIONAL", "SECOND_HAND"]
-
 REPORTED: dict[str, dict[str, float]] = {
     "Real NVP (Dinh et al. 2017)": dict(mnist=1.06, cifar10=3.49, imagenet32=4.28, imagenet64=3.98),
     "Glow (Kingma and Dhariwal 2018)": dict(

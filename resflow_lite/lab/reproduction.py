@@ -26,8 +26,6 @@ from .sweeps import Planned, same_settings
 from .tasks.registry import TASKS
 from .training import fit
 
-__all__ = ["RunsFailed", "carry_out", "carry_out_one", "costs", "estimate", "publish_entries", "table"]
-
 FOLLOW = "RESFLOW_FOLLOW"
 """Set for runs that `carry_out` has started: they end when their standard input does, that is, with their parent."""
 TRIAL = 6
@@ -37,11 +35,6 @@ LOG = "log.txt"
 
 class RunsFailed(ResflowError):
     """Some runs of a sweep failed; the others are finished."""
-
-
-def _group(run: Planned) -> str:
-    """The runs that differ in their seed only."""
-    return str(run).rpartition("-seed")[0]
 
 
 class Cost(NamedTuple):
@@ -62,8 +55,8 @@ class Cost(NamedTuple):
 def costs(runs: Sequence[Planned], *, measure: bool = True) -> list[Cost]:
     """Seconds per step x steps. Seconds per step: the mean of the ledger's entries of the same settings, of whatever
     seed and length; where there are none, from a trial of a few steps, if `measure`. Evaluation comes on top."""
-    entries, found = read_entries(home() / "data" / "results") + [run.entry for run in runs if run.entry], []
-    for name, members in group(runs, _group).items():
+    entries, found = read_entries() + [run.entry for run in runs if run.entry], []
+    for name, members in group(runs, lambda run: str(run).rpartition("-seed")[0]).items():
         left = sum(run.entry is None for run in members)
         seconds, source = _seconds_per_step(members[0], entries, measure=measure and left > 0)
         each = None if seconds is None else seconds * members[0].experiment.steps
@@ -76,9 +69,9 @@ def estimate(runs: Sequence[Planned], workers: int, *, measure: bool = True) -> 
     found = costs(runs, measure=measure)
     hours = sum(cost.each * cost.left for cost in found if cost.each is not None) / 3600
     unknown = sum(cost.left for cost in found if cost.each is None)
-    lines = [*map(str, found), f"to train: {hours:.2f} hours of one worker, {hours / workers:.2f} with {workers}"]
-    lines[-1] += ", and evaluation"
-    return "\n".join(lines + ([f"{unknown} runs of unknown cost are left out of this sum"] if unknown else []))
+    told = f"to train: {hours:.2f} hours of one worker, {hours / workers:.2f} with {workers}, and evaluation"
+    left_out = [f"{unknown} runs of unknown cost are left out of this sum"] if unknown else []
+    return "\n".join([*map(str, found), told, *left_out])
 
 
 def _seconds_per_step(run: Planned, entries: Sequence[dict[str, Any]], *, measure: bool) -> tuple[float | None, str]:
@@ -88,9 +81,8 @@ def _seconds_per_step(run: Planned, entries: Sequence[dict[str, Any]], *, measur
         return sum(known) / len(known), "ledger"
     if not measure:
         return None, "unknown"
-    trial, threads = replace(run.experiment, steps=TRIAL), torch.get_num_threads()
-    if trial.validation:
-        trial = replace(trial, validation=0)
+    unheld = dict(validation=0) if run.experiment.validation else {}
+    trial, threads = replace(run.experiment, steps=TRIAL, **unheld), torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
@@ -112,25 +104,25 @@ def carry_out(runs: Sequence[Planned], workers: int) -> None:
     waiting = [run for run in runs if run.entry is None]
     for dataset in {run.experiment.dataset for run in waiting if run.task != "toy"}:
         load_images(dataset)
-    running: dict[int, tuple[Planned, subprocess.Popen]] = {}
+    running: list[tuple[Planned, subprocess.Popen]] = []
     total, failed = len(waiting), []
     with Signals() as signals:
         try:
             while waiting or running:
                 while waiting and len(running) < workers:
-                    process = _start(waiting[0])
-                    running[process.pid] = (waiting.pop(0), process)
+                    running.append((waiting[0], _start(waiting[0])))
+                    del waiting[0]
                 time.sleep(0.1)
-                for run, process in [pair for pair in running.values() if pair[1].poll() is not None]:
-                    del running[process.pid]
+                for run, process in [pair for pair in running if pair[1].poll() is not None]:
+                    running.remove((run, process))
                     failed += [run] if run.entry is None else []
                     print(f"[{total - len(waiting) - len(running)}/{total}] {_told(run)}", flush=True)
                 if signals.read()[1]:
                     raise signals.stopped("stopped; the same command goes on with the runs that are not finished")
         finally:
-            for _, process in running.values():
+            for _, process in running:
                 process.terminate()  # fit writes a checkpoint first
-            for _, process in running.values():
+            for _, process in running:
                 process.wait()
     if failed:
         logs = ", ".join(f"{run} ({run.directory / LOG})" for run in failed)
@@ -139,17 +131,12 @@ def carry_out(runs: Sequence[Planned], workers: int) -> None:
 
 def _start(run: Planned) -> subprocess.Popen:
     run.directory.mkdir(parents=True, exist_ok=True)
-    verb = ["reproduce", run.source, "--profile", run.experiment.profile, "--index", str(run.index)]
+    line = [sys.executable, "-m", "resflow_lite", "reproduce", run.source, "--profile", run.experiment.profile]
     environment = {"OMP_NUM_THREADS": "1", **os.environ, FOLLOW: "1"}
     with (run.directory / LOG).open("a") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "resflow_lite", *verb],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # Ctrl-C reaches this process alone, which ends the others
-        )
+        pipes = dict(stdin=subprocess.PIPE, stdout=log, stderr=log)
+        # a session of its own: Ctrl-C reaches this process alone, which ends the others
+        return subprocess.Popen([*line, "--index", str(run.index)], env=environment, **pipes, start_new_session=True)
 
 
 def _told(run: Planned) -> str:
@@ -203,12 +190,8 @@ def publish_entries(runs: Sequence[Planned]) -> list[Path]:
     """Put the entries of finished runs into data/results/SWEEP, but for equal results of the same settings."""
     written = []
     for run in runs:
-        folder = home() / "data" / "results" / run.sweep
-        if run.entry and not any(_same_result(entry, run) for entry in read_entries(folder)):
+        folder, scores = home() / "data" / "results" / run.sweep, TASKS[run.task].scores
+        alike = [entry for entry in read_entries(folder) if same_settings(entry, run)] if run.entry else []
+        if run.entry and not any(all(entry[s] == run.entry[s] for s in scores) for entry in alike):
             written.append(publish(run.directory, folder, run.setting))
     return written
-
-
-def _same_result(entry: dict[str, Any], run: Planned) -> bool:
-    scores = TASKS[run.task].scores
-    return same_settings(entry, run) and all(entry[score] == run.entry[score] for score in scores)

@@ -9,9 +9,6 @@ from typing import Any
 from scipy.special import stdtrit
 
 from ..errors import DataError
-from .ledger import read_entries
-
-__all__ = ["Comparison", "by_seed", "compare", "group", "mean_and_error", "paired_interval", "read_entries"]
 
 Facts = Mapping[str, Any]
 """Of a ledger entry."""
@@ -82,10 +79,10 @@ def paired_interval(a: Mapping[int, float], b: Mapping[int, float], family: int 
 
 def compare(groups: Mapping[str, Sequence[Facts]], score: str) -> list[Comparison]:
     """Each group's mean over seeds, and its paired difference to the first group."""
-    scores = {name: by_seed(entries, score) for name, entries in groups.items()}
-    first = next(iter(scores.values()), {})
-    rows = []
-    for name, values in scores.items():
-        pair = () if values is first or not values.keys() & first.keys() else paired_interval(values, first)
+    rows, first = [], None
+    for name, entries in groups.items():
+        values = by_seed(entries, score)
+        pair = paired_interval(values, first) if first and values.keys() & first.keys() else ()
         rows.append(Comparison(name, len(values), *mean_and_error(values.values()), *pair))
+        first = first or values
     return rows

@@ -20,8 +20,6 @@ from .runs import BEST, CHECKPOINT, LAST, RECORD, note, read_record
 from .step import look
 from .tasks.task import Task, Training, noises
 
-__all__ = ["begin", "finish", "record", "resume"]
-
 MEASURED = 64
 """Events at which the contraction of the blocks is measured, at each line of the record."""
 ORDER_LR = 1e-3
@@ -67,18 +65,15 @@ def _check_parts(flow: Flow, parts: int) -> None:
 
 
 def _adam(flow: Flow, experiment: Training, device: torch.device) -> torch.optim.Adam:
-    """Adam that reads nothing back: its rate and its number of steps lie on the device."""
-    exact = torch.float32 if device.type == "cuda" else torch.float64  # all that the GPU's kernel takes
-    groups = [g | dict(lr=torch.zeros((), dtype=exact, device=device)) for g in _groups(flow, experiment.lr)]
-    chosen = dict(betas=experiment.betas, weight_decay=experiment.weight_decay)
-    return torch.optim.Adam(groups, **chosen, fused=True, capturable=device.type == "cuda")
-
-
-def _groups(flow: Flow, lr: float) -> list[dict]:
-    """The optimiser's groups of parameters, each with its largest learning rate."""
+    """Adam that reads nothing back: its rate and its number of steps lie on the device. peak: the largest rate."""
+    lr, on_gpu = experiment.lr, device.type == "cuda"
+    exact = torch.float32 if on_gpu else torch.float64  # all that the GPU's kernel takes
     orders = [p for m in flow.modules() if isinstance(m, LearnedOrder) for p in m.parameters()]
     others = [p for p in flow.parameters() if all(p is not order for order in orders)]
-    return [dict(params=others, peak=lr), dict(params=orders, peak=min(lr, ORDER_LR))]
+    groups = [dict(params=others, peak=lr), dict(params=orders, peak=min(lr, ORDER_LR))]
+    groups = [group | dict(lr=torch.zeros((), dtype=exact, device=device)) for group in groups]
+    chosen = dict(betas=experiment.betas, weight_decay=experiment.weight_decay)
+    return torch.optim.Adam(groups, **chosen, fused=True, capturable=on_gpu)
 
 
 def resume(state: TrainingState, directory: Path, *, first: bool) -> None:
@@ -91,16 +86,10 @@ def resume(state: TrainingState, directory: Path, *, first: bool) -> None:
         lines = [as_json(row) + "\n" for row in read_record(directory / RECORD) if row["step"] <= state.step]
         write_whole(directory / RECORD, "".join(lines).encode())
         if state.step:
-            note(directory, state.step, _resumed(directory, half=half))
-
-
-def _resumed(directory: Path, *, half: bool) -> str:
-    """What there is to say of a resumption. half: whether the record ended in half a line."""
-    before, now = facts_of(directory / CHECKPOINT).get("hardware", {}).get("threads"), torch.get_num_threads()
-    told = "resumed"
-    if before not in (None, now):
-        told += f" with {now} threads, {before} before: the last bits may differ"
-    return told + "; the record ended in half a line, which is left out" * half
+            before, now = facts_of(directory / CHECKPOINT).get("hardware", {}).get("threads"), torch.get_num_threads()
+            told = f" with {now} threads, {before} before: the last bits may differ" * (before not in (None, now))
+            told += "; the record ended in half a line, which is left out" * half
+            note(directory, state.step, f"resumed{told}")
 
 
 def record(task: Task, state: TrainingState, directory: Path) -> dict[str, Any]:
@@ -117,18 +106,16 @@ def record(task: Task, state: TrainingState, directory: Path) -> dict[str, Any]:
         state.flow.measure_contraction_(state.measured)
     except NotContractiveError as error:
         raise ResflowError(f"step {state.step}: {error}. Lower lr ({experiment.lr}), in a new folder") from error
-    rates = {n: m.contraction for n, m in state.flow.named_modules() if isinstance(m, ResidualBlock)}
+    rates = [m.contraction for m in state.flow.modules() if isinstance(m, ResidualBlock)]
     if rates:
-        worst = max(rates, key=rates.get)
-        row["contraction"] = rates[worst]
+        row["contraction"] = max(rates)
     if experiment.validation:
         row["validation"] = _validate(task, state, directory)
     if experiment.truth_images:
         row |= task.compare(_averaged_flow(state))
     if rates and state.step == experiment.steps:
         row["note"] = state.flow.variance_report().summary
-    state.since = 0
-    state.seen[3] = 0
+    state.seen[3] = state.since = 0
     state.recorded = state.seconds
     state.draws.terms.clear()
     if world.rank == 0:
@@ -162,12 +149,11 @@ def proven(state: TrainingState) -> Flow:
     return flow
 
 
-def finish(task: Task, state: TrainingState, directory: Path, **facts: Any) -> None:
+def finish(task: Task, state: TrainingState, directory: Path) -> None:
     """Write the models, proven invertible. The checkpoint stays: the run may get more steps."""
-    experiment, facts = task.experiment, task.facts() | dict(hardware=task.world.describe()) | facts
+    experiment, facts = task.experiment, task.facts() | dict(hardware=task.world.describe())
     if (directory / BEST).exists():
         told, (best, _) = facts_of(directory / BEST), load_flow(directory / BEST, experiment)
         best.enforce_()
-        chosen = dict(step=told["step"], validation=told["validation"])
-        save_flow(directory / BEST, best, experiment, **(facts | chosen))
-    save_flow(directory / LAST, proven(state), experiment, **(facts | dict(step=state.step)))
+        save_flow(directory / BEST, best, experiment, **facts, step=told["step"], validation=told["validation"])
+    save_flow(directory / LAST, proven(state), experiment, **facts, step=state.step)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from ..errors import ResflowError
 from ..estimators.logdet import PowerSeries
@@ -19,27 +19,21 @@ from ..estimators.series import Roulette, Truncated
 from ..layers.lipschitz import update_norms_
 from ..layers.residual import ResidualBlock
 from ..numerics.tensor_float import tensor_float
-from .capture import Capture, CudaCapture, Graphs
+from .capture import CudaCapture, Graphs
 from .checkpoints import TrainingState
 from .machine import branches_in
 from .tasks.task import Task
-
-__all__ = ["Step", "look"]
 
 
 class Step:
     """Calling it does one step of the task's training and changes the state.
 
-    tell: is told once, in words, where a GPU cannot hold the step in graphs.  capture: how graphs are made; None: by
-    CUDA on a GPU, and no graphs elsewhere.
+    tell: is told once, in words, where a GPU cannot hold the step in graphs.  capture: how graphs are made, None: by
+    CudaCapture on a GPU, and no graphs elsewhere.
     """
 
     def __init__(
-        self,
-        task: Task,
-        state: TrainingState,
-        tell: Callable[[str], None] = lambda told: None,
-        capture: Capture | None = None,
+        self, task: Task, state: TrainingState, tell: Callable[[str], None] = lambda told: None, capture: Any = None
     ) -> None:
         self.task, self.state = task, state
         self.parameters = list(state.flow.parameters())
@@ -60,16 +54,25 @@ class Step:
             self.graphs.give_up(why)
 
     def __call__(self) -> None:
-        started, state, experiment = time.process_time(), self.state, self.task.experiment
-        key = self._draw_()
+        started = time.process_time()
+        try:
+            self._step_()
+        except RuntimeError:
+            look(self.state)  # a number that went astray may be the cause
+            raise
+        self.state.cpu_seconds += time.process_time() - started
+
+    def _step_(self) -> None:
+        state, experiment, key = self.state, self.task.experiment, self._draw_()
         self._run(key, self._gradient_)
         state.draws.terms.extend(self.terms[key])
         self.task.world.sum_(*(p.grad for p in self.parameters if p.grad is not None), self.loss)
         self._run("update", self._update_)
         state.step += 1
         state.since += 1
-        _average_(state.averaged, self.parameters, min(experiment.ema, state.step / (state.step + 9)))
-        state.cpu_seconds += time.process_time() - started
+        with torch.no_grad():  # averaged <- decay averaged + (1 - decay) parameters
+            decay = min(experiment.ema, state.step / (state.step + 9))
+            torch._foreach_lerp_(state.averaged, self.parameters, 1 - decay)
 
     def _run(self, key: Hashable, function: Callable[[], None]) -> None:
         function() if self.graphs is None else self.graphs.run(key, function)
@@ -89,7 +92,8 @@ class Step:
         if self.graphs is None or not self.batches:
             self.batches = batches
         else:
-            _copy_(self.batches, batches)
+            for static, new in zip(tree_leaves(self.batches), tree_leaves(batches), strict=True):
+                static.copy_(new)
         if self.stratified:
             state.draws.hold_(experiment.batch_size)
         self._seed_()
@@ -111,8 +115,9 @@ class Step:
         for part, shift in zip(self.mine, self.shifts):
             draws.part, draws.parts, draws.shift = part, self.parts, None
             shift.fill_(-((part + draws.offset) // self.parts) % rows)
-            for terms in _different(block.estimator.terms for block in self.blocks if _stratified(block.estimator)):
-                drawn = terms.draw(rows, draws)
+            terms = [block.estimator.terms for block in self.blocks if _stratified(block.estimator)]
+            for different in (t for i, t in enumerate(terms) if t not in terms[:i]):
+                drawn = different.draw(rows, draws)
                 found.append(tuple(pair for pair in zip(drawn, drawn.counts) if pair[1]))
         return tuple(found)
 
@@ -153,7 +158,10 @@ class Step:
     def _update_(self) -> None:
         """Adam with the clipped gradient, then every layer's norm."""
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.task.experiment.clip)
-        _see_(self.state.seen, self.loss, norm)
+        seen = self.state.seen  # of the last step, or of the first that was not finite
+        now = torch.stack([seen[0] + 1, self.loss.to(seen), norm.to(seen)])
+        seen[:3] = torch.where(seen[1:3].isfinite().all(), now, seen[:3])
+        seen[3] += self.loss
         self.state.optimizer.step()
         with tensor_float(False):
             update_norms_(self.state.flow, self.task.experiment.norm_tolerance)
@@ -172,35 +180,5 @@ def look(state: TrainingState) -> float:
     return total
 
 
-def _see_(seen: Tensor, loss: Tensor, norm: Tensor) -> None:
-    """seen: step, loss and norm of the last step, or of the first that was not finite; the sum of the losses."""
-    now = torch.stack([seen[0] + 1, loss.to(seen), norm.to(seen)])
-    seen[:3] = torch.where(seen[1:3].isfinite().all(), now, seen[:3])
-    seen[3] += loss
-
-
-@torch.no_grad()
-def _average_(averaged: list[Tensor], parameters: list[Tensor], decay: float) -> None:
-    """averaged <- decay averaged + (1 - decay) parameters."""
-    torch._foreach_lerp_(averaged, parameters, 1 - decay)
-
-
 def _stratified(estimator: Any) -> bool:
     return getattr(getattr(estimator, "terms", None), "draws", None) == "stratified"
-
-
-def _different(values: Any) -> list[Any]:
-    found: list[Any] = []
-    for value in values:
-        if value not in found:
-            found.append(value)
-    return found
-
-
-def _copy_(static: Any, new: Any) -> None:
-    """Nested lists and tuples of tensors, written over those of the same shapes."""
-    if isinstance(new, Tensor):
-        static.copy_(new)
-    else:
-        for s, n in zip(static, new, strict=True):
-            _copy_(s, n)

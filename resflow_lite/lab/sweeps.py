@@ -23,6 +23,7 @@ from .data.images import images_label
 from .evaluation import carry_out
 from .home import home
 from .ledger import read_entries, read_entry
+from .package_data import shipped
 from .rates import chosen_rates
 from .runs import ENTRY
 from .tasks.profiles import PROFILES
@@ -32,8 +33,7 @@ from .values import read_yaml
 __all__ = ["SWEEPS", "Planned", "planned", "published", "rates_file", "same_settings", "sweep_names"]
 
 TAKEN = dict(seed="seeds", profile="--profile", dataset="datasets", lr="rates")
-SWEEPS = Path(__file__).resolve().parents[2] / "notebooks" / "reproduction" / "sweeps"
-MEASUREMENTS = SWEEPS.parents[2] / "data" / "measurements"
+SWEEPS, MEASUREMENTS = shipped("sweeps"), shipped("measurements")
 
 
 @dataclass(frozen=True)
@@ -194,8 +194,7 @@ def same_settings(entry: dict[str, Any], run: Planned, besides: tuple[str, ...] 
 
 
 def published(runs: list[Planned]) -> dict[int, dict[str, Any]]:
-    """By index, the entries of these runs that the checkout has in data/results/SWEEP."""
-    folder = SWEEPS.parents[2] / "data" / "results"
-    found = {name: read_entries(folder / name) for name in {run.sweep for run in runs}}
+    """By index, the entries of these runs that the project's own ledger has under SWEEP."""
+    found = {name: read_entries(shipped("results") / name) for name in {run.sweep for run in runs}}
     pairs = ((run, next((e for e in found[run.sweep] if same_settings(e, run)), None)) for run in runs)
     return {run.index: entry for run, entry in pairs if entry is not None}

@@ -20,8 +20,6 @@ from .step import Step, look
 from .tasks.registry import task_of
 from .tasks.task import Task, Training
 
-__all__ = ["fit", "train_toy"]
-
 
 def fit(
     experiment: Training,
@@ -109,7 +107,7 @@ def _loop(
     with bar:
         while state.step < steps:
             save, stop = task.world.any_of(signals.read())
-            _take(step, state)
+            step()
             bar.update()
             line = state.step % every == 0 or state.step == steps
             if line or save:
@@ -128,14 +126,6 @@ def _loop(
                 raise signals.stopped(f"stopped after step {state.step}, with a checkpoint; fit goes on from there")
 
 
-def _take(step: Step, state: TrainingState) -> None:
-    try:
-        step()
-    except RuntimeError:
-        look(state)  # a number that went astray may be the cause
-        raise
-
-
 def _told(row: dict[str, Any], steps: int, task: Task) -> str:
     """A line for people."""
     told = f"step {row['step']:5} of {steps}  {row[task.unit]:.3f} {task.words}  {_span(row['seconds'])}"
@@ -143,13 +133,8 @@ def _told(row: dict[str, Any], steps: int, task: Task) -> str:
 
 
 def _span(seconds: float) -> str:
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 600
-        else f"{seconds / 60:.0f} min"
-        if seconds < 36000
-        else f"{seconds / 3600:.0f} h"
-    )
+    size, unit = next((pair for pair in ((1, "s"), (60, "min")) if seconds < 600 * pair[0]), (3600, "h"))
+    return f"{seconds / size:.0f} {unit}"
 
 
 def train_toy(experiment: Training, flow: Flow | None = None) -> tuple[Flow, list[tuple[float, float]]]:
@@ -162,7 +147,7 @@ def train_toy(experiment: Training, flow: Flow | None = None) -> tuple[Flow, lis
     state, history = begin(task, flow), []
     step = Step(task, state)
     while state.step < experiment.steps:
-        _take(step, state)
+        step()
         look(state)
         history.append((state.cpu_seconds, float(step.loss)))
     return proven(state), history

@@ -11,17 +11,8 @@ from ..expect import Named, shown
 from .kernels import fused, lipswish, lipswish_pull_back
 
 __all__ = [
-    "Activation",
-    "LipSwish",
-    "CLipSwish",
-    "Tanh",
-    "ELU",
-    "Softplus",
-    "ReLU",
-    "Sine",
-    "ACTIVATIONS",
-    "make_activation",
-    "compile_activations_",
+    *("Activation", "LipSwish", "CLipSwish", "Tanh", "ELU", "Softplus", "ReLU", "Sine", "ACTIVATIONS"),
+    *("make_activation", "compile_activations_"),
 ]
 
 

@@ -136,30 +136,27 @@ class BranchLinearization(Linearization):
         """A cotangent of g, a copy of it where the last step may write over it."""
         return channels_last(u.clone() if isinstance(self.steps[-1], Pointwise) else u)
 
-    @property
-    def starts_with_activation(self) -> bool:
-        return isinstance(self.steps[0], Pointwise)
-
+    @cached_property
     def frozen_slope(self) -> Tensor | None:
         """The slope of a leading activation, averaged over the batch and all pixels of a channel; constant."""
-        if not self.starts_with_activation:
+        if not isinstance(self.steps[0], Pointwise):
             return None
         slope = self.steps[0].slope.detach()
         return slope.mean([axis for axis in range(slope.dim()) if axis != 1], keepdim=True)
 
     def vjp_pair(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """J^T u and K^T u: K is J with the leading activation's slope frozen, so that all but one step is shared."""
-        if not self.starts_with_activation:
+        if self.frozen_slope is None:
             return super().vjp_pair(u)
         u = self._at_the_end(u)
         for step in reversed(self.steps[1:]):
             u = step.vjp(u)
-        frozen = self.frozen_slope() * u
+        frozen = self.frozen_slope * u
         return self.steps[0].vjp(u), frozen
 
     def _traced(self) -> tuple[list[Affine], list[Pointwise]]:
         """The three layers and the two activations between them that an exact trace needs; empty where they are not."""
-        body = self.steps[self.starts_with_activation :]
+        body = self.steps[self.frozen_slope is not None :]
         layers, activations = list(body[::2]), list(body[1::2])
         fits = len(body) == 5 and exact_trace_exists(
             [s.layer for s in layers if isinstance(s, Affine)], activations[0].slope
@@ -170,7 +167,7 @@ class BranchLinearization(Linearization):
         """tr(K) = tr(W3 D2 W2 D1 W1 D0), D0 frozen: see trace.py."""
         layers, activations = self._traced()
         slopes, weights = [s.slope for s in activations], [s.weight for s in layers]
-        return branch_trace(slopes, weights, self.frozen_slope()) if layers else None
+        return branch_trace(slopes, weights, self.frozen_slope) if layers else None
 
     def _trace_gradient(self, weights: Tensor) -> dict[Any, Tensor]:
         """Gradient of sum_b weights_b tr(K_b) in every slope and every weight that it holds, by step."""
@@ -178,7 +175,7 @@ class BranchLinearization(Linearization):
         with torch.enable_grad():
             slopes = [s.slope.detach().requires_grad_() for s in activations]
             matrices = [s.weight.detach().requires_grad_() for s in layers]
-            total = (weights * branch_trace(slopes, matrices, self.frozen_slope())).sum()
+            total = (weights * branch_trace(slopes, matrices, self.frozen_slope)).sum()
         return dict(zip([*activations, *layers], torch.autograd.grad(total, [*slopes, *matrices])))
 
     @torch.no_grad()
@@ -196,7 +193,7 @@ class BranchLinearization(Linearization):
         if u is None:
             return self._sweep(cotangent, None, None)
         # where K = J one sweep does both products
-        same = control_variate and not self.starts_with_activation
+        same = control_variate and self.frozen_slope is None
         each = weights.to(u.dtype).view(-1, *[1] * (u.dim() - 2))
         # the trace is there once for all probes
         direct = self._trace_gradient(weights) if control_variate else None
@@ -205,7 +202,7 @@ class BranchLinearization(Linearization):
             share = one_v / len(v)
             sweeps.append(self._sweep(cotangent, each * (one_u - share if same else one_u), one_v, direct))
             if control_variate and not same:
-                sweeps.append(self._sweep(None, -each * share, self.frozen_slope() * one_v, start=1))
+                sweeps.append(self._sweep(None, -each * share, self.frozen_slope * one_v, start=1))
             cotangent = direct = None
         return [reduce(torch.add, parts) for parts in zip(*sweeps)]
 

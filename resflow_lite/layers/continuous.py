@@ -74,7 +74,7 @@ class ContinuousFlow(Bijection):
             with torch.enable_grad():
                 z = state[0] if keep and state[0].requires_grad else state[0].detach().requires_grad_()
                 dz = self.velocity(t, z)
-                trace = exact_divergence(dz, z, keep) if probe is None else hutchinson_divergence(dz, z, probe, keep)
+                trace = divergence(dz, z, probe, keep=keep)
             return (dz, trace) if keep else (dz.detach(), trace)
 
         return self._solve(rate, (x, x.new_zeros(len(x))), (0.0, 1.0))
@@ -125,16 +125,16 @@ class ContinuousFlow(Bijection):
         return tuple(state[-1] for state in states)
 
 
-def exact_divergence(dz: Tensor, z: Tensor, keep: bool) -> Tensor:
-    """tr(d dz / dz), (B,), one product for each dimension. keep: whether it will be differentiated itself."""
+def divergence(dz: Tensor, z: Tensor, probe: Tensor | None, *, keep: bool) -> Tensor:
+    """tr(d dz / dz), (B,), one product for each dimension; of a probe v, v^T (d dz / dz) v, whose mean is the trace.
+
+    keep: whether it will be differentiated itself.
+    """
+    if probe is not None:
+        (product,) = torch.autograd.grad(dz, z, probe, create_graph=keep, retain_graph=True)
+        return (product * probe).flatten(1).sum(1)
     flat, total = dz.flatten(1), dz.new_zeros(len(dz))
     for i in range(flat.shape[1]):
         (row,) = torch.autograd.grad(flat[:, i].sum(), z, create_graph=keep, retain_graph=True)
         total = total + row.flatten(1)[:, i]
     return total
-
-
-def hutchinson_divergence(dz: Tensor, z: Tensor, probe: Tensor, keep: bool) -> Tensor:
-    """v^T (d dz / dz) v, (B,), whose mean over probes v is the trace."""
-    (product,) = torch.autograd.grad(dz, z, probe, create_graph=keep, retain_graph=True)
-    return (product * probe).flatten(1).sum(1)

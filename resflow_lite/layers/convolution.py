@@ -9,7 +9,7 @@ from torch.nn.grad import conv2d_weight
 
 from ..errors import SettingsError
 from ..expect import integer
-from .kernels import Conv3x3
+from .kernels import Conv3x3, mirrored
 from .lipschitz import LinearMap, LipschitzLayer, channels_last
 from .orders import Order
 
@@ -19,11 +19,6 @@ MATRICES = ("cuda",)
 """Kinds of devices that compute a 3 x 3 convolution between few and many channels as a matrix product."""
 DENSE = 256
 """Up to this many inputs or outputs the certificate of a convolution uses its whole matrix: exact to 0.1 %."""
-
-
-def _mirrored(weight: Tensor) -> Tensor:
-    """The kernel of the transposed convolution."""
-    return weight.transpose(0, 1).flip(2, 3) if weight.shape[2] > 1 else weight.transpose(0, 1)
 
 
 class LipschitzConv2d(LipschitzLayer):
@@ -58,29 +53,29 @@ class LipschitzConv2d(LipschitzLayer):
     def product(self, weight: Tensor, z: Tensor, bias: Tensor | None = None) -> Tensor:
         if not self._narrows(weight.shape[1], weight.shape[0], z):
             return conv2d(z, weight, bias, padding=self.padding)
-        y = self._spread(_mirrored(weight), z)
+        y = self._scattered(mirrored(weight), z)
         return y if bias is None else y + bias.view(-1, 1, 1)
 
     def transpose(self, weight: Tensor, u: Tensor) -> Tensor:
         if not self._narrows(weight.shape[0], weight.shape[1], u):
-            return conv2d(u, channels_last(_mirrored(weight)), padding=self.padding)
-        return self._spread(weight, u)
+            return conv2d(u, channels_last(mirrored(weight)), padding=self.padding)
+        return self._scattered(weight, u)
 
     def outer(self, weight: Tensor, u: Tensor, z: Tensor) -> Tensor:
         if not self._narrows(weight.shape[1], weight.shape[0], z):
             return conv2d_weight(channels_last(z), weight.shape, channels_last(u), padding=self.padding)
         # <u, W z> = <W^T u, z>: the same sum, as a gradient of the map that widens
         wide = weight.transpose(0, 1).shape
-        return _mirrored(conv2d_weight(channels_last(u), wide, channels_last(z), padding=self.padding))
+        return mirrored(conv2d_weight(channels_last(u), wide, channels_last(z), padding=self.padding))
 
     def _narrows(self, before: int, after: int, z: Tensor) -> bool:
         """Whether so few channels follow that a CPU's convolution runs at a fraction of its speed."""
         return z.device.type == "cpu" and self.padding > 0 and self.weight[0, 0].numel() * after <= before
 
-    def _spread(self, kernel: Tensor, z: Tensor) -> Tensor:
+    def _scattered(self, kernel: Tensor, z: Tensor) -> Tensor:
         """The transposed convolution as one matrix product: what each pixel gives to its neighbours, then the sum."""
-        gifts = kernel.permute(1, 2, 3, 0).reshape(-1, len(kernel)) @ z.permute(0, 2, 3, 1).flatten(1, 2).mT
-        return channels_last(fold(gifts, z.shape[2:], kernel.shape[2:], padding=self.padding))
+        given = kernel.permute(1, 2, 3, 0).reshape(-1, len(kernel)) @ z.permute(0, 2, 3, 1).flatten(1, 2).mT
+        return channels_last(fold(given, z.shape[2:], kernel.shape[2:], padding=self.padding))
 
     def blocks(self, weight: Tensor) -> Tensor:
         """The whole matrix where it is small; the matrices of all frequencies of a larger circular convolution else."""

@@ -73,7 +73,7 @@ class Coupling(Bijection):
 
     n_parameters: int
 
-    def __init__(self, net: nn.Module, swap: bool = False, checkerboard: bool = False) -> None:
+    def __init__(self, net: nn.Module, *, swap: bool = False, checkerboard: bool = False) -> None:
         super().__init__()
         self.net, self.swap, self.checkerboard = net, swap, checkerboard
         settle(self, net=offering("a function, such as an nn.Module", "__call__"), swap=FLAG, checkerboard=FLAG)

@@ -35,11 +35,13 @@ def residual_step(
 ) -> tuple[Tensor, Tensor]:
     """g(x) and the log-determinant's estimate for that draw, differentiated in the way asked for.
 
-    An estimator without `neumann` is differentiated through its series.
+    An estimator without `neumann` is differentiated through its series; where gradients are off nothing is.
     """
-    if gradient == "series" or not hasattr(estimator, "neumann"):
+    recorded = torch.is_grad_enabled()
+    if gradient == "series" or not recorded or not hasattr(estimator, "neumann"):
         estimate = estimator.estimate(linearize(branch, x), draw)
-        return estimate.output, estimate.value
+        found = estimate.output, estimate.value
+        return found if recorded else tuple(t.detach() for t in found)
     inputs, again = replay(branch, x)
     if draw.probes.dtype != inputs[0].dtype:
         draw = replace(draw, probes=draw.probes.to(inputs[0].dtype))

@@ -1,20 +1,22 @@
 """The few operations that a training step on a GPU is made of: LipSwish with its derivatives, 3x3 convolutions.
 
-Every one is written twice: here in plain torch, for any device and dtype; and in triton_kernels.py as one pass over
-memory, which is what these operations cost on a GPU. `fused` says which of the two computes.
+Every one is written twice: here in plain torch, for any device and dtype; and under the same name in triton_kernels.py
+as one pass over memory, which is what these operations cost on a GPU. `fused` says which of the two computes.
 
 Source for convolutions as matrix products: Chellapilla, Puri and Simard 2006, sec. 2.
 """
 
 import os
 import warnings
-from functools import cache
+from collections.abc import Callable
+from functools import cache, wraps
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-__all__ = ["Conv3x3", "collect", "columns", "fused", "gather", "lipswish", "lipswish_pull_back", "slope_times"]
+__all__ = ["Conv3x3", "collect", "columns", "fused", "gather", "lipswish", "lipswish_pull_back", "mirrored"]
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 """Triton's interpreter: its kernels run on a CPU, slowly, for tests. To be set before the first import of Triton."""
@@ -50,15 +52,26 @@ def _runs_on(device: torch.device) -> bool:
     return True
 
 
+def fused_on_gpu(plain: Callable[..., Any]) -> Callable[..., Any]:
+    """An operation whose namesake in triton_kernels.py computes it wherever Triton can (`fused`)."""
+
+    @wraps(plain)
+    def either(*arguments: Any) -> Any:
+        if not fused(*(a for a in arguments if isinstance(a, Tensor))):
+            return plain(*arguments)
+        from . import triton_kernels
+
+        return getattr(triton_kernels, plain.__name__)(*arguments)
+
+    return either
+
+
+@fused_on_gpu
 def lipswish(z: Tensor, scale: Tensor, order: int) -> tuple[Tensor, ...]:
     """a(z) = z sigmoid(s z) / 1.1 and its first `order` derivatives, of the shape of z; order is 0, 1 or 2.
 
     scale: s, shape (1,).
     """
-    if fused(z, scale):
-        from . import triton_kernels
-
-        return triton_kernels.lipswish(z, scale, order)
     # few large temporaries: fresh memory costs more here than arithmetic
     gate = (scale * z).sigmoid_()
     value = (z * gate).div_(1.1)
@@ -72,15 +85,7 @@ def lipswish(z: Tensor, scale: Tensor, order: int) -> tuple[Tensor, ...]:
     return value, slope, bend * torch.addcmul(scale, scale, gate, value=-1)
 
 
-def slope_times(z: Tensor, tangent: Tensor, scale: Tensor) -> Tensor:
-    """a'(z) tangent for LipSwish, of the shape of z, with the slope not written to memory."""
-    if fused(z, tangent, scale):
-        from . import triton_kernels
-
-        return triton_kernels.slope_times(z, tangent, scale)
-    return lipswish(z, scale, 1)[1] * tangent
-
-
+@fused_on_gpu
 def lipswish_pull_back(
     z: Tensor, tangent: Tensor, y_bar: Tensor, p: Tensor, scale: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -89,10 +94,6 @@ def lipswish_pull_back(
     z_bar = a' y_bar + a'' z' p,  q = a' p,  s_bar = (<z, z_bar> - <a, y_bar>) / s, shape (1,). From z alone: nothing
     else need be kept. May write over `tangent` and `p`.
     """
-    if fused(z, tangent, y_bar, p, scale):
-        from . import triton_kernels
-
-        return triton_kernels.lipswish_pull_back(z, tangent, y_bar, p, scale)
     value, slope, curvature = lipswish(z, scale, 2)
     z_bar = slope * y_bar + curvature * tangent * p
     return z_bar, slope * p, ((z * z_bar).sum() - (value * y_bar).sum()) / scale
@@ -103,35 +104,28 @@ def columns(channels: int) -> int:
     return -(-9 * channels // 8) * 8 if channels > 3 else 32 if channels > 1 else 16
 
 
-def gather(x: Tensor, slope: Tensor | None = None) -> Tensor:
+@fused_on_gpu
+def gather(x: Tensor) -> Tensor:
     """Images (B, H, W, C) -> (B H W, columns(C)): the nine neighbours of every pixel, zeros outside the image.
 
-    row (b, h, w), column (i, j, c) = x[b, h + i - 1, w + j - 1, c], i and j from 0 to 2; of slope * x, if given.
+    row (b, h, w), column (i, j, c) = x[b, h + i - 1, w + j - 1, c], i and j from 0 to 2.
     """
-    if fused(x, *(() if slope is None else (slope,))):
-        from . import triton_kernels
-
-        return triton_kernels.gather(x, slope, columns(x.shape[3]))
     _, height, width, channels = x.shape
-    around = pad(x if slope is None else slope * x, (0, 0, 1, 1, 1, 1))
+    around = pad(x, (0, 0, 1, 1, 1, 1))
     rows = torch.cat([around[:, i : i + height, j : j + width] for i in range(3) for j in range(3)], 3)
     return pad(rows.reshape(-1, 9 * channels), (0, columns(channels) - 9 * channels))
 
 
-def collect(g: Tensor, shape: tuple[int, int, int, int], slope: Tensor | None = None) -> Tensor:
+@fused_on_gpu
+def collect(g: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
     """The adjoint of `gather`, <gather(x), g> = <x, collect(g)>: (B H W, columns(C)) -> images of shape (B, H, W, C).
 
-    x[b, h, w, c] = sum over i, j of g[(b, h - i + 1, w - j + 1), (i, j, c)]; times slope, if given.
+    x[b, h, w, c] = sum over i, j of g[(b, h - i + 1, w - j + 1), (i, j, c)].
     """
-    if fused(g, *(() if slope is None else (slope,))):
-        from . import triton_kernels
-
-        return triton_kernels.collect(g, shape, slope)
     batch, height, width, channels = shape
     around = pad(g[:, : 9 * channels].reshape(batch, height, width, -1), (0, 0, 1, 1, 1, 1)).unflatten(3, (3, 3, -1))
     parts = [around[:, 2 - i : 2 - i + height, 2 - j : 2 - j + width, i, j] for i in range(3) for j in range(3)]
-    total = torch.stack(parts).sum(0)
-    return total if slope is None else slope * total
+    return torch.stack(parts).sum(0)
 
 
 class Conv3x3:
@@ -149,7 +143,7 @@ class Conv3x3:
 
     def __init__(self, weight: Tensor) -> None:
         self.narrows = weight.shape[0] < weight.shape[1]
-        widening = _mirrored(weight) if self.narrows else weight
+        widening = mirrored(weight) if self.narrows else weight
         wide, self.narrow = widening.shape[:2]
         rows = widening.permute(2, 3, 1, 0).reshape(-1, wide)
         self.kernel = pad(rows, (0, 0, 0, columns(self.narrow) - len(rows)))
@@ -170,7 +164,7 @@ class Conv3x3:
         wide, narrow = (z, u) if self.narrows else (u, z)
         rows = gather(_pixels(narrow)).T @ _pixels(wide).flatten(0, 2)
         weight = rows[: 9 * self.narrow].unflatten(0, (3, 3, -1)).permute(3, 2, 0, 1)
-        return _mirrored(weight) if self.narrows else weight
+        return mirrored(weight) if self.narrows else weight
 
     def _widened(self, z: Tensor, bias: Tensor | None = None) -> Tensor:
         rows = gather(_pixels(z))
@@ -182,9 +176,10 @@ class Conv3x3:
         return _images(collect(x.flatten(0, 2) @ self.kernel.T, (*x.shape[:3], self.narrow)))
 
 
-def _mirrored(weight: Tensor) -> Tensor:
+def mirrored(weight: Tensor) -> Tensor:
     """The kernel of the transposed convolution."""
-    return weight.transpose(0, 1).flip(2, 3)
+    turned = weight.transpose(0, 1)
+    return turned.flip(2, 3) if weight.shape[2] > 1 else turned
 
 
 def _pixels(z: Tensor) -> Tensor:

@@ -2,24 +2,22 @@
 
 import math
 import threading
+from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from ..expect import integer, number, settle
-from ..numerics.norms import conjugate, gram_upper, interpolated, power_iteration, vector_norm
+from ..numerics.norms import Map, conjugate, gram_upper, interpolated, power_iteration, vector_norm
 from ..numerics.stacked import leading_vectors
 from ..numerics.tensor_float import full_precision
+from .kernels import mirrored
 from .orders import ORDER, LearnedOrder, Order
 
-__all__ = [
-    "LipschitzLayer",
-    "LipschitzLinear",
-    "channels_last",
-    "update_norms_",
-]
+__all__ = ["LipschitzLayer", "LipschitzLinear", "channels_last", "update_norms_"]
 
 ROUNDS = 5
 """Power iterations in one improvement of another norm."""
@@ -37,13 +35,12 @@ def channels_last(t: Tensor) -> Tensor:
     return t.clone(memory_format=torch.channels_last) if t.dim() == 4 and t.stride(1) != 1 else t
 
 
-class LinearMap:
+class LinearMap(NamedTuple):
     """A layer's linear map with one weight, for many products: z -> W z + b, u -> W^T u, the gradient of <u, W z>."""
 
-    def __init__(self, layer: "LipschitzLayer", weight: Tensor) -> None:
-        self.product, self.transpose, self.outer = (
-            partial(rule, weight) for rule in (layer.product, layer.transpose, layer.outer)
-        )
+    product: Map
+    transpose: Map
+    outer: Callable[[Tensor, Tensor], Tensor]
 
 
 class LipschitzLayer(nn.Module):
@@ -86,17 +83,13 @@ class LipschitzLayer(nn.Module):
         """The kept vector as an input of the layer: a right singular vector, up to its length."""
         return self.transpose(self.weight.detach(), self.vector) if self._left() else self.vector
 
-    @right.setter
-    def right(self, vector: Tensor) -> None:
-        self.vector = vector
-
     def _left(self) -> bool:
         """Whether the kept vector is one of outputs."""
         return self.vector.numel() > 0 and self.vector.shape[1] != self.weight.shape[1]
 
     def linear(self, weight: Tensor) -> LinearMap:
         """The map with this weight, prepared for many products."""
-        return LinearMap(self, weight)
+        return LinearMap(*(partial(rule, weight) for rule in (self.product, self.transpose, self.outer)))
 
     def orders(self) -> tuple[float, float]:
         """Domain and codomain as numbers, for what is not differentiated."""
@@ -107,20 +100,12 @@ class LipschitzLayer(nn.Module):
         return self.domain == 1 or self.codomain == math.inf
 
     def _columns(self, weight: Tensor, q: float) -> Tensor:
-        """max_j |A e_j|_q, by applying the transposed map with |entries|^q to a vector of ones."""
-        if q == math.inf:
-            return weight.abs().amax()
-        ones = weight.new_ones(self.output_shape)
-        largest = weight.detach().abs().amax()  # scaled by it, no power under- or overflows
-        return largest * self.transpose((weight / largest).abs().pow(q), ones).amax().pow(1 / q)
+        """max_j |A e_j|_q."""
+        return _largest(self.transpose, weight, q, self.output_shape)
 
     def _rows(self, weight: Tensor, p: float) -> Tensor:
         """max_i |A^T e_i|_(p*)."""
-        if p == 1:
-            return weight.abs().amax()
-        star, largest = conjugate(p), weight.detach().abs().amax()
-        ones = weight.new_ones(self.input_shape)
-        return largest * self.product((weight / largest).abs().pow(star), ones).amax().pow(1 / star)
+        return _largest(self.product, weight, conjugate(p), self.input_shape)
 
     def prepare(self, z: Tensor) -> None:
         """Start the vector for inputs of the size of z, if that is not done yet."""
@@ -141,7 +126,7 @@ class LipschitzLayer(nn.Module):
         weight, vector = self.weight.detach(), self.vector
         kernel = weight if weight.dim() == 4 else weight[:, :, None, None]
         if len(weight) < weight.shape[1]:
-            kernel, vector = kernel.transpose(0, 1).flip(2, 3), vector if self._left() else self.product(weight, vector)
+            kernel, vector = mirrored(kernel), vector if self._left() else self.product(weight, vector)
         return kernel, vector.flatten()
 
     def improve_(self) -> Tensor:
@@ -174,10 +159,14 @@ class LipschitzLayer(nn.Module):
             image = (self.transpose if self._left() else self.product)(self.weight, vector)
             return vector_norm(image, q) / vector_norm(vector, p)
 
+    def applied(self) -> Tensor:
+        """W, for inputs of the size that was seen last."""
+        return self.weight / (self.sigma() / self.coeff).clamp_min(1)
+
     def normalized_weight(self, z: Tensor) -> Tensor:
-        """The weight as applied to inputs of the size of z."""
+        """W for inputs of the size of z."""
         self.prepare(z)
-        return channels_last(self.weight / (self.sigma() / self.coeff).clamp_min(1))
+        return channels_last(self.applied())
 
     def norm_lower(self) -> Tensor:
         """A lower bound (estimate) of the norm of the weight as applied."""
@@ -193,7 +182,7 @@ class LipschitzLayer(nn.Module):
         """
         if self.input_shape is None:
             return math.inf
-        applied = (self.weight / (self.sigma() / self.coeff).clamp_min(1)).double().cpu()
+        applied = self.applied().double().cpu()
         p, q = self.orders()
         # sigma is computed anew at every use, and its last digits, like a closed form's, depend on the order of a sum
         margin = 1 + 1e-10 + 32 * torch.finfo(self.weight.dtype).eps
@@ -223,6 +212,14 @@ class LipschitzLayer(nn.Module):
             self.vector = torch.empty_like(stored, device=self.weight.device)
             self.input_shape = (1, self.weight.shape[1], *stored.shape[2:])
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def _largest(product: Callable[..., Tensor], weight: Tensor, order: float, shape: tuple[int, ...]) -> Tensor:
+    """The largest norm of a row of the matrix of `product`, which sums |entries|^order by meeting a vector of ones."""
+    if order == math.inf:
+        return weight.abs().amax()
+    largest = weight.detach().abs().amax()  # scaled by it, no power under- or overflows
+    return largest * product((weight / largest).abs().pow(order), weight.new_ones(shape)).amax().pow(1 / order)
 
 
 class LipschitzLinear(LipschitzLayer):

@@ -77,12 +77,8 @@ class ResidualBlock(Bijection):
         if len(x) == 0:
             return x, x.new_zeros(0)
         draw = self.estimator.draw(x, generator)
-        ranked = by_rank(x, draw)
-        if torch.is_grad_enabled():
-            output, value = residual_step(self.branch, ranked, self.estimator, draw, self.gradient, self.memory)
-        else:
-            estimate = self.estimator.estimate(linearize(self.branch, ranked), draw)
-            output, value = estimate.output.detach(), estimate.value.detach()
+        way = self.gradient, self.memory
+        output, value = residual_step(self.branch, by_rank(x, draw), self.estimator, draw, *way)
         return x + by_rank(output, draw, back=True), by_rank(value, draw, back=True)
 
     def transform(self, x: Tensor) -> Tensor:

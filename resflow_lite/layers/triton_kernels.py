@@ -8,6 +8,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .kernels import columns
+
 BLOCK = 1024
 """Entries that a program works on at once."""
 ROUNDS = 8
@@ -64,21 +66,6 @@ def lipswish(z: Tensor, scale: Tensor, order: int) -> tuple[Tensor, ...]:
 
 
 @triton.jit
-def _slope_times(z_, tangent_, s_, out_, n, BLOCK: tl.constexpr):
-    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    value, slope, curvature, of_scale = _at(tl.load(z_ + i, i < n, 0.0).to(tl.float32), tl.load(s_).to(tl.float32))
-    tangent = tl.load(tangent_ + i, i < n, 0.0).to(tl.float32)
-    tl.store(out_ + i, (slope * tangent).to(out_.dtype.element_ty), i < n)
-
-
-def slope_times(z: Tensor, tangent: Tensor, scale: Tensor) -> Tensor:
-    z, tangent = _aligned(z, tangent)
-    out = torch.empty_like(tangent)
-    _launch(_slope_times, (triton.cdiv(z.numel(), BLOCK),), z, tangent, scale, out, z.numel(), BLOCK=BLOCK)
-    return out
-
-
-@triton.jit
 def _pull_back(z_, tangent_, y_bar_, p_, s_, sums_, n, BLOCK: tl.constexpr, ROUNDS: tl.constexpr):
     """Over tangent z_bar, over p its product with the slope; a sum per program for the scale."""
     program = tl.program_id(0).to(tl.int64)
@@ -112,7 +99,7 @@ def lipswish_pull_back(
 
 
 @triton.jit
-def _gather(x_, slope_, out_, H, W, C: tl.constexpr, COLUMNS: tl.constexpr, SLOPE: tl.constexpr, BLOCK: tl.constexpr):
+def _gather(x_, out_, H, W, C: tl.constexpr, COLUMNS: tl.constexpr, BLOCK: tl.constexpr):
     image = tl.program_id(0).to(tl.int64)
     e = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)  # entries of one image's rows
     pixel, column = e // COLUMNS, e % COLUMNS
@@ -120,25 +107,21 @@ def _gather(x_, slope_, out_, H, W, C: tl.constexpr, COLUMNS: tl.constexpr, SLOP
     w = pixel % W + column // C % 3 - 1
     inside = (pixel < H * W) & (column < 9 * C) & (h >= 0) & (h < H) & (w >= 0) & (w < W)
     at = image * (H * W * C) + (h * W + w) * C + column % C
-    x = tl.load(x_ + at, inside, 0.0).to(tl.float32)
-    if SLOPE:
-        x *= tl.load(slope_ + at, inside, 0.0).to(tl.float32)
-    tl.store(out_ + image * (H * W * COLUMNS) + e, x.to(out_.dtype.element_ty), pixel < H * W)
+    tl.store(out_ + image * (H * W * COLUMNS) + e, tl.load(x_ + at, inside, 0.0), pixel < H * W)
 
 
-def gather(x: Tensor, slope: Tensor | None, columns: int) -> Tensor:
+def gather(x: Tensor) -> Tensor:
     x = x.contiguous()
     batch, height, width, channels = x.shape
-    out = torch.empty(batch * height * width, columns, device=x.device, dtype=x.dtype)
-    programs = (batch, triton.cdiv(height * width * columns, BLOCK))
-    factor = x if slope is None else slope.contiguous()
-    sizes = dict(C=channels, COLUMNS=columns, SLOPE=slope is not None, BLOCK=BLOCK)
-    _launch(_gather, programs, x, factor, out, height, width, **sizes)
+    wide = columns(channels)
+    out = torch.empty(batch * height * width, wide, device=x.device, dtype=x.dtype)
+    programs = (batch, triton.cdiv(height * width * wide, BLOCK))
+    _launch(_gather, programs, x, out, height, width, C=channels, COLUMNS=wide, BLOCK=BLOCK)
     return out
 
 
 @triton.jit
-def _collect(g_, slope_, out_, H, W, C: tl.constexpr, COLUMNS: tl.constexpr, SLOPE: tl.constexpr, BLOCK: tl.constexpr):
+def _collect(g_, out_, H, W, C: tl.constexpr, COLUMNS: tl.constexpr, BLOCK: tl.constexpr):
     image = tl.program_id(0).to(tl.int64)
     e = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)  # entries of one image
     pixel, c = e // C, e % C
@@ -150,17 +133,13 @@ def _collect(g_, slope_, out_, H, W, C: tl.constexpr, COLUMNS: tl.constexpr, SLO
             inside = (pixel < H * W) & (h >= 0) & (h < H) & (w >= 0) & (w < W)
             at = image * (H * W * COLUMNS) + (h * W + w) * COLUMNS + (3 * i + j) * C + c
             total += tl.load(g_ + at, inside, 0.0).to(tl.float32)
-    if SLOPE:
-        total *= tl.load(slope_ + image * (H * W * C) + e, pixel < H * W, 0.0).to(tl.float32)
     tl.store(out_ + image * (H * W * C) + e, total.to(out_.dtype.element_ty), pixel < H * W)
 
 
-def collect(g: Tensor, shape: tuple[int, int, int, int], slope: Tensor | None) -> Tensor:
+def collect(g: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
     g = g.contiguous()
     batch, height, width, channels = shape
     out = torch.empty(shape, device=g.device, dtype=g.dtype)
     programs = (batch, triton.cdiv(height * width * channels, BLOCK))
-    factor = g if slope is None else slope.contiguous()
-    sizes = dict(C=channels, COLUMNS=g.shape[1], SLOPE=slope is not None, BLOCK=BLOCK)
-    _launch(_collect, programs, g, factor, out, height, width, **sizes)
+    _launch(_collect, programs, g, out, height, width, C=channels, COLUMNS=g.shape[1], BLOCK=BLOCK)
     return out

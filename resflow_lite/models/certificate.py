@@ -56,12 +56,10 @@ def enforce_(model: nn.Module) -> Certificate:
     if found.holds:
         return found
     update_norms_(model, tol=1e-6)
-    for block in model.modules():
-        branch = getattr(block, "branch", None)
-        if not isinstance(block, ResidualBlock) or not isinstance(branch, LipschitzBranch):
-            continue
-        layers = [step for step in branch.steps if isinstance(step, LipschitzLayer)]
+    branches = [block.branch for block in model.modules() if isinstance(block, ResidualBlock)]
+    for branch in (branch for branch in branches if isinstance(branch, LipschitzBranch)):
         if 1 <= branch.lipschitz_bound() < math.inf:
+            layers = [step for step in branch.steps if isinstance(step, LipschitzLayer)]
             for layer in layers:
                 _scale_(layer, layer.coeff / layer.norm_upper())
             _scale_(layers[-1], 0.999 / branch.lipschitz_bound())
@@ -71,6 +69,5 @@ def enforce_(model: nn.Module) -> Certificate:
 def _scale_(layer: LipschitzLayer, factor: float) -> None:
     """Scale the weight AS APPLIED by a factor below 1: write it into the raw weight, which then needs no division."""
     if factor < 1:
-        applied = layer.weight / (layer.sigma() / layer.coeff).clamp_min(1)
         # a little less, so that the proof survives rounding to the dtype of the weight
-        layer.weight.copy_(applied * (factor * (1 - 4 * torch.finfo(applied.dtype).eps)))
+        layer.weight.copy_(layer.applied() * (factor * (1 - 4 * torch.finfo(layer.weight.dtype).eps)))

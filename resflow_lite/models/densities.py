@@ -14,10 +14,6 @@ __all__ = ["toy_data", "toy_names", "TOY"]
 Sampler = Callable[[int, torch.Generator | None], Tensor]
 
 
-def _uniform(shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
-    return torch.rand(shape, generator=generator)
-
-
 def _polar(radius: Tensor, angle: Tensor) -> Tensor:
     return torch.stack([radius * angle.cos(), radius * angle.sin()], 1)
 
@@ -26,7 +22,7 @@ def checkerboard(n: int, generator: torch.Generator | None = None) -> Tensor:
     """Uniform on the 8 dark squares, of side 2, of a 4 x 4 board on [-4, 4]^2: log density -log 32 = -3.466 there."""
     column, row = torch.randint(4, (n,), generator=generator), torch.randint(2, (n,), generator=generator)
     corner = torch.stack([2 * column - 4, 4 * row + 2 * (column % 2) - 4], 1)
-    return corner + 2 * _uniform((n, 2), generator)
+    return corner + 2 * torch.rand((n, 2), generator=generator)
 
 
 def eight_gaussians(n: int, generator: torch.Generator | None = None) -> Tensor:
@@ -46,7 +42,7 @@ def pinwheel(n: int, generator: torch.Generator | None = None) -> Tensor:
 
 def two_spirals(n: int, generator: torch.Generator | None = None) -> Tensor:
     """Two arms of a spiral of one and a half turns."""
-    t = _uniform((n,), generator).sqrt() * 3 * math.pi
+    t = torch.rand(n, generator=generator).sqrt() * 3 * math.pi
     arm = torch.randint(2, (n,), generator=generator) * math.pi
     return _polar(t / 3, t + arm) + 0.1 * torch.randn((n, 2), generator=generator)
 
@@ -54,7 +50,7 @@ def two_spirals(n: int, generator: torch.Generator | None = None) -> Tensor:
 def moons(n: int, generator: torch.Generator | None = None) -> Tensor:
     """Two half circles of radius 2, each ending inside the other."""
     lower = torch.randint(2, (n,), generator=generator)
-    angle = _uniform((n,), generator) * math.pi + lower * math.pi
+    angle = torch.rand(n, generator=generator) * math.pi + lower * math.pi
     shift = torch.stack([2.0 * lower - 1, 0.5 - 1.0 * (1 - lower)], 1)
     return _polar(torch.full((n,), 2.0), angle) + shift + 0.15 * torch.randn((n, 2), generator=generator)
 
@@ -62,18 +58,19 @@ def moons(n: int, generator: torch.Generator | None = None) -> Tensor:
 def rings(n: int, generator: torch.Generator | None = None) -> Tensor:
     """Four concentric circles of radii 0.75, 1.5, 2.25 and 3, with equal weight."""
     radius = 0.75 * (1 + torch.randint(4, (n,), generator=generator))
-    return _polar(radius, 2 * math.pi * _uniform((n,), generator)) + 0.08 * torch.randn((n, 2), generator=generator)
+    angle = 2 * math.pi * torch.rand(n, generator=generator)
+    return _polar(radius, angle) + 0.08 * torch.randn((n, 2), generator=generator)
 
 
 def swiss_roll(n: int, generator: torch.Generator | None = None) -> Tensor:
     """One spiral of one and a half turns, from radius 1 to 3."""
-    t = math.pi * (1.5 + 3 * _uniform((n,), generator))
+    t = math.pi * (1.5 + 3 * torch.rand(n, generator=generator))
     return _polar(t / (1.5 * math.pi), t) + 0.1 * torch.randn((n, 2), generator=generator)
 
 
 def waves(n: int, generator: torch.Generator | None = None) -> Tensor:
     """A sine curve of two periods, with noise across it."""
-    x = 8 * _uniform((n,), generator) - 4
+    x = 8 * torch.rand(n, generator=generator) - 4
     return torch.stack([x, 1.5 * (math.pi / 2 * x).sin() + 0.2 * torch.randn((n,), generator=generator)], 1)
 
 

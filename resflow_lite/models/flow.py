@@ -93,13 +93,8 @@ class Flow(nn.Module):
         n, temperature = integer(0)("n", n), number("[0, inf)")("temperature", temperature)
         GENERATOR("generator", generator)
         anchor = self._anchor()
-        noise = torch.randn(
-            (n, *self.latent_shape),
-            generator=device_generator(generator, anchor.device),
-            device=anchor.device,
-            dtype=anchor.dtype,
-        )
-        return self.decode(temperature * noise)
+        source, like = device_generator(generator, anchor.device), dict(device=anchor.device, dtype=anchor.dtype)
+        return self.decode(temperature * torch.randn((n, *self.latent_shape), generator=source, **like))
 
     @torch.no_grad()
     def initialize_(self, x: Tensor) -> None:

@@ -10,22 +10,18 @@ from .. import incoming
 from ..errors import SettingsError
 from ..expect import integer, number, one_of
 from ..layers.bijection import Bijection, Chain
-from ..layers.coupling import AffineCoupling
 from ..layers.elementwise import ActNorm, Normalize
 from ..layers.residual import ResidualBlock
 from ..layers.shape import Squeeze, squeezed
 from .branches import conv_branch
 from .flow import Flow, standard_normal_log_prob
 from .image import ImageModel
-from .systems import CouplingStyle, coupling_scale
+from .systems import systems
 
 __all__ = ["HEADS", "HybridFlow", "hybrid_flow", "hybrid_kinds"]
 
 Shape = tuple[int, int, int]
-COUPLINGS = {
-    "coupling": CouplingStyle(AffineCoupling, mix=False),
-    "coupling+1x1": CouplingStyle(AffineCoupling, mix=True),
-}
+COUPLINGS = {"coupling": systems["realnvp"], "coupling+1x1": systems["glow"]}
 hybrid_kinds = ("residual", *COUPLINGS)
 
 
@@ -146,9 +142,9 @@ def hybrid_flow(
     return HybridFlow(scales, shapes, n_classes, head_width, heads)
 
 
-def _scale(kind: str, model: ImageModel, channels: int, n_blocks: int, first: bool) -> list[Bijection]:
+def _scale(kind: str, model: ImageModel, channels: int, n_blocks: int, *, first: bool) -> list[Bijection]:
     if kind != "residual":
-        return coupling_scale(COUPLINGS[kind], channels, n_blocks, model.width)
+        return COUPLINGS[kind].scale(channels, n_blocks, model.width)
     layers: list[Bijection] = []
     for i in range(n_blocks):
         branch = conv_branch(channels, model.width, model.activation, model.coeff, preactivation=i > 0 or not first)

@@ -87,7 +87,7 @@ def image_flow(model: ImageModel) -> Flow:
 
 
 def _scales(
-    model: ImageModel, shape: tuple[int, int, int], blocks: tuple[int, ...], preactivation: bool = True
+    model: ImageModel, shape: tuple[int, int, int], blocks: tuple[int, ...], *, preactivation: bool = True
 ) -> tuple[list[Bijection], tuple[int, ...]]:
     """The layers from one scale to the end and the shape that leaves them. preactivation: of the very first branch."""
     layers = []

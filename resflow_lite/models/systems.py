@@ -28,7 +28,7 @@ from .flow import Flow
 from .image import ImageModel, image_flow
 from .toy import toy_flow
 
-__all__ = ["System", "systems", "toy_system", "image_system", "with_budget", "coupling_scale"]
+__all__ = ["System", "systems", "toy_system", "image_system", "with_budget"]
 
 Shape = tuple[int, int, int]
 IRESNET = PowerSeries(Truncated(5), probe="gaussian")
@@ -39,112 +39,104 @@ WIDEST = 2**16
 class System:
     """One line of the paper's table.
 
-    label: for tables and figures.  source: the paper that it comes from.  toy: (n_blocks, width) -> flow of the plane.
-    image: (model, width) -> flow of images; of the model's settings it reads shape, blocks and alpha.
+    label: for tables and figures.  source: the paper that it comes from.
     """
 
     label: str
     source: str
-    toy: Callable[[int, int], Flow]
-    image: Callable[[ImageModel, int], Flow]
+
+    def toy(self, n_blocks: int, width: int) -> Flow:
+        """A flow of the plane."""
+        raise NotImplementedError
+
+    def image(self, model: ImageModel, width: int) -> Flow:
+        """A flow of images; of the model's settings it reads shape, blocks and alpha."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class CouplingStyle:
+class CouplingSystem(System):
     """coupling: affine or mixture.  mix: an InvertibleLinear before each coupling, in place of taking turns."""
 
     coupling: type[Coupling]
     mix: bool
     squeeze_first: bool = False
 
+    def toy(self, n_blocks: int, width: int) -> Flow:
+        layers: list[Bijection] = [ActNorm(2)]
+        for i in range(n_blocks):
+            layers += [InvertibleLinear(2)] if self.mix else []
+            net = dense_net(1, width, self.coupling.n_parameters)
+            layers += [self.coupling(net, swap=not self.mix and i % 2 == 1), ActNorm(2)]
+        return Flow(Chain(layers), (2,), (2,))
 
-REAL_NVP = CouplingStyle(AffineCoupling, mix=False)
-GLOW = CouplingStyle(AffineCoupling, mix=True, squeeze_first=True)
-FLOW_PLUS_PLUS = CouplingStyle(MixtureCoupling, mix=True)
+    def image(self, model: ImageModel, width: int) -> Flow:
+        return _multiscale(model, partial(self.scale, width=width), squeeze_first=self.squeeze_first)
 
-
-def _toy_coupling(style: CouplingStyle, n_blocks: int, width: int) -> Flow:
-    layers: list[Bijection] = [ActNorm(2)]
-    for i in range(n_blocks):
-        layers += [InvertibleLinear(2)] if style.mix else []
-        net = dense_net(1, width, style.coupling.n_parameters)
-        layers += [style.coupling(net, swap=not style.mix and i % 2 == 1), ActNorm(2)]
-    return Flow(Chain(layers), (2,), (2,))
-
-
-def coupling_scale(style: CouplingStyle, channels: int, n_blocks: int, width: int) -> list[Bijection]:
-    """n_blocks couplings of images, an ActNorm after each: by checkerboard before the first squeeze (fewer than four
-    channels), by halves of the channels after it. A checkerboard takes turns where the channels mix, too."""
-    board = channels < 4
-    layers: list[Bijection] = []
-    for i in range(n_blocks):
-        swap = (board or not style.mix) and i % 2 == 1
-        # an odd channel stays in the first half
-        moving = channels if board else (channels + swap) // 2
-        net = conv_net(channels if board else channels - moving, width, style.coupling.n_parameters * moving)
-        layers += [InvertibleLinear(channels)] if style.mix else []
-        layers += [style.coupling(net, swap=swap, checkerboard=board), ActNorm(channels)]
-    return layers
+    def scale(self, channels: int, n_blocks: int, width: int) -> list[Bijection]:
+        """n_blocks couplings of images, an ActNorm after each: by checkerboard before the first squeeze (fewer than
+        four channels), by halves of the channels after it. A checkerboard takes turns where the channels mix, too."""
+        board = channels < 4
+        layers: list[Bijection] = []
+        for i in range(n_blocks):
+            swap = (board or not self.mix) and i % 2 == 1
+            # an odd channel stays in the first half
+            moving = channels if board else (channels + swap) // 2
+            net = conv_net(channels if board else channels - moving, width, self.coupling.n_parameters * moving)
+            layers += [InvertibleLinear(channels)] if self.mix else []
+            layers += [self.coupling(net, swap=swap, checkerboard=board), ActNorm(channels)]
+        return layers
 
 
-def _image_coupling(style: CouplingStyle, model: ImageModel, width: int) -> Flow:
-    shape, layers = _entrance(model, style.squeeze_first)
+class ContinuousSystem(System):
+    """One equation for each scale: its depth is time, so that the number of blocks does not count."""
+
+    def toy(self, n_blocks: int, width: int) -> Flow:
+        return Flow(Chain([ActNorm(2), ContinuousFlow(dense_velocity(2, width)), ActNorm(2)]), (2,), (2,))
+
+    def image(self, model: ImageModel, width: int) -> Flow:
+        """Solved as loosely as its own paper's comparison of speeds allows a laptop."""
+
+        def scale(channels: int, n_blocks: int) -> list[Bijection]:
+            return [ContinuousFlow(conv_velocity(channels, width), "hutchinson", tol=1e-3), ActNorm(channels)]
+
+        return _multiscale(model, scale)
+
+
+@dataclass(frozen=True)
+class ResidualSystem(System):
+    activation: str
+    estimator: PowerSeries
+
+    def toy(self, n_blocks: int, width: int) -> Flow:
+        return toy_flow(n_blocks, (width, width), self.activation, train_estimator=self.estimator)
+
+    def image(self, model: ImageModel, width: int) -> Flow:
+        settings = dict(n_dense=2, dense_width=width, activation=self.activation, train_estimator=self.estimator)
+        return image_flow(ImageModel(model.shape, model.blocks, width, alpha=model.alpha, **settings))
+
+
+def _multiscale(model: ImageModel, scale: Callable[..., list[Bijection]], *, squeeze_first: bool = False) -> Flow:
+    """Logit and ActNorm, then scale(channels, blocks) for each scale, with a Squeeze between."""
+    shape = squeezed(model.shape) if squeeze_first else model.shape
+    layers: list[Bijection] = [Squeeze()] if squeeze_first else []
+    layers += [Logit(model.alpha), ActNorm(shape[0])]
     for i, n_blocks in enumerate(model.blocks):
         if i:
             layers, shape = [*layers, Squeeze()], squeezed(shape)
-        layers += coupling_scale(style, shape[0], n_blocks, width)
+        layers += scale(shape[0], n_blocks)
     return Flow(Chain(layers), model.shape, shape)
-
-
-def _entrance(model: ImageModel, squeeze_first: bool) -> tuple[Shape, list[Bijection]]:
-    """The shape after it, and what stands before the first block."""
-    before: list[Bijection] = [Squeeze()] if squeeze_first else []
-    shape = squeezed(model.shape) if squeeze_first else model.shape
-    return shape, [*before, Logit(model.alpha), ActNorm(shape[0])]
-
-
-def _toy_ffjord(n_blocks: int, width: int) -> Flow:
-    """One equation: its depth is time, so that n_blocks does not count."""
-    return Flow(Chain([ActNorm(2), ContinuousFlow(dense_velocity(2, width)), ActNorm(2)]), (2,), (2,))
-
-
-def _image_ffjord(model: ImageModel, width: int) -> Flow:
-    """One equation for each scale, solved as loosely as its own paper's comparison of speeds allows a laptop."""
-    shape, layers = _entrance(model, squeeze_first=False)
-    for i in range(len(model.blocks)):
-        if i:
-            layers, shape = [*layers, Squeeze()], squeezed(shape)
-        layers += [ContinuousFlow(conv_velocity(shape[0], width), "hutchinson", tol=1e-3), ActNorm(shape[0])]
-    return Flow(Chain(layers), model.shape, shape)
-
-
-def _toy_residual(activation: str, estimator: PowerSeries, n_blocks: int, width: int) -> Flow:
-    return toy_flow(n_blocks, (width, width), activation, train_estimator=estimator)
-
-
-def _image_residual(activation: str, estimator: PowerSeries, model: ImageModel, width: int) -> Flow:
-    settings = dict(n_dense=2, dense_width=width, activation=activation, train_estimator=estimator)
-    return image_flow(ImageModel(model.shape, model.blocks, width, alpha=model.alpha, **settings))
-
-
-def _coupling_system(label: str, source: str, style: CouplingStyle) -> System:
-    return System(label, source, partial(_toy_coupling, style), partial(_image_coupling, style))
-
-
-def _residual_system(label: str, source: str, activation: str, estimator: PowerSeries) -> System:
-    toy, image = (partial(build, activation, estimator) for build in (_toy_residual, _image_residual))
-    return System(label, source, toy, image)
 
 
 systems = Named(
     "system",
     {
-        "realnvp": _coupling_system("Real NVP", "Dinh et al. 2017", REAL_NVP),
-        "glow": _coupling_system("Glow", "Kingma and Dhariwal 2018", GLOW),
-        "ffjord": System("FFJORD", "Grathwohl et al. 2019", _toy_ffjord, _image_ffjord),
-        "flow++": _coupling_system("Flow++", "Ho et al. 2019", FLOW_PLUS_PLUS),
-        "iresnet": _residual_system("i-ResNet", "Behrmann et al. 2019", "elu", IRESNET),
-        "resflow": _residual_system("Residual Flow", "Chen et al. 2019", "lipswish", TRAIN),
+        "realnvp": CouplingSystem("Real NVP", "Dinh et al. 2017", AffineCoupling, mix=False),
+        "glow": CouplingSystem("Glow", "Kingma and Dhariwal 2018", AffineCoupling, mix=True, squeeze_first=True),
+        "ffjord": ContinuousSystem("FFJORD", "Grathwohl et al. 2019"),
+        "flow++": CouplingSystem("Flow++", "Ho et al. 2019", MixtureCoupling, mix=True),
+        "iresnet": ResidualSystem("i-ResNet", "Behrmann et al. 2019", "elu", IRESNET),
+        "resflow": ResidualSystem("Residual Flow", "Chen et al. 2019", "lipswish", TRAIN),
     },
 )
 

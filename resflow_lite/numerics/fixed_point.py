@@ -1,8 +1,8 @@
 """Fixed points x = T(x) of a contraction, solved for every sample of a batch at once."""
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import wraps
 
 import torch
 from torch import Tensor
@@ -29,8 +29,42 @@ class Solution:
     expansion: Tensor
 
 
+@torch.no_grad()
+def banach(
+    T: Callable[[Tensor], Tensor], x: Tensor, tol: float, max_iter: int = 1000, lipschitz: float | None = None
+) -> Solution:
+    """Banach's iteration x <- T(x), until the RMS residual of every sample is at most tol.
+
+    It contracts the error by L = Lip(T) a round: |x_n - x*| <= L^n |x_0 - x*|. T: (B, ...) -> (B, ...).
+    lipschitz: a proven L < 1, for the error bound. Source: Banach 1922; for residual blocks Behrmann et al. 2019.
+    """
+    return _iterate(T, x, tol, max_iter, lipschitz, lambda seen: seen.last[1])
+
+
+@torch.no_grad()
+def anderson(
+    T: Callable[[Tensor], Tensor], x: Tensor, tol: float, max_iter: int = 1000, lipschitz: float | None = None
+) -> Solution:
+    """Anderson acceleration: the combination of the last five iterates whose residuals cancel best.
+
+    With residuals F_i = T(x_i) - x_i, choose weights a with sum a_i = 1 that minimise |sum a_i F_i|, and go on from
+    sum a_i T(x_i). A sample whose residual is not finite, or above ten times its best, takes Banach's step from its
+    best iterate. Arguments as in `banach`. Source: Walker and Ni 2011.
+    """
+    images, residuals = deque(maxlen=5), deque(maxlen=5)
+
+    def mixed(seen: _Iterates) -> Tensor:
+        x, image = seen.last
+        images.append(image)
+        residuals.append(image - x)
+        lost = ~((image - x).square().mean(1).sqrt() <= 10 * seen.residual)
+        return torch.where(lost[:, None], seen.image, _mix(torch.stack([*images], 1), torch.stack([*residuals], 1)))
+
+    return _iterate(T, x, tol, max_iter, lipschitz, mixed)
+
+
 class _Iterates:
-    """What both solvers keep of the iterates seen so far, per sample; x and T(x) are (B, D)."""
+    """What is kept of the iterates seen so far: the best of each sample with its image, (B, D), and the last."""
 
     def __init__(self, x: Tensor) -> None:
         self.x = self.image = x
@@ -52,68 +86,27 @@ class _Iterates:
             self.expansion = torch.where(moved & (ratio > self.expansion), ratio, self.expansion)
         self.last = (x, image)
 
-    def solution(self, shape: torch.Size, iterations: int, tol: float, lipschitz: float | None) -> Solution:
-        known = lipschitz is not None and lipschitz < 1
-        bound = self.residual / (1 - lipschitz) if known else torch.full_like(self.residual, torch.inf)
-        x, residual = self.x.view(shape), self.residual
-        return Solution(x, iterations, residual, bound, residual <= tol, self.expansion)
 
-
-def _in_full(solver: Callable[..., Solution]) -> Callable[..., Solution]:
-    """A solver outside autocast: it works on the last digits of differences, which bfloat16 does not have."""
-
-    @wraps(solver)
-    def solve(T: Callable[[Tensor], Tensor], x: Tensor, *args, **kwargs) -> Solution:
-        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-            return solver(T, x, *args, **kwargs)
-
-    return solve
-
-
-@_in_full
-def banach(
-    T: Callable[[Tensor], Tensor], x: Tensor, tol: float, max_iter: int = 1000, lipschitz: float | None = None
+def _iterate(
+    T: Callable[[Tensor], Tensor],
+    x: Tensor,
+    tol: float,
+    max_iter: int,
+    lipschitz: float | None,
+    following: Callable[[_Iterates], Tensor],
 ) -> Solution:
-    """Banach's iteration x <- T(x), until the RMS residual of every sample is at most tol.
-
-    It contracts the error by L = Lip(T) a round: |x_n - x*| <= L^n |x_0 - x*|. T: (B, ...) -> (B, ...).
-    lipschitz: a proven L < 1, for the error bound. Source: Banach 1922; for residual blocks Behrmann et al. 2019.
-    """
-    shape = x.shape
-    x, seen = x.flatten(1), _Iterates(x.flatten(1))
-    for iteration in range(1, max_iter + 1):
-        image = T(x.view(shape)).flatten(1)
-        seen.see(x, image)
-        if bool((seen.residual <= tol).all()):
-            break
-        x = image
-    return seen.solution(shape, iteration, tol, lipschitz)
-
-
-@_in_full
-def anderson(
-    T: Callable[[Tensor], Tensor], x: Tensor, tol: float, max_iter: int = 1000, lipschitz: float | None = None
-) -> Solution:
-    """Anderson acceleration: the combination of the last five iterates whose residuals cancel best.
-
-    With residuals F_i = T(x_i) - x_i, choose weights a with sum a_i = 1 that minimise |sum a_i F_i|, and go on from
-    sum a_i T(x_i). A sample whose residual is not finite, or above ten times its best, takes Banach's step from its
-    best iterate. Arguments as in `banach`. Source: Walker and Ni 2011.
-    """
-    shape = x.shape
-    x, seen = x.flatten(1), _Iterates(x.flatten(1))
-    images: list[Tensor] = []
-    residuals: list[Tensor] = []
-    for iteration in range(1, max_iter + 1):
-        image = T(x.view(shape)).flatten(1)
-        seen.see(x, image)
-        if bool((seen.residual <= tol).all()):
-            break
-        lost = ~((image - x).square().mean(1).sqrt() <= 10 * seen.residual)
-        images, residuals = [*images[-4:], image], [*residuals[-4:], image - x]
-        mixed = _mix(torch.stack(images, 1), torch.stack(residuals, 1))
-        x = torch.where(lost[:, None], seen.image, mixed)
-    return seen.solution(shape, iteration, tol, lipschitz)
+    """Evaluate T at x, then where `following` says. Not in autocast: bfloat16 lacks the last digits of differences."""
+    shape, x = x.shape, x.flatten(1)
+    seen = _Iterates(x)
+    with torch.autocast(x.device.type, enabled=False):
+        for iteration in range(1, max_iter + 1):
+            seen.see(x, T(x.view(shape)).flatten(1))
+            if bool((seen.residual <= tol).all()):
+                break
+            x = following(seen)
+    known = lipschitz is not None and lipschitz < 1
+    bound = seen.residual / (1 - lipschitz) if known else torch.full_like(seen.residual, torch.inf)
+    return Solution(seen.x.view(shape), iteration, seen.residual, bound, seen.residual <= tol, seen.expansion)
 
 
 def _mix(images: Tensor, residuals: Tensor) -> Tensor:

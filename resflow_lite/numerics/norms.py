@@ -6,15 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = [
-    "Map",
-    "vector_norm",
-    "dual_vector",
-    "conjugate",
-    "power_iteration",
-    "gram_upper",
-    "interpolated",
-]
+__all__ = ["Map", "vector_norm", "dual_vector", "conjugate", "power_iteration", "gram_upper", "interpolated"]
 
 Map = Callable[[Tensor], Tensor]
 Closed = Callable[[float], Tensor]

@@ -53,8 +53,8 @@ def gram_product(kernels: Tensor, image: tuple[int, int], *, whole: bool) -> Cal
         around = unfold(v.reshape(-1, narrow, *image), side, padding=side // 2)
         around = around.view(len(v), batch, *around.shape[1:]).transpose(1, 2).flatten(2)
         around = factor.mT @ (factor @ around) if gram is None else gram @ around
-        gifts = around.view(count, len(around[0]), batch, -1).transpose(1, 2).flatten(0, 1)
-        return fold(gifts, image, side, padding=side // 2).view(count, batch, -1)
+        given = around.view(count, len(around[0]), batch, -1).transpose(1, 2).flatten(0, 1)
+        return fold(given, image, side, padding=side // 2).view(count, batch, -1)
 
     return product
 

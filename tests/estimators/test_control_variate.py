@@ -26,7 +26,7 @@ def test_the_trace_is_that_of_the_frozen_jacobian(preactivation):
         jacobian = dense_jacobian(g)
         if preactivation:
             slope = g.steps[0].slope
-            frozen = g.frozen_slope().expand_as(slope)
+            frozen = g.frozen_slope.expand_as(slope)
             jacobian = jacobian * (frozen / slope).flatten(1)[:, None, :]
         assert torch.allclose(g.trace(), jacobian.diagonal(dim1=1, dim2=2).sum(1), atol=1e-13)
         u = torch.randn_like(x)

@@ -20,7 +20,7 @@ def source():
 
 def drawn(source, size, flip, seed):
     noise = torch.Generator().manual_seed(seed)
-    return source.batch(source.choose(size, noise), flip, noise)
+    return source.batch(source.choose(size, noise), noise, flip=flip)
 
 
 def test_a_batch_is_images_of_the_set_with_noise_inside_their_levels(source):

@@ -141,7 +141,7 @@ def test_validation_images_are_trained_on_if_asked(small):
     data = Density(small(train_on_validation=True, sampling="epochs"), CPU).data
     train, validation = (rf.load_images("digits", split).images for split in ("train", "validation"))
     assert len(data) == len(train) + len(validation) == 1500
-    x = data.batch(torch.tensor([0, 1300, 1299, 1499]), False, torch.Generator())
+    x = data.batch(torch.tensor([0, 1300, 1299, 1499]), torch.Generator(), flip=False)
     expected = torch.stack([train[0], validation[0], train[1299], validation[199]])
     assert torch.equal((x * 17).floor().byte(), expected)
     assert small(train_on_validation=True).validation == 0

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import statistics
 import subprocess
@@ -112,7 +111,7 @@ def test_the_sweeps_of_the_repository_are_valid(name, profile):
     assert {run.experiment.profile for run in runs} == {profile}
 
 
-def test_the_cost_is_told_before_anything_starts_and_the_table_after(sweep, tmp_path, capsys, monkeypatch):
+def test_the_cost_is_told_before_anything_starts_and_the_table_after(sweep, tmp_path, capsys, monkeypatch, printed):
     path, carry_out = sweep(seeds=[0, 1]), reproduction.carry_out
     said_before = []
     monkeypatch.setattr(
@@ -150,8 +149,8 @@ def test_the_cost_is_told_before_anything_starts_and_the_table_after(sweep, tmp_
         entries = [e for e in read_entries(tmp_path / "data") if e["settings"]["train_estimator"] == estimator]
         assert len(entries) == (3 if cost is lipswish else 2)  # one run has two scores in the ledger
         assert cost.each == pytest.approx(statistics.mean(e["wall_seconds"] for e in entries) / 3 * 3000)
-    hours = float(re.search(r"to train: ([\d.]+) hours", reproduction.estimate(longer, 1))[1])
-    assert abs(hours - (lipswish.each + elu.each) / 3600) < 0.0051  # printed with two digits
+    hours = printed(reproduction.estimate(longer, 1), "to train:")
+    assert abs(hours - (lipswish.each + elu.each) / 3600) < 5.1e-3
 
 
 def test_the_list_trains_nothing(sweep, tmp_path, capsys):
@@ -242,7 +241,7 @@ def test_published_entries_are_those_of_the_sweep():
     assert published(planned("ablation", "smoke")) == {}
     runs = planned("ablation", "laptop")
     for index, entry in published(runs).items():
-        assert entry["settings"]["train_estimator"] == runs[index].experiment.train_estimator
+        assert entry["settings"]["train_estimator"] == runs[index].experiment.as_dict()["train_estimator"]
         assert entry["seed"] == runs[index].experiment.seed
 
 

@@ -186,7 +186,7 @@ def test_the_norm_is_kept_through_training(honest):
             weight = layer.weight.detach()
             if not honest:
                 maps = (lambda v: layer.product(weight, v), lambda u: layer.transpose(weight, u))  # noqa: B023
-                layer.right = power_iteration(*maps, layer.right, (2, 2), 1)
+                layer.vector = power_iteration(*maps, layer.right, (2, 2), 1)
             if honest or step % 4 == 3:
                 applied = layer.normalized_weight(layer.right).detach()
                 matrix = whole_matrix(layer, applied, tuple(layer.right.shape[1:]))
@@ -251,7 +251,7 @@ def test_vectors_of_the_time_when_they_were_always_inputs_still_load():
     """Files made before keep them under the name `right`; they give the same norm to the last bit."""
     for layer, shape in ((rf.LipschitzConv2d(4, 2, 3), (4, 5, 6)), (rf.LipschitzLinear(5, 3), (5,))):
         layer(torch.zeros(1, *shape))
-        layer.right = torch.randn(1, *shape)
+        layer.vector = torch.randn(1, *shape)
         old = {("right" if name == "vector" else name): t for name, t in layer.state_dict().items()}
         other = type(layer)(*shape[:1], len(layer.weight), *layer.weight.shape[2:3])
         other.load_state_dict(old)
@@ -311,7 +311,7 @@ def test_one_update_leaves_a_vector_that_was_leading_once():
         layer = rf.LipschitzLinear(300, 300)
         layer(torch.zeros(1, 300))
         layer.weight.data.copy_(left * values @ right.T)
-        layer.right = right[:, 0][None].clone()
+        layer.vector = right[:, 0][None].clone()
         layer.updates.fill_(seed)
         layer.update_norm_()
         assert 1.1 * 0.999 < layer.sigma().item() <= 1.1 * (1 + 1e-12)

@@ -23,12 +23,11 @@ def compiled(name, dtype, capability=80, **fixed):
 count = 0
 for dtype in ("*fp32", "*bf16"):
     wanted = [("_lipswish", dict(ORDER=order)) for order in range(3)] + [
-        ("_slope_times", {}),
         ("_pull_back", dict(ROUNDS=8)),
     ]
-    for name, channels, slope in itertools.product(("_gather", "_collect"), (1, 12), (False, True)):
-        wanted.append((name, dict(C=channels, COLUMNS=columns(channels), SLOPE=slope)))
-    wanted.append(("_collect", dict(C=3, COLUMNS=columns(3), SLOPE=False, H=1, W=1)))  # Triton fixes sizes of one
+    for name, channels in itertools.product(("_gather", "_collect"), (1, 12)):
+        wanted.append((name, dict(C=channels, COLUMNS=columns(channels))))
+    wanted.append(("_collect", dict(C=3, COLUMNS=columns(3), H=1, W=1)))  # Triton fixes sizes of one
     for name, fixed in wanted:
         count += len(compiled(name, dtype, BLOCK=1024, **fixed)) > 0
 print(count, "kernels compiled")

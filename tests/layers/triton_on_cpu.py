@@ -11,7 +11,7 @@ import torch
 
 import resflow_lite as rf
 from resflow_lite.layers import kernels
-from resflow_lite.layers.kernels import Conv3x3, collect, columns, gather, lipswish, lipswish_pull_back, slope_times
+from resflow_lite.layers.kernels import Conv3x3, collect, columns, gather, lipswish, lipswish_pull_back
 from resflow_lite.models.branches import conv_branch
 
 errors = defaultdict(float)
@@ -51,16 +51,13 @@ for z, tangent, y_bar, p in (
 ):
     for order in range(3):
         compare(f"lipswish, order {order}", lambda z, s, order=order: lipswish(z, s, order), z, scale)
-    compare("slope_times", slope_times, z, tangent, scale)
     compare("lipswish_pull_back", lipswish_pull_back, z, tangent, y_bar, p, scale)
 
 for shape in ((2, 1, 1, 1), (2, 5, 7, 1), (1, 4, 4, 2), (2, 6, 5, 3), (3, 3, 4, 12), (1, 1, 9, 5)):
-    x, slope = draws(*shape, count=2)
+    (x,) = draws(*shape)
     (g,) = draws(x[..., 0].numel(), columns(shape[3]))
     compare("gather", gather, x)
-    compare("gather, with slope", gather, x, slope)
     compare("collect", lambda g, shape=shape: collect(g, shape), g)
-    compare("collect, with slope", lambda g, slope, shape=shape: collect(g, shape, slope), g, slope)
 
 for n_in, n_out in ((1, 16), (16, 1), (3, 5), (12, 3)):
     weight, z, u = (draws(*shape)[0] for shape in ((n_out, n_in, 3, 3), (2, n_in, 5, 4), (2, n_out, 5, 4)))

@@ -1,30 +1,38 @@
-"""The ablation notebook through papermill: sixteen tiny runs of its sweep, and its own two trainings."""
+"""The ablation notebook through papermill, 23 tiny runs and its own two; and its prose against the ledger."""
 
 import json
+import re
+from pathlib import Path
+from statistics import fmean
 
 import nbformat
 import pytest
+from scipy.special import stdtrit
 
+import resflow_lite as rf
+from resflow_lite.lab import COMPARED, independent_pixels, report
+from resflow_lite.lab.claims import difference
 from resflow_lite.lab.ledger import validate_entry
 
 NOTEBOOK = "ablation.ipynb"
+ROOT = Path(__file__).parents[2]
 
 
-WRONG = [("profile", "smkoe"), ("terms", "-1"), ("steps", "0"), ("profle", "smoke")]
+WRONG = [("profile", "smkoe"), ("steps", "0"), ("profle", "smoke")]
 
 
-def test_the_smoke_profile_trains_what_the_ledger_lacks(run_page, tmp_path):
+def test_the_smoke_profile_trains_what_the_ledger_lacks(run_page, tmp_path, printed):
     finished = tmp_path / "runs" / "ablation-smoke" / "elu-roulette-seed1" / "ledger.json"
     assert run_page(NOTEBOOK, ("profile", "smoke"), ("steps", "5")) == 0
-    entries = [json.loads(path.read_text()) for path in (tmp_path / "runs" / "ablation-smoke").rglob("ledger.json")]
-    assert len(entries) == 16 and finished.exists()
+    entries = [json.loads(path.read_text()) for path in (tmp_path / "runs").rglob("ledger.json")]
+    assert len(entries) == 23 and finished.exists()
     for entry in entries:
         validate_entry(entry)
     cells = nbformat.read(tmp_path / "page" / "notebook.ipynb", as_version=4).cells
     told = "".join(output.get("text", "") for cell in cells for output in cell.get("outputs", []))
-    assert "0 of 16 runs in the ledger" in told and "UNCONFIRMED" in told
+    assert "truth: 0 of 10 runs in the ledger" in told and "ablation: 0 of 10 runs in the ledger" in told
     bits = [e["bits_per_dim"] for e in entries if e["settings"]["activation"] == "clipswish"]
-    assert f"clipswish-roulette        {sum(bits) / 2:.4f} +- " in told
+    assert abs(printed(told, "clipswish-roulette  ") - sum(bits) / 2) < 5.1e-5
 
 
 @pytest.mark.parametrize(("name", "value"), WRONG)
@@ -33,3 +41,54 @@ def test_wrong_parameters_are_refused_before_anything_trains(run_page, tmp_path,
     told = capsys.readouterr().err
     assert "profle" in told or ("SettingsError" in told and (value in told or name in told))
     assert not (tmp_path / "runs").exists()
+
+
+def numbers():
+    """What the page's prose says in numbers, from the ledger, as it is printed there."""
+    entries = report.read_ledger(ROOT / "data" / "results")
+    found = {}
+    for setting in dict.fromkeys(entry.label for entry in entries if entry.sweep == "truth"):
+        facts = [e.facts for e in entries if (e.sweep, e.label) == ("truth", setting)]
+        found[f"{setting}: claims"] = " / ".join(f"{entry['objective']:.2f}" for entry in facts)
+        found[f"{setting}: claim"] = f"{fmean(entry['objective'] for entry in facts):.2f}"
+        found[f"{setting}: truth"] = f"{fmean(entry['bits_per_dim'] for entry in facts):.3f}"
+    for old in ("truncated", "roulette"):
+        better = difference(entries, "truth", ("stratified-1", f"{old}-1"))
+        found[f"stratified over {old}"] = f"{-better[0]:.2f}"
+    harm = difference(entries, "truth", ("truncated-1", "roulette-1"))
+    found["harm"] = f"{harm[0]:.3f} ± {harm[1]:.3f}"
+    for step, pair in COMPARED.items():
+        mean, half, _ = difference(entries, "ablation", pair, family=len(COMPARED))
+        found[step] = f"{mean:+.3f} ± {half:.3f}"
+    images = (rf.load_images("digits", split) for split in ("train", "validation"))
+    found["pixels"] = f"{float(independent_pixels(*images).mean()):.2f}"
+    found["quantile"] = f"{stdtrit(4, 1 - 0.025 / len(COMPARED)):.2f}"
+    for name in ("elu-truncated", "elu-roulette", "lipswish-roulette"):
+        paths = (ROOT / "data" / "superseded" / "ablation_mnist").glob(f"mnist-{name}-*.json")
+        found[f"mnist {name}"] = f"{fmean(json.loads(path.read_text())['bits_per_dim'] for path in paths):.3f}"
+    proofs = json.loads((ROOT / "data" / "measurements" / "proof_ablation.json").read_text())["bits_per_dim"]
+    found |= {f"proof {name}": f"{fmean(costs):.3f}" for name, costs in proofs.items()}
+    return found
+
+
+OTHERS = {"0.5", "0.05", "0.93", "2.78", "1.690", "1.05", "1.00", "0.97", "3.45", "3.40", "3.39", "0.003"}
+"""Of the prose, and not of this ledger: laws, rates, a quantile of five seeds, the paper, the pixels of MNIST."""
+
+
+def test_every_number_in_the_prose_is_that_of_the_ledger():
+    cells = nbformat.read(ROOT / "notebooks" / "reproduction" / NOTEBOOK, as_version=4).cells
+    prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    known = {number for told in numbers().values() for number in re.findall(r"\d+\.\d+", told)} | OTHERS
+    said = set(re.findall(r"(?<![\d.,])\d+\.\d+", prose))
+    assert said <= known, f"not in the ledger: {sorted(said - known)}"
+    for name in ("truncated-1: claims", "truncated-1: truth", "roulette-1: truth", "stratified-1: truth", *COMPARED):
+        assert numbers()[name] in prose, name
+
+
+def test_the_page_and_its_ledger_agree_on_sizes():
+    entries = [e for e in report.read_ledger(ROOT / "data" / "results") if e.sweep in ("truth", "ablation")]
+    sizes = {entry.facts["parameters"] for entry in entries}
+    assert max(sizes) - min(sizes) < 0.01 * max(sizes)
+    assert len({entry.facts["commit"] for entry in entries if entry.sweep == "ablation"}) == 1
+    assert not any(entry.facts["dirty"] for entry in entries)
+    assert {entry.facts["estimator"]["evaluation"] for entry in entries} == {"Exact()"}

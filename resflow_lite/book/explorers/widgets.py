@@ -1,23 +1,25 @@
 """The explorers: controls over the figures of this folder. Each is a widget, to be a cell's last line."""
 
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from io import BytesIO
-from pathlib import Path
 
 import ipywidgets as widgets
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
 from ...estimators.series import Geometric, Matched, Poisson, Roulette
-from ...lab.checkpoints import load_toy
+from ...lab.package_data import pretrained
 from ...layers.elementwise import ActNorm
 from ...models.densities import toy_data
 from ...models.flow import Flow
 from ...models.systems import systems
 from ..figures import chapter07
+from ..figures.words import describe
 from . import balls, cobwebs, series
 from .simulation import spectral_radius
 
@@ -27,26 +29,42 @@ Controls = Mapping[str, widgets.ValueWidget]
 LABEL = {"description_width": "90px"}
 
 
-def explorer(draw: Callable[..., Figure], controls: Controls) -> widgets.VBox:
-    """The controls above the figure draw(**their values), drawn anew when one of them changes."""
-    picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
+class Explorer(widgets.VBox):
+    """Controls above the figure draw(**their values), drawn anew when one of them changes.
 
-    def redraw(change=None) -> None:
-        figure = draw(**{name: control.value for name, control in controls.items()})
+    Where no kernel runs (a stored notebook, a web page, a phone) the figure of the first values stands in, with its
+    description.
+    """
+
+    def __init__(self, draw: Callable[..., Figure], controls: Controls) -> None:
+        self.draw, self.controls, self.description = draw, controls, ""
+        self.picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
+        for control in controls.values():
+            control.observe(self.redraw, "value")
+        self.redraw()
+        row = widgets.HBox(list(controls.values()), layout=widgets.Layout(flex_flow="row wrap", max_width="950px"))
+        super().__init__([row, self.picture])
+
+    def redraw(self, change=None) -> None:
+        figure = self.draw(**{name: control.value for name, control in self.controls.items()})
         png = BytesIO()
         figure.savefig(png, format="png", dpi=120, pil_kwargs={"compress_level": 1})
-        picture.layout.width = f"{90 * figure.get_figwidth():.0f}px"
+        self.picture.layout.width = f"{90 * figure.get_figwidth():.0f}px"
+        self.description = describe(figure)
         plt.close(figure)
-        picture.value = png.getvalue()
+        self.picture.value = png.getvalue()
 
-    for control in controls.values():
-        control.observe(redraw, "value")
-    redraw()
-    row = widgets.HBox(list(controls.values()), layout=widgets.Layout(flex_flow="row wrap", max_width="950px"))
-    return widgets.VBox([row, picture])
+    def _repr_mimebundle_(self, **kwargs):
+        data = super()._repr_mimebundle_(**kwargs)
+        picture = Image.open(BytesIO(self.picture.value)).quantize(64)
+        small = BytesIO()
+        picture.save(small, "png", optimize=True)
+        data["image/png"] = b64encode(small.getvalue()).decode()
+        width = int(self.picture.layout.width.removesuffix("px"))
+        return data, {"image/png": {"alt": self.description, "width": width}}
 
 
-def cobweb() -> widgets.VBox:
+def cobweb() -> Explorer:
     """Chapter 2: does x <- y - g(x) find an x with x + g(x) = y, and is there just one?"""
     branches = {"0.5 x": (0.5, False), "tanh x": (1.0, True), "3 x": (3.0, False), "−1.5 tanh x": (-1.5, True)}
 
@@ -63,17 +81,17 @@ def cobweb() -> widgets.VBox:
         start=_slider("start", -2.0, -4.5, 4.5, 0.1),
         steps=_slider("steps", 12, 1, 40),
     )
-    return explorer(draw, controls)
+    return Explorer(draw, controls)
 
 
-def truncation() -> widgets.VBox:
+def truncation() -> Explorer:
     """Chapter 3: the bias of the truncated series for J = r R(angle)."""
     controls = dict(r=_slider("r", 0.8, 0.3, 0.98, 0.01), angle=_slider("angle (°)", 180, 0, 180, 5))
     controls |= dict(n_terms=_slider("terms", 5, 1, 30))
-    return explorer(series.truncation_bias, controls)
+    return Explorer(series.truncation_bias, controls)
 
 
-def truncated_against_roulette(source: Mapping[str, np.ndarray] | None = None) -> widgets.VBox:
+def truncated_against_roulette(source: Mapping[str, np.ndarray] | None = None) -> Explorer:
     """Chapter 4: truncation and roulette at equal cost.
 
     source: name -> (D, D) Jacobian, as from `series.block_jacobians(flow, images)`, in place of J = r R(angle).
@@ -109,10 +127,10 @@ def truncated_against_roulette(source: Mapping[str, np.ndarray] | None = None) -
         race = series.race(jacobian, roulette, n_terms, chosen["seed"], probe_noise=noisy)
         return series.truncated_against_roulette(race)
 
-    return explorer(draw, controls)
+    return Explorer(draw, controls)
 
 
-def unit_balls() -> widgets.VBox:
+def unit_balls() -> Explorer:
     """Chapter 6: the unit ball of |.|_p, its image under a matrix, and the induced norm from p to q."""
     orders = [("1", 1), ("1.25", 1.25), ("1.5", 1.5), ("2", 2), ("3", 3), ("5", 5), ("∞", np.inf)]
 
@@ -126,13 +144,12 @@ def unit_balls() -> widgets.VBox:
         angle=_slider("along (°)", 30, 0, 180, 5),
         turn=_slider("then turn (°)", 0, 0, 180, 5),
     )
-    return explorer(draw, controls)
+    return Explorer(draw, controls)
 
 
-def deep_flows(models: Path) -> dict[str, Flow]:
-    """The small flows of the pinwheel in this folder, which is data/models of the checkout, by the system's label."""
-    names = ("resflow", "realnvp")
-    return {systems[name].label: load_toy(models / f"pinwheel-{name}.safetensors")[0] for name in names}
+def deep_flows() -> dict[str, Flow]:
+    """The small flows of the pinwheel that the project ships, by the system's label."""
+    return {systems[name].label: pretrained(f"pinwheel-{name}").float() for name in ("resflow", "realnvp")}
 
 
 @torch.no_grad()
@@ -151,16 +168,16 @@ def grid_through(flow: Flow, points: Tensor, limit: float = 4.0) -> list[tuple[s
     return stages
 
 
-def grid_through_depth(models: Path) -> widgets.VBox:
-    """Chapter 7: a grid of the plane, and data, after some of the blocks of a trained flow of deep_flows(models)."""
+def grid_through_depth() -> Explorer:
+    """Chapter 7: a grid of the plane, and data, after some of the blocks of a trained flow of deep_flows()."""
     points = toy_data("pinwheel", 600, torch.Generator().manual_seed(0))
-    flows = {label: grid_through(flow, points) for label, flow in deep_flows(models).items()}
+    flows = {label: grid_through(flow, points) for label, flow in deep_flows().items()}
     depths = min(map(len, flows.values())) - 1
 
     def draw(flow: str, depth: int) -> Figure:
         return chapter07.pushed_grid(flows[flow], (0, depth))
 
-    return explorer(draw, dict(flow=_choice("flow", list(flows)), depth=_slider("depth", 1, 0, depths)))
+    return Explorer(draw, dict(flow=_choice("flow", list(flows)), depth=_slider("depth", 1, 0, depths)))
 
 
 def _slider(label: str, value: float, low: float, high: float, step: float = 1) -> widgets.ValueWidget:

@@ -1,10 +1,13 @@
 """One look for all figures: colours that the colour-blind can tell apart (Okabe and Ito 2008), readable at 80 dpi."""
 
+import re
 from collections.abc import Callable
 from functools import wraps
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
+
+from .words import show_with_words
 
 __all__ = ["EXACT", "TRUNCATED", "ROULETTE", "GREEN", "AMBER", "SKY", "PINK", "GREY", "LIGHT", "styled"]
 
@@ -31,11 +34,19 @@ STYLE = {
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Draw in this style, and leave the settings of the reader's own figures alone."""
+    """Draw in this style, and leave the settings of the reader's own figures alone. The figure is labelled with what
+    the function's docstring says first."""
+    about = " ".join(re.split(r"\.\s", draw.__doc__ or "")[0].split()).removesuffix(".")
 
     @wraps(draw)
     def in_style(*args, **kwargs) -> Figure:
         with plt.rc_context(STYLE):
-            return draw(*args, **kwargs)
+            figure = draw(*args, **kwargs)
+        if about and not figure.get_label():
+            figure.set_label(f"{about}.")
+        return figure
 
     return in_style
+
+
+show_with_words()

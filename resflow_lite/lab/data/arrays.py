@@ -1,6 +1,7 @@
-"""Published images, converted once to arrays on disk that open without being read."""
+"""Published images: found or downloaded, verified, and converted once to arrays that open without being read."""
 
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -9,10 +10,7 @@ import torch
 from torch import Tensor
 
 from ...errors import DataError
-from .files import obtain
-from .sources import Form, ImageSet
-
-__all__ = ["open_images"]
+from .sources import Form, ImageSet, Part, SourceFile
 
 
 def open_images(name: str, image_set: ImageSet, part: str, folder: Path, n_bits: int) -> tuple[Tensor, Tensor]:
@@ -35,19 +33,18 @@ def open_images(name: str, image_set: ImageSet, part: str, folder: Path, n_bits:
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / ".lock"):
                 if not (whole.exists() and labels.exists()):
-                    _convert(name, image_set, part, whole, labels)
+                    _convert(name, image_set, part, shape, whole, labels)
                 if not wanted.exists():
-                    _write(wanted, shape, _reduced(_opened(whole, np.uint8, shape), n_bits))
+                    chunks = _opened(whole, np.uint8, shape).split(1000)
+                    _write(wanted, shape, ((chunk >> (8 - n_bits)).numpy() for chunk in chunks))  # the highest bits
         except OSError as error:
             raise DataError(f"cannot write to {folder} ({error}): RESFLOW_HOME names another place for data") from error
     return _opened(wanted, np.uint8, shape), _opened(labels, np.int64, shape[:1])
 
 
-def _convert(name: str, image_set: ImageSet, part: str, images: Path, labels: Path) -> None:
+def _convert(name: str, image_set: ImageSet, part: str, shape: tuple[int, ...], images: Path, labels: Path) -> None:
     """Labels come last: where both files are, both are whole."""
-    published = getattr(image_set, part)
-    form, paths = obtain(name, image_set, published, images.parent)
-    shape = (published.n_images, *image_set.shape)
+    form, paths = _obtain(name, image_set, getattr(image_set, part), images.parent)
     read_labels: list[np.ndarray] = []
     _write(images, shape, _images(form, paths, shape, read_labels))
     _write(labels, shape[:1], read_labels)
@@ -76,11 +73,6 @@ def _images(form: Form, paths: list[Path], shape: tuple[int, ...], labels: list[
         raise DataError(f"{files}: not the published images ({error}). Get them from {form.files[0].url}") from error
 
 
-def _reduced(images: Tensor, n_bits: int) -> Iterator[np.ndarray]:
-    """The n_bits highest bits of each level."""
-    return ((chunk >> (8 - n_bits)).numpy() for chunk in images.split(1000))
-
-
 def _write(path: Path, shape: tuple[int, ...], chunks: Iterable[np.ndarray]) -> None:
     """Chunk after chunk into an .npy file, atomically: it gets its name when all is on the disk."""
     unfinished = path.with_suffix(".unfinished")
@@ -106,3 +98,62 @@ def _opened(path: Path, dtype: type, shape: tuple[int, ...]) -> Tensor:
             "published files"
         ) from error
     return torch.from_numpy(array)
+
+
+def _obtain(name: str, image_set: ImageSet, part: Part, folder: Path) -> tuple[Form, list[Path]]:
+    """A form of the part whose files lie verified in the folder, and their paths; downloads what may be downloaded.
+
+    Raises DataError for a file that is missing, cut or not the published one: which, what was expected, where it is.
+    """
+    form = next((form for form in part.forms if all((folder / file.name).exists() for file in form.files)), None)
+    if form is None:
+        form, wanted = part.forms[0], _wanted(image_set, folder)
+        if image_set.by_hand:
+            raise DataError(
+                f"{name} cannot be downloaded without you. Put into {folder}\n{wanted}\n{image_set.by_hand}\n"
+                f"Then run: python -m resflow_lite fetch {name}"
+            )
+        for file in form.files:
+            if not (folder / file.name).exists():
+                try:
+                    _download(file, folder)
+                except (ValueError, OSError) as error:  # a wrong checksum; a network or a disk that fails
+                    raise DataError(
+                        f"{file.url} could not be downloaded ({error}). On a machine with internet run: python -m "
+                        f"resflow_lite fetch {name}. Or put by hand into {folder}\n{wanted}"
+                    ) from error
+    for file in form.files:
+        _verify(folder / file.name, file)
+    return form, [folder / file.name for file in form.files]
+
+
+def _wanted(image_set: ImageSet, folder: Path) -> str:
+    """The missing files of both parts, one a line."""
+    files = dict.fromkeys(image_set.train.forms[0].files + image_set.test.forms[0].files)
+    missing = [file for file in files if not (folder / file.name).exists()]
+    return "\n".join(f"  {file.name} ({_expected(file)}) from {file.url}" for file in missing)
+
+
+def _expected(file: SourceFile) -> str:
+    return "size and checksum not published" if file.size is None else f"{file.size:,} bytes, SHA-256 {file.sha256}"
+
+
+def _download(file: SourceFile, folder: Path) -> None:
+    """Into the folder under its name only when it is whole and right; two more tries after a failure."""
+    import pooch
+
+    registry, urls = {file.name: f"sha256:{file.sha256}"}, {file.name: file.url}
+    source = pooch.create(path=folder, base_url="", registry=registry, urls=urls, retry_if_failed=2)
+    source.fetch(file.name, downloader=pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=60))
+
+
+def _verify(path: Path, file: SourceFile) -> None:
+    import pooch
+
+    found, size = "", path.stat().st_size
+    if file.size not in (None, size):
+        found = f"{size:,} bytes"
+    elif file.size and (digest := pooch.file_hash(str(path), alg="sha256")) != file.sha256:
+        found = f"SHA-256 {digest}"
+    if found:
+        raise DataError(f"{path} has {found}, expected {_expected(file)}. Delete it and get it again from {file.url}")

@@ -26,8 +26,6 @@ from torch import Tensor
 from ...errors import DataError
 from .levels import SPLITS, Images
 
-__all__ = ["open_folder"]
-
 LIKE_SPLITS = ("training", "val", "valid", "testing", *SPLITS)
 """Names of folders that mean a split, to people; a folder so called is no kind of image."""
 

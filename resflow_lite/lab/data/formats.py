@@ -17,19 +17,6 @@ from typing import IO
 
 import numpy as np
 
-__all__ = [
-    "Chunk",
-    "Reader",
-    "read_idx",
-    "read_cifar",
-    "read_cifar_archive",
-    "read_mat",
-    "read_npz_archive",
-    "read_png_archive",
-    "read_folder",
-    "read_tfrecord_archive",
-]
-
 Chunk = tuple[np.ndarray, np.ndarray]
 Reader = Callable[[list[Path]], Iterator[Chunk]]
 

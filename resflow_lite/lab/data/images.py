@@ -16,19 +16,6 @@ from .folders import open_folder
 from .levels import SPLITS, Images, checked, expect_alike
 from .sources import IMAGE_SETS
 
-__all__ = [
-    "Images",
-    "SPLITS",
-    "check_images",
-    "expected_images",
-    "fetch",
-    "image_names",
-    "image_shape",
-    "images_label",
-    "known_images",
-    "load_images",
-]
-
 image_names = ("digits", *IMAGE_SETS)
 FOLDER = "folder:"
 
@@ -86,10 +73,9 @@ def image_shape(name: Any) -> tuple[int, int, int] | None:
 
 def images_label(name: str | Callable[[str], Images]) -> str:
     """A data set's name as part of a file's name: of a function its own, of a folder the last part of its path."""
-    if callable(name):
-        label = getattr(name, "__name__", type(name).__name__)
-    else:
-        label = "folder-" + Path(name.removeprefix(FOLDER)).name if name.startswith(FOLDER) else name
+    label = getattr(name, "__name__", type(name).__name__) if callable(name) else name
+    if label.startswith(FOLDER):
+        label = f"folder-{Path(label.removeprefix(FOLDER)).name}"
     return re.sub(r"[^\w-]+", "-", label).strip("-")[:60] or "images"
 
 
@@ -101,10 +87,9 @@ def fetch(name: str) -> str:
         raise DataError(f"image data {name!r}: expected one of {', '.join(image_names)}")
     lines = []
     for split in SPLITS:
-        data = load_images(name, split)
-        n_images, *shape = data.images.shape
-        size = " x ".join(map(str, shape))
-        lines.append(f"{name}, {split}: {n_images:,} images of {size}, {data.n_levels} levels")
+        images, _, n_levels = load_images(name, split)
+        size = " x ".join(map(str, images.shape[1:]))
+        lines.append(f"{name}, {split}: {len(images):,} images of {size}, {n_levels} levels")
     where = f"in {_folder(name, None)}" if name in IMAGE_SETS else "bundled with scikit-learn, nothing to download"
     return "\n".join([*lines, where])
 
@@ -116,13 +101,10 @@ def _folder(name: str, root: Path | str | None) -> Path:
 def _published(name: str, split: str, folder: Path, n_bits: int | None) -> Images:
     image_set = IMAGE_SETS[name]
     n_bits = image_set.n_bits if n_bits is None else n_bits
-    part = "test" if split == "test" else "train"
-    images, labels = open_images(name, image_set, part, folder, n_bits)
-    if part == "train":
-        held_out = len(images) - image_set.n_validation
-        kept = slice(held_out) if split == "train" else slice(held_out, None)
-        images, labels = images[kept], labels[kept]
-    return Images(images, labels, 2**n_bits)
+    images, labels = open_images(name, image_set, "test" if split == "test" else "train", folder, n_bits)
+    held_out = len(images) - image_set.n_validation
+    kept = dict(train=slice(held_out), validation=slice(held_out, None), test=slice(None))[split]
+    return Images(images[kept], labels[kept], 2**n_bits)
 
 
 def _digits(split: str) -> Images:
@@ -156,6 +138,5 @@ def check_images(data: str | Callable[[str], Images]) -> CheckReport:
         raise CheckFailed(f"{shared} of {len(found['test'].images)} test images are training images, too")
     sizes = {split: len(part.images) for split, part in found.items()}
     told = ", ".join(f"{n:,} {split}" for split, n in sizes.items())
-    n_levels = found["train"].n_levels
-    shape = tuple(found["train"].images.shape[1:])
+    shape, n_levels = tuple(found["train"].images.shape[1:]), found["train"].n_levels
     return CheckReport(f"images {shape} of {n_levels} levels: {told}; train and test share {shared}", sizes)

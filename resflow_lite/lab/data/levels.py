@@ -9,8 +9,6 @@ from torch import Tensor
 
 from ...errors import DataError
 
-__all__ = ["SPLITS", "Images", "checked", "expect_alike"]
-
 SPLITS = ("train", "validation", "test")
 
 

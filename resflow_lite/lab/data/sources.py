@@ -6,19 +6,7 @@ they were computed again from the files.
 
 from dataclasses import dataclass
 
-from .formats import (
-    Reader,
-    read_cifar,
-    read_cifar_archive,
-    read_folder,
-    read_idx,
-    read_mat,
-    read_npz_archive,
-    read_png_archive,
-    read_tfrecord_archive,
-)
-
-__all__ = ["SourceFile", "Form", "Part", "ImageSet", "IMAGE_SETS"]
+from . import formats
 
 
 @dataclass(frozen=True)
@@ -40,7 +28,7 @@ class Form:
     """Files that together hold the images of a part, and their reader."""
 
     files: tuple[SourceFile, ...]
-    read: Reader
+    read: formats.Reader
 
 
 @dataclass(frozen=True)
@@ -73,14 +61,15 @@ def _file(where: str, name: str, *size_and_sha256: int | str) -> SourceFile:
     return SourceFile(name, where + name if where.endswith("/") else where, *size_and_sha256)
 
 
-def _part(n_images: int, read: Reader, *files: SourceFile) -> Part:
+def _part(n_images: int, read: formats.Reader, *files: SourceFile) -> Part:
     return Part(n_images, (Form(files, read),))
 
 
 def _mnist(where: str, *files: tuple[str, int, str]) -> ImageSet:
     train_images, train_labels, test_images, test_labels = (_file(where, *file) for file in files)
-    train = _part(60_000, read_idx, train_images, train_labels)
-    return ImageSet((1, 28, 28), train, _part(10_000, read_idx, test_images, test_labels), n_validation=5_000)
+    train = _part(60_000, formats.read_idx, train_images, train_labels)
+    test = _part(10_000, formats.read_idx, test_images, test_labels)
+    return ImageSet((1, 28, 28), train, test, n_validation=5_000)
 
 
 def _cifar10() -> ImageSet:
@@ -99,8 +88,8 @@ def _cifar10() -> ImageSet:
 
     def part(*names: str) -> Part:
         unpacked = tuple(_file(archive.url, folder + name, 30730000, batches[name]) for name in names)
-        members = [folder + name for name in names]
-        return Part(10_000 * len(names), (Form((archive,), read_cifar_archive(members)), Form(unpacked, read_cifar)))
+        packed = Form((archive,), formats.read_cifar_archive([folder + name for name in names]))
+        return Part(10_000 * len(names), (packed, Form(unpacked, formats.read_cifar)))
 
     *train, test = batches
     return ImageSet((3, 32, 32), part(*train), part(test), n_validation=5_000)
@@ -112,8 +101,8 @@ def _svhn() -> ImageSet:
     test = "cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b"
     return ImageSet(
         (3, 32, 32),
-        _part(73_257, read_mat, _file(where, "train_32x32.mat", 182040794, train)),
-        _part(26_032, read_mat, _file(where, "test_32x32.mat", 64275384, test)),
+        _part(73_257, formats.read_mat, _file(where, "train_32x32.mat", 182040794, train)),
+        _part(26_032, formats.read_mat, _file(where, "test_32x32.mat", 64275384, test)),
         n_validation=5_000,
     )
 
@@ -125,8 +114,8 @@ def _small_imagenet(side: int, page: str, train: tuple[int, str], test: tuple[in
     """The images of van den Oord et al. (2016)."""
     return ImageSet(
         (3, side, side),
-        _part(1_281_149, read_png_archive, _file(page, f"train_{side}x{side}.tar", *train)),
-        _part(49_999, read_png_archive, _file(page, f"valid_{side}x{side}.tar", *test)),
+        _part(1_281_149, formats.read_png_archive, _file(page, f"train_{side}x{side}.tar", *train)),
+        _part(49_999, formats.read_png_archive, _file(page, f"valid_{side}x{side}.tar", *test)),
         n_validation=10_000,
         by_hand=f"image-net.org has withdrawn these files, that page has copies. {_TERMS}",
     )
@@ -139,8 +128,8 @@ def _official_imagenet32() -> ImageSet:
     test = "013990e6dec1237dcd1f9beadbab81ead6604cc119af5cacbfb59ae28148377a"
     return ImageSet(
         (3, 32, 32),
-        _part(1_281_167, read_npz_archive, _file(page, "Imagenet32_train_npz.zip", 3580435279, train)),
-        _part(50_000, read_npz_archive, _file(page, "Imagenet32_val_npz.zip", 139697668, test)),
+        _part(1_281_167, formats.read_npz_archive, _file(page, "Imagenet32_train_npz.zip", 3580435279, train)),
+        _part(50_000, formats.read_npz_archive, _file(page, "Imagenet32_val_npz.zip", 139697668, test)),
         n_validation=10_000,
         by_hand=f"That page asks for an account. {_TERMS}",
     )
@@ -148,14 +137,12 @@ def _official_imagenet32() -> ImageSet:
 
 def _celebahq256() -> ImageSet:
     """From the archive of Kingma and Dhariwal (2018) or from two folders of images."""
-    where, terms = (
-        "https://openaipublic.azureedge.net/glow-demo/data/",
-        "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
-    )
+    where = "https://openaipublic.azureedge.net/glow-demo/data/"
+    terms = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 
     def part(n_images: int, folder: str) -> Part:
-        records = Form((_file(where, "celeba-tfr.tar"),), read_tfrecord_archive(folder))
-        return Part(n_images, (records, Form((_file(terms, f"{folder}/"),), read_folder)))
+        records = Form((_file(where, "celeba-tfr.tar"),), formats.read_tfrecord_archive(folder))
+        return Part(n_images, (records, Form((_file(terms, f"{folder}/"),), formats.read_folder)))
 
     return ImageSet(
         (3, 256, 256),

@@ -72,7 +72,7 @@ class ImageSource:
         """(size,) indices, drawn with replacement."""
         return torch.randint(len(self), (size,), generator=noise)
 
-    def batch(self, chosen: Tensor, flip: bool, noise: torch.Generator, margin: int = 0) -> Tensor:
+    def batch(self, chosen: Tensor, noise: torch.Generator, *, flip: bool, margin: int = 0) -> Tensor:
         """(len(chosen), C, H, W) in [0, 1), or the rows of the noise's part: images flipped left to right half the time
         if asked, cut at random out of the image with `margin` reflected pixels around it, with fresh dequantisation
         noise."""

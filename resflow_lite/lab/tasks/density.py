@@ -20,15 +20,12 @@ from ...models.image import ImageModel, image_flow
 from ...models.systems import image_system, systems
 from ..data.images import Images, expected_images, image_names, image_shape, images_label, known_images, load_images
 from ..data.levels import expect_alike
-from ..scoring import affordable_truth, bits_of, estimating_with, first_images, image_bits, training_estimator
+from ..scoring import affordable_truth, bits_of, claim, estimating_with, first_images, image_bits
 from .batches import SAMPLING, ImageSource, epochs
-from .estimators import ESTIMATORS, LAWS, USUAL
 from .profiles import BUDGET, PROFILES, base_model, profile_values
 from .question import PASSES, Question
-from .task import BLOCKS, PARAMETERS, PRECISIONS, TERMS, WIDTH, Task, Training, is_number, option
-from .words import Unknown, estimator_words, known_or_unknown, rebuilt
-
-__all__ = ["ESTIMATORS", "PRECISIONS", "Density", "Experiment"]
+from .task import BLOCKS, PARAMETERS, TERMS, WIDTH, Task, Training, is_number, option
+from .words import ESTIMATORS, LAWS, USUAL, Unknown, estimator_words, known_or_unknown, named, rebuilt
 
 OF_THE_LAW = ("law", "law_parameter", "n_exact", "draws", "n_probes", "probe")
 OF_IMAGE_MODEL = ("coeff", "alpha", "factor_out", "squeeze_first", "padding", "activation")
@@ -38,6 +35,10 @@ OF_THE_MODEL += (*OF_THE_LAW, *(name for name in OF_IMAGE_MODEL if name != "alph
 """Settings that a system brings along."""
 VALIDATION_SEED = 2
 """Of the noise in validation, the same each time: what differs between two lines of the record is the weights."""
+
+
+CLAIMS = 4
+"""Passes of what a training claims of held-out images: it is random where the truth is not."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,8 @@ class Experiment(Training):
     draws: str | None = option(None, f"of N in a batch: {', '.join(DRAWS)}; a GPU is fastest with stratified ones")
     n_probes: int | None = option(None, "probes of an estimate")
     probe: str | None = option(None, f"their kind: {' or '.join(PROBES)}")
-    eval_estimator: str | Estimator | None = option(None, 'of the evaluation, such as "Krylov(20)"; None: a roulette')
-    eval_exact: int | None = option(None, "terms before the evaluation's roulette; None: 20")
+    eval_estimator: str | Estimator | None = option(None, 'of the evaluation, such as "Krylov(20)"; None: the best')
+    eval_exact: int | None = option(None, "terms before a roulette that evaluates; None: no roulette")
     system: str | None = option(None, f"in place of that model, one of {', '.join(systems)}")
     parameters: int | None = option(None, "about so many, of a system")
     validation: int | None = option(None, "held-out training images that choose the reported weights; 0: the last's")
@@ -113,15 +114,14 @@ class Experiment(Training):
 
     def _law_values(self, values: dict[str, Any]) -> dict[str, Any]:
         """What of the profile's estimator is left where the law is set by its parts; a contradiction is refused."""
-        chosen = [name for name in OF_THE_LAW if getattr(self, name) is not None]
+        chosen, own = [name for name in OF_THE_LAW if getattr(self, name) is not None], self.train_estimator
         if not chosen:
             return {}
-        own = self.train_estimator
         usual = estimator_words(named(values["train_estimator"] if own is None else own))
-        for name in chosen if own is not None else ():
-            agreed = usual.get(name) == getattr(self, name)
-            self._expect(name, agreed, f"{usual.get(name)!r}, which train_estimator = {own!r} has, or one of the two")
         if own is not None:
+            for name in chosen:
+                told = f"{usual.get(name)!r}, which train_estimator = {own!r} has, or one of the two"
+                self._expect(name, usual.get(name) == getattr(self, name), told)
             return {}
         if self.law not in (None, usual["law"]):
             usual["law_parameter"] = USUAL.get(self.law) if isinstance(self.law, str) else None
@@ -140,14 +140,11 @@ class Experiment(Training):
             self._expect(name, not unused, "0 with train_on_validation, which holds no images out")
         if self.system is None:
             self._check_model()
+            squeezed = self.squeeze_first
         else:
             self._expect_whole(1, "parameters", most=PARAMETERS)
-        self._check_shape()
-
-    def _check_shape(self) -> None:
-        """Of a published set: its images can be halved so often, and a system has a model of that size."""
-        shape = image_shape(self.dataset)
-        squeezed = self.system == "glow" if self.system else self.squeeze_first
+            squeezed = self.system == "glow"
+        shape = image_shape(self.dataset)  # of a published set, whose files need not be here
         self._expect_scales(shape, len(self.blocks) - 1 + squeezed)
         usual = profile_values(self.dataset, self.profile)["blocks"], BUDGET[self.profile]
         if self.system and shape and (self.blocks, self.parameters) != usual:
@@ -159,8 +156,9 @@ class Experiment(Training):
         self._expect_number("coeff", 0, 1, "a number between 0 and 1, such as 0.98")
         for name in ("factor_out", "squeeze_first"):
             self._expect(name, isinstance(getattr(self, name), bool), "True or False")
-        chosen, own = self.activation, isinstance(self.activation, type) and issubclass(self.activation, Activation)
-        known = own or isinstance(chosen, Unknown) or isinstance(chosen, str) and chosen in ACTIVATIONS
+        chosen = self.activation
+        own = isinstance(chosen, type) and issubclass(chosen, Activation) or isinstance(chosen, Unknown)
+        known = own or isinstance(chosen, str) and chosen in ACTIVATIONS
         self._expect("activation", known, f"one of {', '.join(ACTIVATIONS)}, or an Activation class")
         self._expect_one_of(NORMS, "norms")
         self._expect_one_of(MEMORY, "memory")
@@ -207,20 +205,14 @@ class Experiment(Training):
         if isinstance(self.activation, Unknown):
             self.activation()  # says how to give it
         names = ("blocks", "width", "n_dense", "dense_width", "norms", "memory", *OF_IMAGE_MODEL)
-        training, evaluation = self.estimators()
-        chosen = {name: getattr(self, name) for name in names}
-        return replace(
-            base_model(self.dataset), shape=shape, train_estimator=training, eval_estimator=evaluation, **chosen
-        )
+        chosen = dict(zip(("train_estimator", "eval_estimator"), self.estimators()))
+        chosen |= {name: getattr(self, name) for name in names}
+        return replace(base_model(self.dataset), shape=shape, **chosen)
 
     def _flow(self, shape: tuple[int, int, int]) -> Flow:
         if self.system is not None:
             return image_system(self.system, shape, self.parameters, self.blocks, self.alpha)
         return image_flow(self.model(shape))
-
-
-def named(estimator: str | Estimator) -> Estimator:
-    return ESTIMATORS[estimator] if isinstance(estimator, str) and estimator in ESTIMATORS else estimator
 
 
 class Density(Task):
@@ -249,7 +241,7 @@ class Density(Task):
             chosen = epochs(len(self.data), e.batch_size, step, e.seed)
         else:
             chosen = self.data.choose(e.batch_size, noise)
-        return self.data.batch(chosen, e.flip, noise)
+        return self.data.batch(chosen, noise, flip=e.flip)
 
     def loss(self, flow: Flow, batch: Tensor, draws: Noise) -> Tensor:
         return bits_per_dim(flow.log_prob(batch, draws), flow.event_shape, self.data.n_levels).mean()
@@ -258,22 +250,21 @@ class Density(Task):
         asked = (self.experiment.eval_estimator, self.experiment.eval_exact)
         return affordable_truth(flow, events) if asked == (None, None) else None
 
-    def _held_out(self, flow: Flow, n: int, *estimators: Estimator | None) -> list[float]:
-        """Mean bits/dim of the first n validation images by each of the estimators, None: the best; the same noise."""
-        data, means = load_images(self.experiment.dataset, "validation"), []
-        best = self.truth(flow, first_images(data, min(n, 64), VALIDATION_SEED).to(self.world.device))
-        for estimator in estimators:
-            with estimating_with(flow, estimator or best):
-                images = torch.as_tensor(data.images)[:n]
-                means.append(float(image_bits(flow, images, data.n_levels, VALIDATION_SEED, self.world).mean()))
-        return means
-
     def validate(self, flow: Flow) -> float:
-        return self._held_out(flow, self.experiment.validation, None)[0]
+        return self._true(flow, load_images(self.experiment.dataset, "validation"), self.experiment.validation)
+
+    def _true(self, flow: Flow, data: Images, n: int) -> float:
+        """Mean bits/dim of the first n images by the best estimator."""
+        best = self.truth(flow, first_images(data, min(n, 64), VALIDATION_SEED).to(self.world.device))
+        with estimating_with(flow, best):
+            images = torch.as_tensor(data.images)[:n]
+            return float(image_bits(flow, images, data.n_levels, VALIDATION_SEED, self.world).mean())
 
     def compare(self, flow: Flow) -> dict[str, float]:
-        claim, truth = self._held_out(flow, self.experiment.truth_images, training_estimator(flow), None)
-        return dict(claim=claim, truth=truth)
+        data, n = load_images(self.experiment.dataset, "validation"), self.experiment.truth_images
+        seeds = range(VALIDATION_SEED, VALIDATION_SEED + CLAIMS)
+        claimed = claim(flow, torch.as_tensor(data.images)[:n], data.n_levels, seeds, self.world)
+        return dict(claim=claimed, truth=self._true(flow, data, n))
 
     def events(self, question: Question) -> Tensor:
         return first_images(self._asked(question), 64, question.seed)

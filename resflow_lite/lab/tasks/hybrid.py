@@ -136,7 +136,7 @@ class Hybrid(Task):
         labels = self.data.labels[rows(chosen, noise)].to(self.world.device)
         e, (_, height, _) = self.experiment, self.shape
         flip, margin = e.augment and e.dataset in FLIPPED, height // 8 if e.augment else 0
-        return self.data.batch(chosen, flip, noise, margin), labels
+        return self.data.batch(chosen, noise, flip=flip, margin=margin), labels
 
     def loss(self, flow: HybridFlow, batch: tuple[Tensor, Tensor], draws: Noise) -> Tensor:
         weight = self.experiment.weight
@@ -160,7 +160,8 @@ class Hybrid(Task):
     def score(self, flow: HybridFlow, question: Question) -> dict[str, Any]:
         data = load_images(self.experiment.dataset, question.split)
         data = data._replace(images=data.images[: question.n], labels=data.labels[: question.n])
-        found = score_hybrid(flow, data, self.experiment.weight > 0, question.seed, question.estimator)
+        settings = dict(with_density=self.experiment.weight > 0, seed=question.seed, estimator=question.estimator)
+        found = score_hybrid(flow, data, **settings)
         shares = dict(largest_share=largest_share(found["bits"])) if "bits" in found else {}
         return shares | dict(
             split=question.split,

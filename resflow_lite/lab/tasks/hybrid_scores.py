@@ -27,7 +27,7 @@ def altered(levels: Tensor) -> Tensor:
 
 @torch.no_grad()
 def score_hybrid(
-    flow: HybridFlow, data: Images, with_density: bool = True, seed: int = 1, estimator: Estimator | None = None
+    flow: HybridFlow, data: Images, *, with_density: bool = True, seed: int = 1, estimator: Estimator | None = None
 ) -> dict[str, Tensor]:
     """logits (N, classes) of every image after dequantisation and, with_density, bits (N,) per dimension, log_prob (N,)
     nats and the same of altered images, altered_log_prob (N,). On the CPU; each image has its own estimator draws."""

@@ -20,8 +20,6 @@ from .question import PASSES, Question
 from .task import BLOCKS, PARAMETERS, Task, Training, option
 from .words import Unknown
 
-__all__ = ["Plane", "RATES", "STEPS", "ToyExperiment", "point_nats"]
-
 STEPS = {"realnvp": 1400, "glow": 1100, "ffjord": 110, "flow++": 750, "iresnet": 410, "resflow": 410}
 """Steps of the laptop profile: what each system takes in 15 CPU seconds on one thread (measured on whole runs)."""
 
@@ -44,8 +42,6 @@ TEST_SEED = 1_000_003
 """Of the points that all systems and seeds are evaluated at."""
 VALIDATION_SEED, VALIDATION_POINTS = 2_000_003, 1000
 """Of the points by which a learning rate is chosen."""
-
-
 POINTS = 10**8
 """At most."""
 
@@ -133,7 +129,7 @@ class Plane(Task):
 
     @torch.no_grad()
     def score(self, flow: Flow, question: Question) -> dict[str, Any]:
-        noise, passes = torch.Generator().manual_seed(TEST_SEED), question.passes or self.experiment.passes
+        noise = torch.Generator().manual_seed(TEST_SEED)
         x = self._points(self.experiment.points, noise)[: question.n]
         nats = point_nats(flow, x, Exact())
         found = dict(
@@ -151,9 +147,10 @@ class Plane(Task):
         block = next((m for m in flow.modules() if isinstance(m, ResidualBlock)), None)
         if block is None:
             return found
-        draws = torch.stack([point_nats(flow, x, question.estimator, noise) for _ in range(passes)])
+        passes = range(question.passes or self.experiment.passes)
+        draws = torch.stack([point_nats(flow, x, question.estimator, noise) for _ in passes])
         return found | dict(
-            passes=passes,
+            passes=len(draws),
             estimated_nats=float(draws.mean()),
             estimator_error=error_bars(draws).noise,
             largest_share=largest_share(draws),

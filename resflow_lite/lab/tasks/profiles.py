@@ -8,15 +8,13 @@ from ...models.image import ImageModel
 from ...models.presets import presets, recipes
 from ..data.sources import IMAGE_SETS
 
-__all__ = ["BUDGET", "PROFILES", "base_model", "profile_values"]
-
 PROFILES = ("smoke", "laptop", "paper")
 
 # sets that the paper has no model of, and those whose model they take
 LIKE = {"fashion_mnist": "mnist", "svhn": "cifar10", "imagenet32_official": "imagenet32"}
 
 COMMON = dict(batch_size=128, accumulation=1, lr=4e-3, warm_up=50, cool_down=0.3, ema=0.99)
-COMMON |= dict(train_estimator="roulette", memory="store", norms="spectral", flip=False, validation=0)
+COMMON |= dict(train_estimator="stratified", memory="store", norms="spectral", flip=False, validation=0)
 
 # about the number of parameters of the profile's own model; the paper's is that of MNIST
 BUDGET = dict(smoke=80_000, laptop=80_000, paper=16_600_000)
@@ -32,10 +30,6 @@ LAPTOP |= dict(validation=200, evaluations=2)
 
 def profile_values(dataset: str | Callable, profile: str) -> dict[str, Any]:
     """Every setting that depends on the profile. Raises SettingsError where the paper has no model of the data."""
-    return _training(dataset, profile) | dict(activation=base_model(dataset).activation)
-
-
-def _training(dataset: str | Callable, profile: str) -> dict[str, Any]:
     if profile == "smoke":
         return SMOKE
     if profile == "laptop":
@@ -45,25 +39,11 @@ def _training(dataset: str | Callable, profile: str) -> dict[str, Any]:
         raise SettingsError(f"profile = 'paper': the paper has no model of {dataset}; expected 'smoke' or 'laptop'")
     model, recipe, images = presets[name], recipes[name], IMAGE_SETS[dataset]
     batch = recipe.batch_size * recipe.accumulation
-    return dict(
-        steps=recipe.epochs * (images.train.n_images - images.n_validation) // batch,
-        batch_size=batch,
-        accumulation=recipe.accumulation,
-        lr=recipe.lr,
-        warm_up=recipe.warm_up // recipe.accumulation,
-        cool_down=0.0,
-        ema=recipe.ema,
-        flip=recipe.flip,
-        blocks=model.blocks,
-        width=model.width,
-        n_dense=model.n_dense,
-        dense_width=model.dense_width,
-        train_estimator=model.train_estimator,
-        memory="recompute",
-        norms="spectral",
-        validation=1000,
-        evaluations=3,
-    )
+    steps = recipe.epochs * (images.train.n_images - images.n_validation) // batch
+    values = dict(steps=steps, batch_size=batch, warm_up=recipe.warm_up // recipe.accumulation, cool_down=0.0)
+    values |= {name: getattr(recipe, name) for name in ("accumulation", "lr", "ema", "flip")}
+    values |= {name: getattr(model, name) for name in ("blocks", "width", "n_dense", "dense_width", "train_estimator")}
+    return values | dict(memory="recompute", norms="spectral", validation=1000, evaluations=3)
 
 
 def base_model(dataset: str | Callable) -> ImageModel:

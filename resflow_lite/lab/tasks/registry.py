@@ -10,8 +10,6 @@ from .hybrid import Hybrid
 from .plane import Plane
 from .task import Task, Training
 
-__all__ = ["TASKS", "completed", "read_settings", "task_of"]
-
 TASKS: dict[str, type[Task]] = {task.name: task for task in (Density, Plane, Hybrid)}
 
 

@@ -1,10 +1,12 @@
-"""Objects as words: estimators and laws of the package are stored as what `repr` says, and read again without `eval`.
+"""Objects as words: estimators and laws by the names that settings give them, and as what `repr` says in a run's files,
+which is read again without `eval`.
 
 Of an object of the user's own a file has the words only. They become an `Unknown`, which raises a sentence where the
 object itself is needed, and not before.
 """
 
 import ast
+from dataclasses import astuple, dataclass
 from typing import Any, NoReturn
 
 from ...errors import SettingsError
@@ -12,9 +14,32 @@ from ...estimators.krylov import Krylov
 from ...estimators.logdet import Estimator, Exact, PowerSeries
 from ...estimators.series import Geometric, Matched, Poisson, Roulette, Truncated
 
-__all__ = ["Unknown", "rebuilt"]
+ESTIMATORS: dict[str, Estimator] = {
+    "roulette": PowerSeries(Roulette(Geometric(0.5), n_exact=2)),
+    "stratified": PowerSeries(Roulette(Geometric(0.5), n_exact=2, draws="stratified")),
+    "roulette_poisson": PowerSeries(Roulette(Poisson(2.0), n_exact=2), probe="gaussian"),
+    "truncated": PowerSeries(Truncated(5)),
+    "matched": PowerSeries(Roulette(Matched(), n_exact=2)),
+    "control_variate": PowerSeries(Roulette(Geometric(0.5), n_exact=2), control_variate=True),
+}
+LAWS = {"geometric": Geometric, "poisson": Poisson, "matched": Matched}
+USUAL = {name: astuple(law())[0] for name, law in LAWS.items()}
+"""Their parameters, where none is given."""
+CLASSES = {c.__name__: c for c in (Exact, Krylov, PowerSeries, Roulette, Truncated, *LAWS.values())}
 
-CLASSES = {c.__name__: c for c in (Exact, Geometric, Krylov, Matched, Poisson, PowerSeries, Roulette, Truncated)}
+
+def named(estimator: str | Estimator) -> Estimator:
+    return ESTIMATORS[estimator] if isinstance(estimator, str) and estimator in ESTIMATORS else estimator
+
+
+def estimator_words(estimator: Estimator) -> dict[str, Any]:
+    """The settings law, law_parameter, n_exact, draws, n_probes and probe of a roulette; {} for what is none."""
+    terms = getattr(estimator, "terms", None)
+    if not isinstance(terms, Roulette):
+        return {}
+    name = next((name for name, law in LAWS.items() if type(terms.law) is law), None)
+    told = dict(law=name or terms.law, law_parameter=name and astuple(terms.law)[0], n_exact=terms.n_exact)
+    return told | dict(draws=terms.draws, n_probes=estimator.n_probes, probe=estimator.probe)
 
 
 def rebuilt(words: Any) -> Any:
@@ -29,29 +54,26 @@ def rebuilt(words: Any) -> Any:
 
 def _value(node: ast.expr) -> Any:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in CLASSES:
-        named = {word.arg: _value(word.value) for word in node.keywords}
-        return CLASSES[node.func.id](*map(_value, node.args), **named)
+        given = {word.arg: _value(word.value) for word in node.keywords}
+        return CLASSES[node.func.id](*map(_value, node.args), **given)
     return ast.literal_eval(node)
 
 
+@dataclass(frozen=True, repr=False)
 class Unknown:
     """Stands for an object of the user's own: a data set, an estimator, a law or an activation."""
 
-    def __init__(self, setting: str, words: str) -> None:
-        self.setting, self.__name__ = setting, words
+    setting: str
+    words: str
 
     def __repr__(self) -> str:
-        return self.__name__
+        return self.words
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Unknown) and repr(self) == repr(other)
-
-    def __hash__(self) -> int:
-        return hash(self.__name__)
+    __name__ = property(__repr__)
 
     def __call__(self, *arguments: Any, **named: Any) -> NoReturn:
         raise SettingsError(
-            f"{self.setting} = {self.__name__} is your own, and a run's files have its name only. To give it: "
+            f"{self.setting} = {self.words} is your own, and a run's files have its name only. To give it: "
             "load_run(folder, experiment=...), or --experiment MODULE:NAME on the command line"
         )
 
@@ -62,14 +84,3 @@ def known_or_unknown(setting: str, told: Any, known: Any) -> Any:
     """A stored setting: a name among `known`, an object of the package's classes, or an Unknown."""
     value = rebuilt(told)
     return Unknown(setting, value) if isinstance(value, str) and value not in known else value
-
-
-def estimator_words(estimator: Estimator) -> dict[str, Any]:
-    """The settings law, law_parameter, n_exact, draws, n_probes and probe of a roulette; {} for what is none."""
-    terms = getattr(estimator, "terms", None)
-    if not isinstance(terms, Roulette):
-        return {}
-    name = {Geometric: "geometric", Poisson: "poisson", Matched: "matched"}.get(type(terms.law), terms.law)
-    parameter = {"geometric": "p", "poisson": "rate", "matched": "rho"}.get(name) if isinstance(name, str) else None
-    told = dict(law=name, law_parameter=parameter and getattr(terms.law, parameter), n_exact=terms.n_exact)
-    return told | dict(draws=terms.draws, n_probes=estimator.n_probes, probe=estimator.probe)

@@ -4,7 +4,6 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,9 +14,6 @@ import resflow_lite as rf
 from resflow_lite.book import explorers
 from resflow_lite.book.explorers import series, widgets
 from resflow_lite.book.figures import chapter07
-from resflow_lite.lab import load_flow
-
-MODELS = Path(__file__).parents[3] / "data" / "models"
 
 
 @pytest.fixture
@@ -43,7 +39,7 @@ def move(control):
 
 @pytest.mark.parametrize("name", widgets.__all__)
 def test_every_control_changes_the_picture(name, controls_of):
-    controls, picture = controls_of(getattr(explorers, name)(*([MODELS] if name == "grid_through_depth" else [])))
+    controls, picture = controls_of(getattr(explorers, name)())
     assert bytes(picture.value[:4]) == b"\x89PNG"
     for label, control in controls.items():
         if control.disabled:
@@ -68,7 +64,7 @@ def test_a_control_that_does_nothing_is_greyed_out(controls_of):
 
 
 def test_the_race_takes_the_blocks_of_a_checkpoint(controls_of):
-    flow, _ = load_flow(MODELS / "digits.safetensors")
+    flow = rf.lab.pretrained("digits")
     blocks = series.block_jacobians(flow.double(), torch.rand(1, 1, 8, 8))
     controls, picture = controls_of(explorers.truncated_against_roulette(blocks))
     assert list(controls["block"].options) == list(blocks) and len(blocks) == 10
@@ -101,7 +97,7 @@ def test_a_grid_goes_through_every_block_of_a_flow():
 
 
 def test_the_kept_flows_are_trained():
-    for flow in explorers.deep_flows(MODELS).values():
+    for flow in explorers.deep_flows().values():
         x = rf.toy_data("pinwheel", 2000, torch.Generator().manual_seed(5)).float()
         with torch.no_grad():
             assert float(flow.log_prob(x, torch.Generator().manual_seed(0)).mean()) > -2.6

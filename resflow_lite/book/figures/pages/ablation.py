@@ -74,7 +74,7 @@ def claims_and_truth(curves: Mapping[str, Sequence[Any]], simple: Mapping[str, f
     for name, bits in simple.items():
         axes[1].axhline(bits, color=GREY, linestyle=":", linewidth=1.4)
         axes[1].annotate(name, (0.99, bits), xycoords=("axes fraction", "data"), ha="right", va="bottom", color=GREY)
-    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=len(curves))
+    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=max(1, len(curves)))
     return figure
 
 

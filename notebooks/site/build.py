@@ -1,0 +1,102 @@
+"""The book as a site: `make site` writes it to build/site/html, without network.
+
+The stored notebooks are copied, with what a page needs and JupyterLab does not; Jupyter Book makes the site of the copy,
+and pdoc the reference of the package.
+"""
+
+import argparse
+import posixpath
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import yaml
+
+SITE = Path(__file__).resolve().parent
+NOTEBOOKS, ROOT = SITE.parent, SITE.parents[1]
+LINK = re.compile(r"(?<!!)\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)]*)?\)")
+BOOK = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"  # it has no __main__
+PROGRESS = re.compile(r"^.*\d+%\|.*$\n?", re.MULTILINE)
+
+
+def pages() -> list[str]:
+    """What the table of contents names, without suffix, relative to notebooks/."""
+    contents = yaml.safe_load((SITE / "_toc.yml").read_text())
+    return [contents["root"], *(page["file"] for part in contents["parts"] for page in part["chapters"])]
+
+
+def with_links(text: str, page: str, address: str) -> str:
+    """Links to what is no page of the site lead to the repository at `address`."""
+
+    def resolved(match: re.Match) -> str:
+        target = posixpath.normpath(posixpath.join("notebooks", posixpath.dirname(page), match[1]))
+        stem = posixpath.splitext(target.removeprefix("notebooks/"))[0]
+        if stem in PAGES or not (ROOT / target).exists():
+            return match[0]
+        kind = "tree" if (ROOT / target).is_dir() else "blob"
+        return f"]({address}/{kind}/main/{target}{match[2] or ''})"
+
+    return LINK.sub(resolved, text)
+
+
+def for_the_site(notebook: nbformat.NotebookNode, page: str, address: str) -> nbformat.NotebookNode:
+    """Alternative texts where the site looks for them, links that lead somewhere, no progress bar that stands still."""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = with_links(cell.source, page, address)
+            continue
+        texts = [o.metadata["image/png"]["alt"] for o in cell.get("outputs", []) if "alt" in _png(o)]
+        if texts:
+            cell.metadata["mystnb"] = {"image": {"alt": " ".join(texts)}}
+        for output in cell.get("outputs", []):
+            if output.output_type == "stream":
+                output.text = PROGRESS.sub("", output.text)
+    return notebook
+
+
+def _png(output: nbformat.NotebookNode) -> dict:
+    return output.get("metadata", {}).get("image/png", {})
+
+
+def copy_to(source: Path, address: str) -> None:
+    shutil.rmtree(source, ignore_errors=True)
+    for page in PAGES:
+        found = next(NOTEBOOKS / f"{page}{end}" for end in (".ipynb", ".md") if (NOTEBOOKS / f"{page}{end}").exists())
+        copy = source / found.relative_to(NOTEBOOKS)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if found.suffix == ".md":
+            copy.write_text(with_links(found.read_text(encoding="utf-8"), page, address), encoding="utf-8")
+        else:
+            nbformat.write(for_the_site(nbformat.read(found, as_version=4), page, address), copy)
+    for picture in NOTEBOOKS.glob("explorers/*.[ph][nt][gm]*"):  # the explorers that need no Python, and their pictures
+        (source / picture.relative_to(NOTEBOOKS)).parent.mkdir(exist_ok=True)
+        shutil.copy(picture, source / picture.relative_to(NOTEBOOKS))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "site", help="default: build/site")
+    parser.add_argument("--no-reference", action="store_true", help="leave out the pages of the package")
+    options = parser.parse_args()
+    out = options.out.resolve()
+    settings = yaml.safe_load((SITE / "_config.yml").read_text())
+    copy_to(out / "source", settings["repository"]["url"])
+    files = ["--config", SITE / "_config.yml", "--toc", SITE / "_toc.yml", "--path-output", out]
+    book = [sys.executable, "-c", BOOK, "build", out / "source", *files]
+    subprocess.run(book, check=True)
+    html = out / "html"
+    shutil.rmtree(html, ignore_errors=True)
+    shutil.move(out / "_build" / "html", html)
+    shutil.copytree(out / "source" / "explorers", html / "explorers", dirs_exist_ok=True)
+    if not options.no_reference:
+        subprocess.run([sys.executable, "-m", "pdoc", "resflow_lite", "-o", html / "api"], check=True, cwd=ROOT)
+    print(html / "index.html")
+
+
+PAGES = pages()
+
+if __name__ == "__main__":
+    main()
