@@ -34,7 +34,7 @@ lab: $(STAMP) ## open JupyterLab on the notebooks
 explore: $(STAMP) ## open the explorers of chapters 2, 3, 4, 6 and 7 as a page without code
 	$(BIN)/python -m resflow_lite explore $(PARAMS)
 
-report: $(STAMP) ## make the page of results and the table of the README from data/results/
+report: $(STAMP) ## make the page of results and the tables of the README from data/results/
 	$(BIN)/python -m resflow_lite report
 
 test: $(STAMP) ## run the tests, and every notebook against its stored outputs

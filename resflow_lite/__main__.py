@@ -18,14 +18,15 @@ from .lab.data.images import FOLDER, fetch
 from .lab.evaluation import Evaluation, dequantised, evaluate, sample_levels
 from .lab.files import NotWritten, writing
 from .lab.home import home, make_folder
+from .lab.leaderboard import update_readme
 from .lab.ledger import publish, read_ledger
 from .lab.machine import Interrupted, Stopped, connect
 from .lab.notebooks import CellFailed, notebook_parameters, refresh_notebook, run_notebook
 from .lab.rates import try_rates
+from .lab.released import import_released
 from .lab.reproduction import RunsFailed, carry_out, carry_out_one, estimate, publish_entries, table
 from .lab.runs import Run, load_run
 from .lab.sweeps import SWEEPS, Planned, planned, rates_file, sweep_names
-from .lab.tables import update_readme
 from .lab.tasks.registry import TASKS
 from .lab.training import fit
 from .lab.verbs import TASK_NAMES, parser_of
@@ -94,6 +95,13 @@ def _fit(options: argparse.Namespace) -> None:
     run_dir = make_folder(options.run_dir or _new_run_dir("fit"))
     fit(settings, run_dir, source=source)
     _report(run_dir)
+
+
+def _import(options: argparse.Namespace) -> None:
+    run = import_released(options.file, options.run_dir or _new_run_dir(options.file.stem))
+    told = run.facts["source"]["reported"]
+    print(*sorted(run.directory.glob("[!.]*")), sep="\n")
+    print(f"a model of {run.experiment.dataset}" + ("" if told is None else f"; its file says {told:.4f} bits/dim"))
 
 
 def _help(options: argparse.Namespace, heading: str, lines: str) -> None:
@@ -267,7 +275,7 @@ def _proof(bound: float | None) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     functions = dict(run=_run, fit=_fit, evaluate=_evaluate, sample=_sample, certify=_certify, reproduce=_reproduce)
-    functions |= dict(report=_results, fetch=_fetch, lab=_lab, explore=_explore, test=_test)
+    functions |= {"import": _import} | dict(report=_results, fetch=_fetch, lab=_lab, explore=_explore, test=_test)
     return parser_of(functions, NOTEBOOKS / "08_image_flows.ipynb")
 
 

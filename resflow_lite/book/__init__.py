@@ -1,9 +1,10 @@
-"""The book: figures of the chapters, checks of their exercises, explorers with sliders.
+"""The book: figures of the chapters, checks of their exercises, explorers with sliders, the reader's own predictions.
 
 `from resflow_lite.book.figures import chapter04 as figures`, and the same from `exercises`;
-`from resflow_lite.book import explorers`.
+`from resflow_lite.book import explorers, predict, answer, concept_test`.
 """
 
 from ..faces import face
 
-__getattr__, __dir__ = face(__name__, {"exercises": "", "explorers": "", "figures": ""})
+NAMES = {"predictions": "predict answer", "concepts": "concept_test"}
+__getattr__, __dir__ = face(__name__, {"exercises": "", "explorers": "", "figures": "", **NAMES})

@@ -22,6 +22,8 @@ COMPARED = {
     "CLipSwish, not LipSwish": ("clipswish-roulette", "lipswish-roulette"),
 }
 """The family of the ablation: each setting with the one that it is held against."""
+NOTHING = 0.02
+"""Bits/dim between a claim and the truth that the claim's draws explain."""
 
 
 def difference(
@@ -67,14 +69,24 @@ def _of(entries: Sequence[Entry], sweep: str, label: str) -> list[dict[str, Any]
 
 
 def _unbiased(entries: Sequence[Entry]) -> list[str]:
+    """Two claims in one: that the estimate is unbiased, seed by seed, and that the model gets better by it."""
+    claim, page = (
+        "roulette makes the objective unbiased, and so maximum likelihood possible",
+        "ablation; chapters 3 and 4",
+    )
+    gaps = {
+        name: [e["objective"] - e["bits_per_dim"] for e in _of(entries, "truth", f"{name}-1")]
+        for name in ("truncated", "roulette")
+    }
+    if not all(gaps.values()):
+        return [claim, "not in the ledger", "-", page]
+    unbiased = max(map(abs, gaps["roulette"])) < NOTHING < min(map(abs, gaps["truncated"]))
     found = difference(entries, "truth", ("roulette-1", "truncated-1"))
-    biased = _of(entries, "truth", "truncated-1")
-    words = "roulette minus truncated at one product, exact bits/dim of digits: " + _told(found, "bits/dim")
-    if biased:
-        gap = fmean(e["objective"] - e["bits_per_dim"] for e in biased)
-        words += f"; the truncated training claims {-gap:.2f} bits/dim less than is true"
-    claim = "roulette makes the objective unbiased, and so maximum likelihood possible"
-    return [claim, verdict(found), words, "ablation; chapters 3 and 4"]
+    biases = (f"{name} {fmean(of):+.2f}" for name, of in gaps.items())
+    words = f"claim minus truth at one product: {', '.join(biases)} bits/dim; the roulette's model minus the truncated "
+    words += f"one's: {_told(found, 'bits/dim')}"
+    told = "unbiased: shown here" if unbiased else "unbiased: not resolved"
+    return [claim, f"{told}; a better model: {verdict(found)}", words, page]
 
 
 def _memory() -> list[str]:

@@ -86,24 +86,24 @@ def step_tflop(experiment: Experiment) -> float:
     return (n + 7) * forward_flops(model) * experiment.batch_size / 1e12
 
 
-def measured_step(experiment: Experiment) -> MeasuredStep:
-    """The measurement that a training's steps are reckoned from: of its data, or else of CIFAR-10; fp32 as tf32."""
-    stratified = getattr(experiment.estimators()[0].terms, "draws", "stratified") == "stratified"  # a fixed number too
-    draws, precision = ("block", "stratified")[stratified], "bf16" if experiment.precision == "bf16" else "tf32"
-    found = [m for m in MEASURED if (m.precision, m.draws) == (precision, draws)]
+def measured_step(experiment: Experiment, draws: str | None = None) -> MeasuredStep:
+    """The measurement that a training's steps are reckoned from: of its data, or else of CIFAR-10; fp32 as tf32.
+    draws: in place of the experiment's, which the time depends on; a fixed number of terms is as fast as stratified."""
+    draws = draws or getattr(experiment.estimators()[0].terms, "draws", "stratified")
+    kind = "bf16" if experiment.precision == "bf16" else "tf32", "stratified" if draws == "stratified" else "block"
+    found = [m for m in MEASURED if (m.precision, m.draws) == kind]
     return next((m for m in found if m.dataset == experiment.dataset), found[0])
 
 
-def step_seconds(experiment: Experiment) -> float:
+def step_seconds(experiment: Experiment, draws: str | None = None) -> float:
     """Of one GPU: measured for this model, or scaled from one that was by the operations of both steps."""
-    measured = measured_step(experiment)
-    same = Experiment(measured.dataset, profile="paper")
-    return measured.ms / 1e3 * step_tflop(experiment) / step_tflop(same)
+    measured = measured_step(experiment, draws)
+    return measured.ms / 1e3 * step_tflop(experiment) / step_tflop(Experiment(measured.dataset, profile="paper"))
 
 
-def estimated_hours(experiment: Experiment) -> float:
+def estimated_hours(experiment: Experiment, draws: str | None = None) -> float:
     """Hours of one GPU for a whole training, from measured steps."""
-    return step_seconds(experiment) * experiment.steps / 3600
+    return step_seconds(experiment, draws) * experiment.steps / 3600
 
 
 def simulated(experiment: Experiment, gpus: int) -> tuple[float, float, float]:

@@ -55,6 +55,8 @@ def write_entry(run: Run, found: Mapping[str, Any]) -> dict[str, Any]:
     )
     block = next((m for m in run.flow.modules() if isinstance(m, ResidualBlock)), None)
     training = found["evaluation"] if block is None else repr(block.train_estimator)
+    source = run.facts.get("source")  # of weights that were not trained here
+    chosen = SELECTION["released" if source else run.weights]
     settings = experiment.as_json()
     if settings["dataset"].startswith("folder:"):
         # an entry tells nothing of its machine's folders
@@ -65,10 +67,14 @@ def write_entry(run: Run, found: Mapping[str, Any]) -> dict[str, Any]:
         parameters=sum(p.numel() for p in run.flow.parameters()),
         steps=run.step,
         images_seen=run.step * experiment.batch_size,
-        stop_rule="fixed number of steps",
-        selection_rule=SELECTION[run.weights] + (", averaged weights" if experiment.ema else ""),
+        stop_rule=chosen if source else "fixed number of steps",
+        selection_rule=chosen + ", averaged weights" * bool(experiment.ema),
         seed=experiment.seed,
-        estimator=dict(training=training, evaluation=found["evaluation"], passes=found["passes"]),
+        estimator=dict(
+            training=source["training"] if source else training,
+            evaluation=found["evaluation"],
+            passes=found["passes"],
+        ),
         ema=experiment.ema,
         hardware=hardware,
         precision=experiment.precision,
@@ -80,6 +86,7 @@ def write_entry(run: Run, found: Mapping[str, Any]) -> dict[str, Any]:
     )
     curve = [[row["step"], row["claim"], row["truth"]] for row in run.history if "truth" in row]
     facts |= dict(curve=curve) if curve else {}
+    facts |= dict(source=source) if source else {}
     facts |= {name: None if value != value else value for name, value in found.items()}  # nan: not known
     entry = {name: facts[name] for name in SCHEMAS[task] | OPTIONAL if name in facts}
     validate_entry(entry)
@@ -170,11 +177,11 @@ def read_entry(path: Path) -> dict[str, Any]:
 
 
 def read_ledger(folder: Path | str | None = None) -> list[Entry]:
-    """Every entry below a folder. None: of the project's own ledger, and of yours where that is another (`home`).
+    """Every entry below a folder. None or "": of the project's own ledger, and of yours where that is another (`home`).
 
     Raises DataError, with the file's name, for a wrong one.
     """
-    if folder is None:
+    if not folder:
         own, yours = shipped("results"), home() / "data" / "results"
         return read_ledger(own) + (read_ledger(yours) if yours.is_dir() and not yours.samefile(own) else [])
     folder = Path(folder)

@@ -5,15 +5,16 @@ the paper's numbers. Scaled down: everything smaller, compared with nothing but 
 """
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from statistics import fmean, stdev
 from typing import Any
 
 from scipy.special import stdtrit
 
 from ..errors import SettingsError
-from ..estimators.series import Roulette
+from ..models.presets import recipes
 from ..models.systems import systems
 from .hours import estimated_hours
 from .ledger import Entry, read_ledger
@@ -24,14 +25,17 @@ from .tasks.density import Experiment
 from .tasks.profiles import PROFILES
 from .tasks.registry import TASKS
 
-__all__ = ["Entry", "Setting", "Target", "TARGETS", "TOLERANCE", "outcome", "read_ledger", "scaled_down"]
+__all__ = ["Entry", "Setting", "Target", "TARGETS", "TOLERANCE", "is_released", "outcome", "read_ledger"]
+__all__ += ["scaled_down"]
 
 TOLERANCE = 0.01
 """Bits/dim: the smallest step between two systems in the paper's table."""
 
-UNFINISHED = SELECTION["unfinished"]
 NO_MATTER = ("seed", "precision", "memory", "accumulation", "evaluations", "truth_images")
 """Settings that change the cost or the noise of a result, not what is being estimated."""
+OF_THE_FLOW = ("system", "blocks", "width", "n_dense", "dense_width", "activation", "norms", "coeff", "alpha")
+OF_THE_FLOW += ("factor_out", "squeeze_first", "padding")
+"""Settings that make the model, whatever it was trained by."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +54,13 @@ class Target:
     def reported(self) -> float:
         return REPORTED[self.model][self.dataset]
 
-    @property
+    @cached_property
     def experiment(self) -> Experiment:
         return Experiment(dataset=self.dataset, profile="paper", precision="bf16", **dict(self.changes))
+
+    @cached_property
+    def _expected(self) -> dict[str, Any]:
+        return {name: value for name, value in self.experiment.as_json().items() if name not in NO_MATTER}
 
     @property
     def commands(self) -> tuple[str, str]:
@@ -66,19 +74,62 @@ class Target:
     @property
     def hours(self) -> tuple[float, float]:
         """As the paper draws, and with stratified draws: hours.py says what they come from."""
-        experiment = self.experiment
-        estimator = experiment.estimators()[0]
-        if not isinstance(estimator.terms, Roulette):
-            return estimated_hours(experiment), estimated_hours(experiment)
-        stratified = replace(estimator, terms=replace(estimator.terms, draws="stratified"))
-        return estimated_hours(experiment), estimated_hours(replace(experiment, train_estimator=stratified))
+        return estimated_hours(self.experiment), estimated_hours(self.experiment, "stratified")
+
+    def differing(self, settings: Mapping[str, Any]) -> list[str]:
+        """The settings that matter and are not the target's."""
+        return [name for name, value in self._expected.items() if settings.get(name) != value]
+
+    def epochs(self, run: Mapping[str, Any]) -> tuple[float, int]:
+        """How many a run has seen, and how many the recipe has."""
+        whole, experiment = recipes[f"paper/{self.dataset}"].epochs, self.experiment
+        return whole * run["images_seen"] / (experiment.steps * experiment.batch_size), whole
 
     def runs(self, entries: Iterable[Entry]) -> list[dict[str, Any]]:
         """The finished runs by this protocol: every setting is the target's, those in NO_MATTER aside."""
-        expected = self.experiment.as_json()
-        matter = [name for name in expected if name not in NO_MATTER]
-        finished = [e for e in entries if e.task == "density" and not e.facts["selection_rule"].startswith(UNFINISHED)]
-        return [e.facts for e in finished if all(e.settings.get(name) == expected[name] for name in matter)]
+        return [e.facts for e in self._trained(entries) if _finished(e) and not self.differing(e.settings)]
+
+    def under_way(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Other trainings of this model, which are no result: stopped before the end, shorter, or with other settings;
+        the longest first."""
+        others = [e for e in self._trained(entries) if not _finished(e) or self.differing(e.settings)]
+        return sorted(others, key=lambda entry: -entry.facts["images_seen"])
+
+    def small(self, found: Mapping[tuple[str, str, str], Sequence["Setting"]]) -> list["Setting"]:
+        """Of `scaled_down`: the settings that are this model made small, best first."""
+        names = {"activation", "norms", "system"}
+        alike = [s for (_, data, score), s in found.items() if (data, score) == (self.dataset, "bits_per_dim")]
+        mine = [s for settings in alike for s in settings if self._is_like(s.entries[0], names)]
+        return sorted(mine, key=lambda setting: setting.comparison.mean)
+
+    def released(self, entries: Iterable[Entry]) -> list[dict[str, Any]]:
+        """The authors' own models, scored here."""
+        return [e.facts for e in entries if is_released(e) and self._is_like(e, OF_THE_FLOW)]
+
+    def _trained(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Trainings of this model here, from its first step on."""
+        return [e for e in entries if self._is_like(e, OF_THE_FLOW) and not is_released(e) and not _continued(e)]
+
+    def _is_like(self, entry: Entry, names: Iterable[str]) -> bool:
+        """Whether it has these settings and the data, and trains by the same kind of estimator."""
+        if entry.task != "density" or {"dataset", *names} & set(self.differing(entry.settings)):
+            return False
+        truncated = [told.get("train_estimator") == "truncated" for told in (entry.settings, dict(self.changes))]
+        return truncated[0] == truncated[1]
+
+
+def is_released(entry: Entry) -> bool:
+    """Whether the weights are the authors', and not of a training here."""
+    return entry.facts.get("source", {}).get("kind") == "released"
+
+
+def _finished(entry: Entry) -> bool:
+    return not entry.facts["selection_rule"].startswith(SELECTION["unfinished"])
+
+
+def _continued(entry: Entry) -> bool:
+    """Whether the training began with the weights of another run, whose steps it does not count."""
+    return any("starts from the weights of" in event for event in entry.facts["failures"])
 
 
 RESFLOW, IRESNET = "Residual Flow (Chen et al. 2019)", "i-ResNet (Behrmann et al. 2019)"
@@ -128,11 +179,12 @@ class Setting:
 def scaled_down(entries: Iterable[Entry], profile: str) -> dict[tuple[str, str, str], list[Setting]]:
     """(sweep, data set, score) -> settings, best first: runs of a profile that are of no target's protocol.
 
-    A seed that was run twice counts once, by its first file. Raises SettingsError for an unknown profile.
+    A seed that was run twice counts once, by its first file; the authors' models do not count. Raises SettingsError for
+    an unknown profile.
     """
     if profile not in PROFILES:
         raise SettingsError(f"profile = {profile!r}: expected one of {', '.join(PROFILES)}")
-    entries = [entry for entry in entries if entry.settings["profile"] == profile]
+    entries = [entry for entry in entries if entry.settings["profile"] == profile and not is_released(entry)]
     full_scale = [run for target in TARGETS for run in target.runs(entries)]
     entries = [entry for entry in entries if entry.facts not in full_scale]
     found = {}

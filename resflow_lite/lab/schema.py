@@ -77,11 +77,13 @@ HYBRID = {
 
 # infinite_variance: the blocks whose estimator had it when the model was scored.  largest_share: of one sample in the
 # mean, at most.  objective: what the training's estimator says of the same images.  curve: rows of step, claim, truth
-# in the course of the training, about held-out images.  cpu_seconds: of training.
+# in the course of the training, about held-out images.  cpu_seconds: of training.  source: of weights that were not
+# trained here (released.py): which file, and the score that it tells.
 OPTIONAL = {"infinite_variance": (list,), "largest_share": NUMBER, "objective": NUMBER, "curve": (list,)}
-OPTIONAL |= {"cpu_seconds": NUMBER}
+OPTIONAL |= {"cpu_seconds": NUMBER, "source": (dict,)}
 LEAST = {"n_test": 1, "parameters": 0}
 PARTS = {"estimator": ("training", "evaluation"), "hardware": ("device", "name", "processes")}
+PARTS |= {"source": ("kind", "file", "sha256", "reported")}
 PATH_UP = re.compile(r"^[/\\~]|(^|[/\\])\.\.([/\\]|$)|[\x00-\x1f]")
 
 SCHEMAS = {"density": COMMON | DENSITY, "toy": COMMON | TOY, "hybrid": COMMON | HYBRID}
@@ -91,6 +93,7 @@ SELECTION = {
     "last": "last step",
     "best": "best on held-out training images",
     "unfinished": "last checkpoint of an unfinished run",
+    "released": "the authors' choice",
 }
 
 

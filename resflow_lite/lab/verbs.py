@@ -70,15 +70,23 @@ def parser_of(functions: Mapping[str, Callable], chapter: Path) -> argparse.Argu
     reproducing.add_argument("--publish", action="store_true", help="also add the entries to data/results/SWEEP")
     reproducing.set_defaults(verb=functions["reproduce"])
 
-    reporting = verbs.add_parser("report", help="make the page of results and the README's table from data/results/")
+    reporting = verbs.add_parser("report", help="make the page of results and the README's tables from data/results/")
     reporting.set_defaults(verb=functions["report"])
 
     fetching = verbs.add_parser("fetch", help="download image data, or say which files to put where")
     fetching.add_argument("name", metavar="NAME", help=", ".join(image_names))
     fetching.set_defaults(verb=functions["fetch"])
 
+    _add_import(verbs, functions["import"])
     _add_programs(verbs, functions)
     return parser
+
+
+def _add_import(verbs, function) -> None:
+    importing = verbs.add_parser("import", help="make a run of a model that the paper's authors have released")
+    importing.add_argument("file", type=path, metavar="FILE", help="as downloaded; nothing of it is run")
+    importing.add_argument("--run-dir", type=path, help="where to write (default: a new folder under runs/)")
+    importing.set_defaults(verb=function)
 
 
 def _add_programs(verbs, functions: Mapping[str, Callable]) -> None:

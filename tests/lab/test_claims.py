@@ -47,10 +47,14 @@ def test_accuracy_is_better_the_higher_and_the_better_coupling_is_what_counts():
     assert cells(entries, "hybrid")[1] == "refuted at this scale"
 
 
-def test_the_truncated_training_s_gap_is_truth_minus_claim():
-    entries = made_up("truth", "truncated-1", [2.3, 2.4]) + made_up("truth", "roulette-1", [2.1, 2.15])
+def test_an_unbiased_claim_and_a_better_model_are_told_apart():
+    """Claims of 0.5: of the truncated 1.8 and 1.9 below the truth; of the roulette, at most 0.01."""
+    entries = made_up("truth", "truncated-1", [2.3, 2.4]) + made_up("truth", "roulette-1", [0.5, 0.51])
     row = cells(entries, "unbiased")
-    assert "claims 1.85 bits/dim less than is true" in row[2] and "-0.225" in row[2]
+    assert row[1] == "unbiased: shown here; a better model: shown here"
+    assert "truncated -1.85, roulette -0.01 bits/dim" in row[2] and "-1.845" in row[2]
+    entries = made_up("truth", "truncated-1", [0.5, 0.5]) + made_up("truth", "roulette-1", [0.5, 0.51])
+    assert cells(entries, "unbiased")[1].startswith("unbiased: not resolved; a better model: not resolved")
 
 
 def test_every_claim_has_a_line_even_with_an_empty_ledger():

@@ -99,7 +99,8 @@ COMMITTED = sorted((Path(__file__).parents[2] / "data" / "results").rglob("*.jso
 def test_every_committed_entry_is_valid_clean_and_named_after_its_weights(path):
     entry = json.loads(path.read_text())
     validate_entry(entry)
-    assert not entry["dirty"] and (entry["lipschitz_bound"] is None or entry["lipschitz_bound"] < 1)
+    proven = entry["lipschitz_bound"] is None or entry["lipschitz_bound"] < 1
+    assert not entry["dirty"] and (proven or "source" in entry)  # the authors' weights are scored as they are
     assert path.stem.endswith(f"seed{entry['seed']}-{entry['checkpoint_sha256'][:8]}")
     assert "/" not in entry["command"]
 
@@ -111,6 +112,7 @@ IMPOSSIBLE = [
     (dict(estimator={"passes": 1}), "estimator = .*expected training, evaluation in it"),
     (dict(hardware={"name": "x"}), "hardware = .*expected device, name, processes in it"),
     (dict(task=["toy"]), r"task = \['toy'\], expected one of"),
+    (dict(source={"kind": "released"}), "source = .*expected kind, file, sha256, reported in it"),
     (dict(infinite_variance="all"), "infinite_variance = 'all', expected list"),
     (dict(settings=dict(dataset="../up", profile="smoke")), "dataset = '../up', expected the name of a data set"),
     (dict(settings=dict(dataset="/etc", profile="smoke")), "dataset = '/etc'"),
@@ -157,3 +159,8 @@ def test_weights_whose_file_tells_no_hardware_can_be_scored(evaluated, tmp_path)
     facts = {name: value for name, value in run.facts.items() if name != "hardware"}
     rf.evaluate(dataclasses.replace(run, facts=facts), passes=1)
     assert json.loads((run.directory / "ledger.json").read_text())["hardware"]["device"] == "unknown"
+
+
+def test_an_empty_name_is_the_projects_own_ledger_and_not_this_folder():
+    """As the results page passes it on: the entries of the folder that a notebook lies in would be none."""
+    assert len(read_ledger("")) == len(read_ledger(None)) >= len(COMMITTED)

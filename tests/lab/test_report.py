@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import resflow_lite as rf
 from resflow_lite.__main__ import _parser
-from resflow_lite.lab import report, tables
+from resflow_lite.lab import leaderboard, report, tables
 from resflow_lite.lab.arguments import parameters
 from resflow_lite.lab.hours import UTILISATION, estimated_hours, forward_flops, simulated, step_tflop
 from resflow_lite.lab.ledger import SELECTION, read_entries
@@ -141,8 +141,8 @@ def test_hours_are_those_of_measured_steps():
     assert MNIST.hours[0] == pytest.approx(859375 * 1.797 * scaled / 3600)
     truncated = replace(MNIST, model="i-ResNet (Behrmann et al. 2019)", changes=report.ELU_TRUNCATED)
     assert truncated.hours[0] == truncated.hours[1]
-    words = next(row for row in tables.protocol([]).rows if row[:2] == ["Residual Flow (Chen et al. 2019)", "CIFAR-10"])
-    assert words[-1] == "about 351; 16 stratified"
+    words = board([])["Residual Flow", "CIFAR-10"][2]
+    assert words == "**not run**: a whole training takes about 351 GPU hours, 16 with stratified draws"
 
 
 def test_many_gpus_send_the_gradient_once_a_step():
@@ -208,9 +208,9 @@ def test_a_run_at_full_scale_is_in_no_other_block(run):
     full, shorter = run(MNIST, 0.97), run(MNIST, 1.2, settings=dict(steps=1000))
     (settings,) = report.scaled_down([report.Entry(full), report.Entry(shorter)], "paper").values()
     assert [s.comparison.mean for s in settings] == [1.2]
-    rows = {row[0].split(" (")[0] + row[1]: row for row in tables.protocol([report.Entry(full)]).rows}
-    assert rows["Residual FlowMNIST"][2:] == ["0.970", "0.9700, difference +0.0000 ± 0.0060", "1", "**matched**", "-"]
-    assert rows["i-ResNetMNIST"][5] == "**not run**" and rows["i-ResNetMNIST"][6].startswith("about ")
+    rows = board([report.Entry(full)])
+    assert rows["Residual Flow", "MNIST"][2].startswith("0.9700, difference +0.0000 ± 0.0060, **matched**; ")
+    assert rows["i-ResNet", "MNIST"][2].startswith("**not run**: ")
     assert "mnist-iresnet" in tables.commands([report.Entry(full)])
     assert "runs/mnist " not in tables.commands([report.Entry(full)])
 
@@ -228,28 +228,131 @@ def test_a_matrix_marks_the_best_and_what_is_not_told_from_it(entry):
     assert rows["FFJORD"] == "-4.050 ± 0.029"
 
 
-def test_the_readme_table_has_the_papers_numbers_our_status_and_the_sweep(entry, run):
+def test_the_table_of_the_systems_has_the_papers_numbers_and_the_sweep(entry):
     small = [entry("systems", "glow", settings=dict(system="glow"), seed=s, bits_per_dim=2 + s / 10) for s in (0, 1)]
-    table = tables.readme([*small, report.Entry(run(MNIST, 0.972))])
+    table = leaderboard.systems_table(small)
     rows = {row[0].split(" (")[0]: row[1:] for row in table.rows}
-    assert rows["Residual Flow"] == ["0.970", "3.280", "MNIST 0.972 (matched)", "not run"]
-    assert rows["i-ResNet"][2] == "not run"
-    assert rows["Glow"] == ["1.05", "3.35", "-", "2.050 ± 0.050 (2 seeds)"]
+    assert rows["Residual Flow"] == ["0.970", "3.280", "not run"]
+    assert rows["Glow"] == ["1.05", "3.35", "2.050 ± 0.050 (2 seeds)"]
     assert set(REPORTED) == {row[0] for row in table.rows}
+
+
+GPU = dict(device="cuda", name="NVIDIA H200", processes=8)
+TOOK = dict(hardware=GPU, device_hours=16.2, commit="abcdef0123", dirty=False)
+
+
+def board(entries):
+    """(model, data set) -> the other cells of the leaderboard."""
+    return {(row[0], row[1]): row[2:] for row in leaderboard.leaderboard(entries).rows}
+
+
+def test_a_whole_training_stands_with_its_hours_its_hardware_and_its_commit(run):
+    runs = [report.Entry(run(MNIST, bits, seed=seed, **TOOK)) for seed, bits in enumerate((0.971, 0.972, 0.973))]
+    cells = board(runs)["Residual Flow", "MNIST"]
+    assert cells[:2] == ["0.970", "not scored"] and cells[3] == "-"
+    assert cells[2].startswith("0.9720, difference +0.0020 ± 0.0050, **matched**; 3 runs; ")
+    assert cells[2].endswith("; 3 runs; 49 h on 8 x NVIDIA H200, commit abcdef0")
+
+
+def test_a_training_that_is_under_way_is_shown_with_its_epochs_and_never_as_the_result(run):
+    """A quarter of the steps are 250 of 1,000 epochs; its score would match, and matches nothing."""
+    planned = MNIST.experiment.steps
+    quarter = dict(steps=planned // 4, images_seen=planned * 64 // 4, selection_rule=SELECTION["unfinished"])
+    less = quarter | dict(images_seen=planned * 64 // 100)
+    partial = [report.Entry(run(MNIST, bits, **TOOK | facts)) for bits, facts in ((0.970, quarter), (0.968, less))]
+    told = board(partial)["Residual Flow", "MNIST"][2]
+    assert told.startswith("**no result yet**: 250 of 1,000 epochs: 0.970 ± ") and "matched" not in told
+    assert told.endswith("; 16 h on 8 x NVIDIA H200, commit abcdef0")
+    assert not MNIST.runs(partial) and "runs/mnist " in tables.commands(partial)
+    whole = board([*partial, report.Entry(run(MNIST, 0.985, noise_error=0.001))])["Residual Flow", "MNIST"][2]
+    assert whole.startswith("0.9850") and "**differs**" in whole and "epochs" not in whole
+
+
+def test_a_shorter_training_or_one_with_other_settings_is_no_result_either(run):
+    """Finished, but by another recipe: its settings are told."""
+    settings = dict(steps=8000, lr=2e-3, cool_down=0.3)
+    short = report.Entry(run(CIFAR10, 3.9, settings=settings, steps=8000, images_seen=8000 * 64, **TOOK))
+    told = board([short])["Residual Flow", "CIFAR-10"][2]
+    assert told.startswith("**no result yet**: 11 of 1,000 epochs, steps 8000, lr 0.002, cool_down 0.3: 3.900 ± ")
+    narrow = report.Entry(run(CIFAR10, 3.9, settings=dict(width=64)))
+    assert board([narrow])["Residual Flow", "CIFAR-10"][2].startswith("**not run**")
+
+
+def test_a_training_that_went_on_from_other_weights_counts_for_nothing(run):
+    """Its steps are not all those behind its score."""
+    event = "step 0: starts from the weights of released, step 900000 (last), sha256 0123abcd"
+    continued = report.Entry(run(MNIST, 0.970, failures=[event]))
+    assert not MNIST.runs([continued]) and not MNIST.under_way([continued])
+    assert board([continued])["Residual Flow", "MNIST"][2].startswith("**not run**")
+
+
+def released(run, target, bits, **facts):
+    source = dict(kind="released", file="mnist.pth", sha256="0" * 64, reported=0.9701)
+    settings = facts.pop("settings", {}) | dict(steps=900_000, lr=1e-3, warm_up=1000)
+    rule = dict(selection_rule=SELECTION["released"], source=source)
+    return report.Entry(run(target, bits, settings=settings, **rule | TOOK | facts))
+
+
+def test_the_authors_model_stands_in_its_own_column_and_in_no_other(run):
+    entry = released(run, MNIST, 0.9705, noise_error=0.001)
+    cells = board([entry])["Residual Flow", "MNIST"]
+    assert cells[1] == ("0.9705, difference +0.0005 ± 0.0020, **matched**; its file says 0.9701; commit abcdef0")
+    assert cells[2].startswith("**not run**") and not report.scaled_down([entry], "paper")
+    assert not MNIST.runs([entry]) and not MNIST.under_way([entry]) and not leaderboard.sweep_hours([entry]).rows
+    assert board([entry])["Residual Flow", "CIFAR-10"][1] == "not scored"
+    assert board([entry])["i-ResNet", "MNIST"][1] == board([entry])["Residual Flow", "CelebA-HQ 256"][1] == "-"
+
+
+def test_small_models_of_the_same_kind_are_the_last_column_and_the_best_of_them_stands_there(entry):
+    def small(label, bits, seed, **settings):
+        chosen = dict(dataset="mnist", activation="lipswish") | settings
+        return entry("ablation_mnist", label, settings=chosen, seed=seed, bits_per_dim=bits, device_hours=0.1)
+
+    entries = [small("a", 1.3, 0), small("a", 1.4, 1), small("b", 1.6, 0, lr=1e-4), small("c", 1.1, 0, system="glow")]
+    entries += [small("elu", 1.0, 0, activation="elu", train_estimator="truncated")]
+    cells = board(entries)
+    assert cells["Residual Flow", "MNIST"][3].startswith("1.350 ± 0.050 (82,139 parameters, 2 seeds; 12 min on x86_64")
+    assert cells["i-ResNet", "MNIST"][3].startswith("1.000 (82,139 parameters, 1 seed; ")
+
+
+def test_text_out_of_entries_cannot_leave_its_cell(run):
+    hardware = dict(device="cuda", name="<img src=x> | [a](http://b)\n![c](d)", processes=1)
+    nasty = dict(hardware=hardware, commit="|<b>|", dirty=True)
+    entries = [report.Entry(run(MNIST, 0.97, **nasty)), released(run, MNIST, 0.97, **nasty)]
+    for table in (leaderboard.leaderboard(entries), leaderboard.sweep_hours(entries)):
+        lines = str(table).splitlines()
+        assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
+        assert "<" not in str(table) and "](" not in str(table)
+
+
+def test_what_stands_behind_a_sweep_is_told(entry):
+    entries = [
+        entry("ablation", "a", seed=seed, device_hours=0.25, dirty=False, commit=c * 9) for seed, c in enumerate("ab")
+    ]
+    entries += [
+        entry("toy", "b", task="toy", settings=dict(dataset=name), device_hours=1.5) for name in ("moons", "rings")
+    ]
+    rows = {(row[0], row[1]): row[2:] for row in leaderboard.sweep_hours(entries).rows}
+    assert rows["ablation", "digits 8x8"] == ["2", "30 min", "x86_64", "commits aaaaaaa, bbbbbbb"]
+    assert rows["toy", "the plane"][:2] == ["2", "3 h"]
+
+
+def test_entries_of_the_committed_ledger_are_still_read_and_are_trained_here():
+    assert not any(report.is_released(entry) for entry in report.read_ledger(LEDGER))
 
 
 def test_the_readme_is_what_the_ledger_gives():
     text = (ROOT / "README.md").read_text()
-    assert tables.update_readme(text, report.read_ledger(LEDGER)) == text, "run `make report`"
+    assert leaderboard.update_readme(text, report.read_ledger(LEDGER)) == text, "run `make report`"
 
 
 def test_only_what_is_between_the_marks_is_rewritten_and_only_once(entry):
-    text = f"# Title\n{tables.BEGIN}\nold\n{tables.END}\nafter\n"
-    once = tables.update_readme(text, [])
+    text = f"# Title\n{leaderboard.BEGIN}\nold\n{leaderboard.END}\nafter\n"
+    once = leaderboard.update_readme(text, [])
     assert once.startswith("# Title\n") and once.endswith("\nafter\n") and "old" not in once
-    assert tables.update_readme(once, []) == once
+    assert leaderboard.update_readme(once, []) == once
     with pytest.raises(rf.DataError, match="expected the lines"):
-        tables.update_readme(text.replace(tables.END, ""), [])
+        leaderboard.update_readme(text.replace(leaderboard.END, ""), [])
 
 
 def test_the_readme_s_seeds_and_its_bfloat16_are_those_of_the_ledger(printed):

@@ -34,7 +34,7 @@ def test_settings_of_the_model_reach_the_model():
     experiment = rf.Experiment(**MODEL, eval_exact=7, n_probes=3, probe="gaussian", n_exact=4)
     model = experiment.model((1, 8, 8))
     assert {name: getattr(model, name) for name in MODEL} == MODEL
-    assert model.train_estimator == rf.PowerSeries(rf.Roulette(rf.Geometric(0.5), 4), "gaussian", 3)
+    assert model.train_estimator == rf.PowerSeries(rf.Roulette(rf.Geometric(0.5), 4, S), "gaussian", 3)
     assert model.eval_estimator == rf.PowerSeries(rf.Roulette(rf.Geometric(0.5), 7))
     assert rf.Experiment(eval_estimator=rf.Krylov(9)).model((1, 8, 8)).eval_estimator == rf.Krylov(9)
 
@@ -54,16 +54,17 @@ def test_the_tolerance_of_the_norms_reaches_them(small, monkeypatch, tmp_path):
     assert seen == [0.125, 0.125]
 
 
+S = "stratified"  # the draws of our own profiles
 LAWS = [
-    (dict(law="geometric", law_parameter=0.25), rf.Roulette(rf.Geometric(0.25), 2)),
-    (dict(law_parameter=0.25), rf.Roulette(rf.Geometric(0.25), 2)),
-    (dict(law="poisson"), rf.Roulette(rf.Poisson(2.0), 2)),
-    (dict(law="poisson", law_parameter=3, n_exact=0), rf.Roulette(rf.Poisson(3), 0)),
-    (dict(law="matched", n_exact=5), rf.Roulette(rf.Matched(), 5)),
-    (dict(law=rf.Geometric(0.1)), rf.Roulette(rf.Geometric(0.1), 2)),
+    (dict(law="geometric", law_parameter=0.25), rf.Roulette(rf.Geometric(0.25), 2, S)),
+    (dict(law_parameter=0.25), rf.Roulette(rf.Geometric(0.25), 2, S)),
+    (dict(law="poisson"), rf.Roulette(rf.Poisson(2.0), 2, S)),
+    (dict(law="poisson", law_parameter=3, n_exact=0), rf.Roulette(rf.Poisson(3), 0, S)),
+    (dict(law="matched", n_exact=5), rf.Roulette(rf.Matched(), 5, S)),
+    (dict(law=rf.Geometric(0.1)), rf.Roulette(rf.Geometric(0.1), 2, S)),
     (dict(train_estimator="roulette", n_exact=2, law="geometric"), rf.Roulette(rf.Geometric(0.5), 2)),
-    (dict(draws="stratified", n_exact=1), rf.Roulette(rf.Geometric(0.5), 1, "stratified")),
-    (dict(train_estimator="stratified"), rf.Roulette(rf.Geometric(0.5), 2, "stratified")),
+    (dict(draws="block", n_exact=1), rf.Roulette(rf.Geometric(0.5), 1, "block")),
+    (dict(train_estimator="stratified"), rf.Roulette(rf.Geometric(0.5), 2, S)),
     (dict(train_estimator=rf.PowerSeries(rf.Truncated(8))), rf.Truncated(8)),
     (dict(train_estimator="PowerSeries(Truncated(8))"), rf.Truncated(8)),
 ]

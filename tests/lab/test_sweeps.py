@@ -154,7 +154,7 @@ def test_the_cost_is_told_before_anything_starts_and_the_table_after(sweep, tmp_
     longer = planned(sweep(profiles=dict(smoke=SMALL | dict(steps=3000)), seeds=[5]), "smoke")
     lipswish, elu = reproduction.costs(longer)
     assert lipswish.left == elu.left == 1
-    for cost, estimator in ((lipswish, "roulette"), (elu, "truncated")):
+    for cost, estimator in ((lipswish, "stratified"), (elu, "truncated")):
         entries = [e for e in read_entries(tmp_path / "data") if e["settings"]["train_estimator"] == estimator]
         assert len(entries) == (3 if cost is lipswish else 2)  # one run has two scores in the ledger
         assert cost.each == pytest.approx(statistics.mean(e["wall_seconds"] for e in entries) / 3 * 3000)

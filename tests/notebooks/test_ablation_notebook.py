@@ -52,11 +52,13 @@ def numbers():
         found[f"{setting}: claims"] = " / ".join(f"{entry['objective']:.2f}" for entry in facts)
         found[f"{setting}: claim"] = f"{fmean(entry['objective'] for entry in facts):.2f}"
         found[f"{setting}: truth"] = f"{fmean(entry['bits_per_dim'] for entry in facts):.3f}"
-    for old in ("truncated", "roulette"):
-        better = difference(entries, "truth", ("stratified-1", f"{old}-1"))
-        found[f"stratified over {old}"] = f"{-better[0]:.2f}"
-    harm = difference(entries, "truth", ("truncated-1", "roulette-1"))
-    found["harm"] = f"{harm[0]:.3f} ± {harm[1]:.3f}"
+    for new, old in (("truncated", "roulette"), ("roulette", "stratified")):
+        mean, half, _ = difference(entries, "truth", (f"{new}-1", f"{old}-1"))
+        found[f"{new} over {old}"] = f"{mean:.3f} ± {half:.3f}"
+    long = {e.label: e.facts for e in entries if e.sweep == "truth_long"}
+    for setting, facts in long.items():
+        found[f"{setting}: long claim"] = f"{facts['objective']:.2f}"
+        found[f"{setting}: long truth"] = f"{facts['bits_per_dim']:.3f}"
     for step, pair in COMPARED.items():
         mean, half, _ = difference(entries, "ablation", pair, family=len(COMPARED))
         found[step] = f"{mean:+.3f} ± {half:.3f}"

@@ -172,7 +172,7 @@ class PageUniforms(np.random.Generator):
 
 
 DEFAULTS = dict(
-    r=0.8, angle=180, spread=0, law="Geometric", p=0.25, rate=2, n_exact=2, seed=0, equal_cost=True, n_terms=5
+    r=0.8, angle=180, noise=0, law="Geometric", p=0.25, rate=2, n_exact=2, seed=0, equal_cost=True, n_terms=5
 )
 
 
@@ -181,7 +181,7 @@ DEFAULTS = dict(
     [
         ({}, rf.Geometric(0.25)),
         (dict(r=0.9, law="Poisson", seed=7), rf.Poisson(2.0)),
-        (dict(r=0.9, angle=130, spread=0.4, law="Matched", n_exact=0, equal_cost=False, n_terms=9), None),
+        (dict(r=0.9, angle=130, noise=0.4, law="Matched", n_exact=0, equal_cost=False, n_terms=9), None),
     ],
     ids=["default", "poisson", "matched"],
 )
@@ -189,7 +189,7 @@ def test_the_html_page_computes_what_the_notebook_computes(page, chosen, law):
     chosen = DEFAULTS | chosen
     page.goto(HTML.as_uri())
     found = page.evaluate("chosen => ({...race(chosen), draws: [...race(chosen).draws]})", chosen)
-    jacobian = series.rotation(chosen["r"], chosen["angle"], chosen["spread"])
+    jacobian = series.noisy_rotation(chosen["r"], chosen["angle"], chosen["noise"])
     law = law or rf.Matched(float(abs(np.linalg.eigvals(jacobian)).max()))
     n_terms = None if chosen["equal_cost"] else chosen["n_terms"]
     expected = vars(series.race(jacobian, rf.Roulette(law, chosen["n_exact"]), n_terms, PageUniforms(chosen["seed"])))
@@ -198,7 +198,7 @@ def test_the_html_page_computes_what_the_notebook_computes(page, chosen, law):
         assert np.allclose(found[name], value, rtol=1e-9, atol=1e-9), name
 
 
-GEOMETRIC = dict(r="ArrowDown", angle="ArrowDown", spread="ArrowUp", p="ArrowDown", n_exact="ArrowUp", seed="ArrowUp")
+GEOMETRIC = dict(r="ArrowDown", angle="ArrowDown", noise="ArrowUp", p="ArrowDown", n_exact="ArrowUp", seed="ArrowUp")
 GEOMETRIC |= dict(equal_cost="Space", n_terms="ArrowUp")
 POISSON = dict(law="ArrowDown", rate="ArrowUp")
 

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from resflow_lite.__main__ import main
-from resflow_lite.lab import report, tables
+from resflow_lite.lab import leaderboard, report
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "notebooks" / "reproduction" / "results.ipynb"
@@ -44,15 +44,16 @@ def test_the_report_of_a_checkout_rewrites_its_page_and_its_readme(tmp_path, mon
             cell.outputs = []
     nbformat.write(cleared, page)
     readme = (ROOT / "README.md").read_text()
-    begin, end = readme.index(tables.BEGIN) + len(tables.BEGIN), readme.index(tables.END)
+    begin, end = readme.index(leaderboard.BEGIN) + len(leaderboard.BEGIN), readme.index(leaderboard.END)
     (tmp_path / "README.md").write_text(readme[:begin] + "old" + readme[end:])
     shutil.copytree(ROOT / "data" / "results", tmp_path / "data" / "results")
     monkeypatch.setenv("RESFLOW_HOME", str(tmp_path))
     monkeypatch.setattr("resflow_lite.__main__.NOTEBOOKS", tmp_path / "notebooks")
     assert main(["report"]) == 0
     assert (tmp_path / "README.md").read_text() == readme
-    table = tables.readme(report.read_ledger(tmp_path / "data" / "results"))
-    assert str(table) in told(page) and str(table) in readme
+    entries = report.read_ledger(tmp_path / "data" / "results")
+    for table in (leaderboard.leaderboard(entries), leaderboard.systems_table(entries)):
+        assert str(table) in told(page) and str(table) in readme
     assert nbformat.read(page, 4).metadata == cleared.metadata
 
 

@@ -2,13 +2,16 @@
 
 import argparse
 import json
+import os
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import build
-import export
 import gradescope
-from grade import Mark, grade
+from tables import Refused, Student, read_roster
+
+# What grading needs is imported where it is used: hand-outs and packs can be built without Linux.
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -18,6 +21,7 @@ def main(arguments: list[str] | None = None) -> None:
         command = verbs.add_parser(verb, help=text)
         command.add_argument("--term", default="demo", help="seeds the constants: a new word for every term")
         command.add_argument("--out", type=Path, default=Path("runs/course"))
+        command.add_argument("--partial", action="store_true", help="points for each test, not for all or none")
         if verb == "handout":
             command.add_argument("--roster", type=Path, help="CSV with a column 'student': one hand-out for each")
     command = verbs.add_parser("grade", help="grade a folder that holds one folder for each student")
@@ -26,68 +30,96 @@ def main(arguments: list[str] | None = None) -> None:
     command.add_argument("--pack", type=Path, required=True)
     command.add_argument("--out", type=Path, required=True)
     command.add_argument("--roster", type=Path)
+    command.add_argument("--jobs", type=int, default=1, help="hand-ins at the same time: at most one a core")
+    command.add_argument("--seconds", type=float, default=20.0, help="CPU time a question")
+    command.add_argument("--due", type=datetime.fromisoformat, help="for the column of late days: 2027-03-01T23:59")
+    command.add_argument("--trust-students", action="store_true", help="run their code as yourself, without a wall")
     command = verbs.add_parser("gradescope", help="grade the one submission of a Gradescope container")
     command.add_argument("assignment", choices=build.ASSIGNMENTS)
     command.add_argument("root", type=Path)
     options = parser.parse_args(arguments)
-    {"handout": write_handouts, "pack": write_pack, "grade": grade_folder, "gradescope": grade_one}[options.verb](
-        options
-    )
+    verbs = {"handout": write_handouts, "pack": write_pack, "grade": grade_folder, "gradescope": grade_one}
+    try:
+        verbs[options.verb](options)
+    except Refused as error:
+        sys.exit(str(error))
 
 
 def write_handouts(options: argparse.Namespace) -> None:
-    students = [person.student for person in export.read_roster(options.roster)] if options.roster else []
-    build.build_handouts(options.out / options.term / "handout", options.term, students)
+    students = [person.student for person in read_roster(options.roster)] if options.roster else []
+    build.build_handouts(options.out / options.term / "handout", options.term, students, partial=options.partial)
     print(f"hand-outs for {options.term}: {options.out / options.term / 'handout'}")
 
 
 def write_pack(options: argparse.Namespace) -> None:
     folder = options.out / options.term / "instructor-pack"
-    build.build_pack(folder, options.term)
+    build.build_pack(folder, options.term, partial=options.partial)
     for name in build.ASSIGNMENTS:
         gradescope.build_zip(folder, name)
     print(f"keep this folder out of public places: {folder}")
 
 
 def grade_folder(options: argparse.Namespace) -> None:
-    roster = export.read_roster(options.roster) if options.roster else []
+    import by_hand
+    import export
+    import run
+    import sandbox
+    from find import find_hand_ins
+
+    roster = read_roster(options.roster) if options.roster else []
+    if not options.submissions.is_dir():
+        raise Refused(f"{options.submissions} is not a folder: name the one that holds a folder for each student")
+    wall = sandbox.find_wall() or ("none" if options.trust_students else "")
+    if not wall:
+        raise Refused(sandbox.NO_WALL)
+    limits = sandbox.Limits(seconds=options.seconds)
+    course = run.Course(options.pack, options.assignment, wall, limits)
     options.out.mkdir(parents=True, exist_ok=True)
-    marks = {}
-    for folder in sorted(path for path in options.submissions.iterdir() if path.is_dir()):
-        student = whose(folder.name, roster)
-        marks[student] = grade_submission(options.pack, options.assignment, folder, student)
-        waiting = sum(mark.by_hand for mark in marks[student])
-        print(f"{student}: {export.total(marks[student]):g} points, {waiting} answers wait for a person", flush=True)
-    marks = export.with_hand_marks(marks, options.out / "by_hand.csv")
-    export.write_all(options.out, options.assignment, marks, roster)
-    print(f"grades and feedback: {options.out}")
+    ids = [kind.grade_id for cell in build.read(course.source).cells if (kind := build.meta(cell)).grade]
+    hand_ins = find_hand_ins(options.submissions, options.assignment, ids, roster)
+    print(f"{len(hand_ins)} hand-ins, confined by: {wall}", flush=True)
+    verdicts = {v.student: v for v in run.grade_all(course, hand_ins, options.out, options.jobs)}
+    everybody = {v.student for v in run.read_verdicts(options.out / "verdicts.jsonl")} | {p.student for p in roster}
+    marks = {student: verdicts[student].marks for student in sorted(verdicts)}
+    marks = by_hand.with_hand_marks(marks, options.out / "by_hand.csv", everybody)
 
-
-def grade_submission(pack: Path, assignment: str, folder: Path, student: str) -> list[Mark]:
-    source = build.read(pack / "source" / assignment / f"{assignment}.ipynb")
-    found = sorted(folder.rglob(f"{assignment}.ipynb")) or sorted(folder.rglob("*.ipynb"))
-    try:
-        submission = build.read(found[0])
-        return grade(source, submission, (pack / "term.txt").read_text(), student)
-    except (IndexError, ValueError, KeyError, AttributeError) as error:
-        problem = f"no notebook that can be read ({type(error).__name__})"
-        return [Mark(m.grade_id, m.points, 0.0, problem) for c in source.cells if (m := build.meta(c)).grade]
-
-
-def whose(folder: str, roster: list[export.Student]) -> str:
-    """The user name: the folder's, or the one of the participant whom Moodle names in it."""
-    for person in roster:
-        if person.moodle and f"_{person.moodle}_assignsubmission" in folder:
-            return person.student
-    return folder
+    people = {person.student: person for person in roster}
+    due = options.due.timestamp() if options.due else None
+    results = [
+        export.Result(
+            people.get(student, Student(student)),
+            marks[student],
+            verdicts[student].notes,
+            export.late_days(verdicts[student].time, due),
+            on_roster=student in people or not roster,
+        )
+        for student in marks
+    ]
+    missing = [person for person in roster if person.student not in marks]
+    results += [export.Result(person, [], ["no hand-in"]) for person in missing]
+    problems = [f"{v.place}: graded as {v.student}" for v in verdicts.values() if v.place != v.student]
+    export.write_all(options.out, options.assignment, results, problems)
+    odd = sum(bool(result.notes) for result in results)
+    print(f"grades and feedback: {options.out}; {odd} students with something to look at: {options.out / 'report.txt'}")
 
 
 def grade_one(options: argparse.Namespace) -> None:
+    import run
+    import sandbox
+    from find import HandIn, in_folder
+
+    target = options.root / "results" / "results.json"
+    target.parent.mkdir(exist_ok=True)
+    target.write_text(json.dumps(gradescope.failed(gradescope.FAILED)))
     student = gradescope.submitter(options.root / "submission_metadata.json")
-    marks = grade_submission(options.root / "source", options.assignment, options.root / "submission", student)
-    results = options.root / "results" / "results.json"
-    results.parent.mkdir(exist_ok=True)
-    results.write_text(json.dumps(export.gradescope_results(marks), indent=1))
+    wall = sandbox.find_wall() or ("nobody" if os.geteuid() == 0 else "")
+    if not wall:
+        raise Refused(sandbox.NO_WALL)
+    course = run.Course(options.root / "source", options.assignment, wall)
+    ids = [kind.grade_id for cell in build.read(course.source).cells if (kind := build.meta(cell)).grade]
+    found = in_folder(options.root / "submission", options.assignment, ids)
+    verdict = course.verdict(HandIn(student, "submission", found.file, found.time, found.notes, found.problem))
+    target.write_text(json.dumps(gradescope.results(verdict.marks, verdict.notes), indent=1))
 
 
 if __name__ == "__main__":

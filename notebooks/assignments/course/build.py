@@ -9,11 +9,15 @@ from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
+from tables import file_name
 
 COURSE = Path(__file__).parent
 SOURCES = COURSE.parent
 ASSIGNMENTS = ("contractions", "estimators", "training")
 TOKEN = "SECRET"  # seeds the hidden tests; every instructor pack has a word of its own in its place
+
+ALL_OR_NONE = "The points of a question are earned when all of its tests pass."
+PARTIAL = "A third of a question's points lie in the tests that you see, in equal parts, and the rest in hidden ones."
 
 
 def read(path: Path) -> NotebookNode:
@@ -28,10 +32,10 @@ def meta(cell: NotebookNode) -> NotebookNode:
 
 
 def personal(notebook: NotebookNode, term: str, student: str) -> NotebookNode:
-    """A copy whose first cell names the term and the student: all the constants follow from these two."""
+    """A copy whose first cell names the term and the student: all numbers follow from these two."""
     notebook = copy.deepcopy(notebook)
     (cell,) = (cell for cell in notebook.cells if meta(cell).grade_id == "variant")
-    values = {"term": json.dumps(term), "student": json.dumps(student)}
+    values = {name: json.dumps(value, ensure_ascii=False) for name, value in (("term", term), ("student", student))}
     cell.source = re.sub(
         r'^(term|student) = ".*"', lambda m: f"{m[1]} = {values[m[1]]}", cell.source, flags=re.MULTILINE
     )
@@ -51,16 +55,28 @@ def handout(source: NotebookNode, term: str, student: str = "") -> NotebookNode:
     return notebook
 
 
-def build_handouts(folder: Path, term: str, students: list[str]) -> None:
-    """folder/<assignment>.ipynb for all, or folder/<student>/<assignment>.ipynb where the students are known."""
-    for name in ASSIGNMENTS:
-        for student in students or [""]:
-            target = folder / student / f"{name}.ipynb"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            nbformat.write(handout(read(SOURCES / f"{name}.ipynb"), term, student), target)
+def build_handouts(folder: Path, term: str, students: list[str], *, partial: bool = False) -> None:
+    """folder/<assignment>.ipynb for all, or folder/<student>/<assignment>.ipynb where the students are known.
+
+    With check.py, which students run before they hand in.
+    """
+    for student in students or [""]:
+        place = folder / file_name(student)
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(COURSE / "check.py", place)
+        for name in ASSIGNMENTS:
+            source = credit(read(SOURCES / f"{name}.ipynb"), partial=partial)
+            nbformat.write(handout(source, term, student), place / f"{name}.ipynb")
 
 
-def build_pack(folder: Path, term: str) -> None:
+def credit(source: NotebookNode, *, partial: bool) -> NotebookNode:
+    """The sentence that tells students how points are earned, true for the way in which the pack gives them."""
+    for cell in source.cells if partial else []:
+        cell.source = cell.source.replace(ALL_OR_NONE, PARTIAL)
+    return source
+
+
+def build_pack(folder: Path, term: str, *, partial: bool = False) -> None:
     """The private pack: sources in nbgrader's layout with hidden tests of this term, the grader, and the guide.
 
     A pack that exists keeps its secret word, so that regrading asks the same questions.
@@ -70,9 +86,12 @@ def build_pack(folder: Path, term: str) -> None:
     if not word.exists():
         word.write_text(secrets.token_hex(16))
         word.chmod(0o600)
-    (folder / "term.txt").write_text(term)
+    (folder / "term.txt").write_text(term, encoding="utf-8")
+    (folder / "partial.txt").unlink(missing_ok=True)
+    if partial:
+        (folder / "partial.txt").write_text("points for each test that passes")
     for name in ASSIGNMENTS:
-        source = personal(read(SOURCES / f"{name}.ipynb"), term, "")
+        source = credit(personal(read(SOURCES / f"{name}.ipynb"), term, ""), partial=partial)
         for cell in source.cells:
             cell.source = cell.source.replace(TOKEN, word.read_text())
             if cell.cell_type == "code":
@@ -89,11 +108,21 @@ def build_pack(folder: Path, term: str) -> None:
     shutil.copytree(SOURCES / "typical_errors", folder / "typical_errors", dirs_exist_ok=True)
 
 
+def asked(source: NotebookNode, answer: NotebookNode) -> str:
+    """The question before an answer cell, though a plot may stand between them."""
+    before = source.cells[: source.cells.index(answer)]
+    return next(cell.source for cell in reversed(before) if cell.cell_type == "markdown" and not meta(cell).grade)
+
+
+def rubric_of(answer: NotebookNode) -> str:
+    return "\n".join(line for line in answer.source.splitlines() if not line.startswith("<!--")).strip()
+
+
 def rubric(source: NotebookNode) -> str:
-    """The questions that are graded by hand, with model answers, points and rubrics, as one page."""
+    """The questions that are marked by hand, with model answers, points and rubrics, as one page."""
     parts = ["# Rubric\n"]
-    for question, cell in zip(source.cells, source.cells[1:]):
+    for cell in source.cells:
         if meta(cell).grade and cell.cell_type == "markdown":
-            answer = "\n".join(line for line in cell.source.splitlines() if not line.startswith("<!--"))
-            parts.append(f"## {meta(cell).grade_id} ({meta(cell).points} points)\n\n{question.source}\n\n{answer}\n")
+            title = f"## {meta(cell).grade_id} ({meta(cell).points} points)"
+            parts.append(f"{title}\n\n{asked(source, cell)}\n\n{rubric_of(cell)}\n")
     return "\n".join(parts)

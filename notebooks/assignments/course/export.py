@@ -1,143 +1,96 @@
-"""What leaves the grader: a table of grades, feedback pages, uploads for Moodle and Canvas, results for Gradescope."""
+"""What leaves the grader: a table of grades, a report, feedback pages, uploads for Moodle and Canvas."""
 
-import csv
 import html
+import math
+import time
 import zipfile
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from grade import Mark
+from marking import document
+from marks import Mark
+from tables import Student, file_name, write_table
+
+DAY = 86400.0
+MOODLE = ["Identifier", "Full name", "Grade", "Last modified (grade)", "Feedback comments"]
 
 
 @dataclass(frozen=True)
-class Student:
-    """One line of the roster: the user name that seeds the variant, and what Moodle and Canvas call this person."""
+class Result:
+    """One student's row. `marks` is empty where nothing was handed in: the grade is then left to a person."""
 
-    student: str
-    name: str = ""
-    moodle: str = ""
-    canvas: str = ""
+    person: Student
+    marks: list[Mark]
+    notes: list[str]
+    late_days: int = 0
+    on_roster: bool = True
 
-
-def read_table(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        return list(csv.DictReader(file))
-
-
-def write_table(path: Path, rows: Iterable[dict], columns: list[str]) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, columns)
-        table.writeheader()
-        table.writerows({key: harmless(value) for key, value in row.items()} for row in rows)
+    @property
+    def total(self) -> float | str:
+        return round(sum(mark.score or 0.0 for mark in self.marks), 2) if self.marks else ""
 
 
-def harmless(value: object) -> object:
-    """Text that a spreadsheet would run as a formula gets an apostrophe: it may be a student's."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+def late_days(handed_in: float, due: float | None) -> int:
+    """Begun days after the due time."""
+    return max(0, math.ceil((handed_in - due) / DAY)) if due else 0
 
 
-def read_roster(path: Path) -> list[Student]:
-    rows = read_table(path)
-    if not rows or "student" not in rows[0]:
-        raise ValueError(f"{path} needs a column 'student'; name, moodle and canvas are optional")
-    return [
-        Student(**{key: row[key].strip() for key in ("student", "name", "moodle", "canvas") if row.get(key)})
-        for row in rows
-    ]
+def write_all(folder: Path, assignment: str, results: list[Result], problems: list[str]) -> None:
+    """grades.csv, report.txt, feedback/, moodle.csv, moodle-feedback.zip and canvas.csv, below `folder`."""
+    (folder / "feedback").mkdir(exist_ok=True)
+    ids = [mark.grade_id for result in results for mark in result.marks]
+    columns = ["student", "total", "waiting for a person", "late days", *dict.fromkeys(ids), "notes"]
+    write_table(folder / "grades.csv", map(grades_row, results), columns)
+    for result in results:
+        page = folder / "feedback" / f"{file_name(result.person.student)}.html"
+        page.write_text(feedback(assignment, result), encoding="utf-8")
+    lines = problems + [f"{result.person.student}: {note}" for result in results for note in result.notes]
+    (folder / "report.txt").write_text("\n".join(lines or ["nothing odd"]) + "\n", encoding="utf-8")
+    write_moodle(folder, [result for result in results if result.person.moodle])
+    write_canvas(folder / "canvas.csv", assignment, [result for result in results if result.on_roster])
 
 
-BY_HAND = ["student", "grade_id", "points", "score", "comment", "answer"]
+def grades_row(result: Result) -> dict:
+    row = {mark.grade_id: "" if mark.by_hand else mark.score for mark in result.marks}
+    row |= {"student": result.person.student, "total": result.total, "late days": result.late_days}
+    return row | {"waiting for a person": sum(m.by_hand for m in result.marks), "notes": "; ".join(result.notes)}
 
 
-def with_hand_marks(marks: dict[str, list[Mark]], path: Path) -> dict[str, list[Mark]]:
-    """Take the scores that a person has written into `path`, and write it again with all answers there are.
-
-    A score counts as long as the answer that it was given for is unchanged.
-    """
-    known = {(row["student"], row["grade_id"]): row for row in read_table(path)} if path.exists() else {}
-    rows, graded = [], {}
-    for student, list_of_marks in marks.items():
-        graded[student] = []
-        for mark in list_of_marks:
-            if mark.by_hand:
-                old = known.get((student, mark.grade_id), {})
-                same = old.get("answer") == harmless(mark.message)
-                score, comment = (old.get("score", ""), old.get("comment", "")) if same else ("", "")
-                rows.append(dict(zip(BY_HAND, (student, mark.grade_id, mark.points, score, comment, mark.message))))
-                if score.strip():
-                    points = float(score)
-                    if not 0 <= points <= mark.points:
-                        raise ValueError(
-                            f"{path}: {student}, {mark.grade_id}: {score} is not between 0 and {mark.points}"
-                        )
-                    mark = replace(mark, score=points, message=comment)
-            graded[student].append(mark)
-    write_table(path, rows, BY_HAND)
-    return graded
-
-
-def total(marks: list[Mark]) -> float:
-    return sum(mark.score or 0.0 for mark in marks)
-
-
-def feedback(assignment: str, student: str, marks: list[Mark]) -> str:
+def feedback(assignment: str, result: Result) -> str:
     """One page for one student."""
-    lines = []
-    for mark in marks:
+    lines = [f"<p>{html.escape(note)}</p>" for note in result.notes]
+    if result.late_days:
+        lines.append(f"<p>{result.late_days} days late</p>")
+    messages = {mark.message for mark in result.marks if not mark.by_hand}
+    if len(messages) == 1 and messages.issubset(result.notes):  # nothing could be graded: said once is enough
+        return document(f"{assignment}: {result.person.student}", "".join(["<p>0 points</p>", *lines]))
+    lines.append("<table><tr><th>question</th><th>points</th><th>comment</th></tr>")
+    for mark in result.marks:
         score = "to come" if mark.by_hand else f"{mark.score:g}"
-        text = "graded by a person" if mark.by_hand else mark.message or "all tests passed"
-        lines.append(f"<tr><td>{mark.grade_id}</td><td>{score} / {mark.points:g}</td><td>{html.escape(text)}</td></tr>")
-    possible = sum(mark.points for mark in marks)
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(assignment)}</title>'
-        "<style>body{font-family:sans-serif;max-width:50em;margin:2em auto}td{padding:.3em .8em}</style>"
-        f"<h1>{html.escape(assignment)}: {html.escape(student)}</h1><p>{total(marks):g} of {possible:g} points</p>"
-        f"<table><tr><th>question</th><th>points</th><th>comment</th></tr>{''.join(lines)}</table></html>"
-    )
+        words = "marked by a person" if mark.by_hand else mark.message or "all tests passed"
+        cells = (mark.grade_id, f"{score} / {mark.points:g}", html.escape(words))
+        lines.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
+    possible = sum(mark.points for mark in result.marks)
+    points = f"{result.total:g} of {possible:g} points" if result.marks else "no hand-in"
+    return document(f"{assignment}: {result.person.student}", f"<p>{points}</p>{''.join(lines)}</table>")
 
 
-def write_all(folder: Path, assignment: str, marks: dict[str, list[Mark]], roster: list[Student]) -> None:
-    """grades.csv, feedback/, moodle.csv, moodle-feedback.zip and canvas.csv, below `folder`."""
-    people = {person.student: person for person in roster}
-    people = {student: people.get(student, Student(student)) for student in marks}
-    ids = [mark.grade_id for mark in next(iter(marks.values()), [])]
-    rows = []
-    for student, given in marks.items():
-        page = folder / "feedback" / f"{student}.html"
-        page.parent.mkdir(exist_ok=True)
-        page.write_text(feedback(assignment, student, given), encoding="utf-8")
-        scores = {mark.grade_id: "" if mark.by_hand else mark.score for mark in given}
-        waiting = sum(mark.by_hand for mark in given)
-        rows.append({"student": student, "total": total(given), "waiting for a person": waiting} | scores)
-    write_table(folder / "grades.csv", rows, ["student", "total", "waiting for a person", *ids])
-
-    columns = ["Identifier", "Full name", "Grade", "Feedback comments"]
-    moodle = [
-        (f"Participant {p.moodle}", p.name, total(marks[s]), "see the feedback file")
-        for s, p in people.items()
-        if p.moodle
-    ]
-    write_table(folder / "moodle.csv", [dict(zip(columns, row)) for row in moodle], columns)
+def write_moodle(folder: Path, results: list[Result]) -> None:
+    """The grading worksheet as Moodle's importer reads it (in an English-language course), and feedback files."""
+    now = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+    words = {True: "see the feedback file", False: "no hand-in"}
+    rows = [(f"Participant {r.person.moodle}", r.person.name, r.total, now, words[bool(r.marks)]) for r in results]
+    write_table(folder / "moodle.csv", [dict(zip(MOODLE, row)) for row in rows], MOODLE)
     with zipfile.ZipFile(folder / "moodle-feedback.zip", "w") as bundle:
-        for student, person in people.items():
-            if person.moodle:  # the name of the folder tells Moodle whose feedback it is
-                name = f"{person.name}_{person.moodle}_assignsubmission_file_/feedback.html"
-                bundle.write(folder / "feedback" / f"{student}.html", name)
+        for result in results:  # the second word of the folder's name tells Moodle whose feedback it is
+            name = file_name(result.person.name.replace("_", " "))
+            page = folder / "feedback" / f"{file_name(result.person.student)}.html"
+            bundle.write(page, f"{name}_{result.person.moodle}_assignsubmission_file_/feedback.html")
 
+
+def write_canvas(path: Path, assignment: str, results: list[Result]) -> None:
     columns = ["Student", "ID", "SIS Login ID", "Section", assignment]
-    possible = sum(mark.points for mark in next(iter(marks.values()), []))
-    canvas = [("    Points Possible", "", "", "", possible)]
-    canvas += [(p.name or s, p.canvas, s, "", total(marks[s])) for s, p in people.items()]
-    write_table(folder / "canvas.csv", [dict(zip(columns, row)) for row in canvas], columns)
-
-
-def gradescope_results(marks: list[Mark]) -> dict:
-    """What Gradescope reads from results.json; questions graded by hand get their points in its own rubric."""
-    tests = [
-        {"name": m.grade_id, "score": m.score, "max_score": m.points, "output": m.message or "all tests passed"}
-        for m in marks
-        if not m.by_hand
-    ]
-    waiting = [m.grade_id for m in marks if m.by_hand]
-    return {"tests": tests, "output": f"graded by a person: {', '.join(waiting) or 'nothing'}", "visibility": "visible"}
+    possible = max((sum(mark.points for mark in result.marks) for result in results), default=0)
+    rows = [("    Points Possible", "", "", "", possible)]
+    rows += [(r.person.name or r.person.student, r.person.canvas, r.person.student, "", r.total) for r in results]
+    write_table(path, [dict(zip(columns, row)) for row in rows], columns)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .verdict import close, exercise, expect
+from .verdict import close, exercise, expect, number, shaped
 
 __all__ = ["check_slope", "check_determinant", "check_stretch", "check_mean_and_error", "check_gradient"]
 
@@ -23,7 +23,7 @@ READ = {
 def check_slope(slope: Callable[[Tensor], Tensor]) -> str:
     """slope(x): the derivative of h(x) = tanh(x^2)."""
     x = torch.tensor([-1.2, 0.3, 0.9], dtype=torch.float64)
-    answer = slope(x)
+    answer = shaped(slope(x), (3,), "one slope for each x")
     outer = 1 - torch.tanh(x**2) ** 2
     expect(not close(answer, outer), f"that is tanh'(x^2); the inner derivative is missing. {READ['calculus']}")
     expect(not close(answer, 2 * x * (1 - torch.tanh(x) ** 2)), f"tanh' is to be taken at x^2. {READ['calculus']}")
@@ -35,8 +35,7 @@ def check_slope(slope: Callable[[Tensor], Tensor]) -> str:
 @exercise
 def check_determinant(determinant: Callable[[float, float, float, float], float]) -> str:
     """determinant(a, b, c, d): of the matrix with rows (a, b) and (c, d)."""
-    answer = determinant(2.0, 3.0, 5.0, 4.0)
-    answer = float(answer)
+    answer = number(determinant(2.0, 3.0, 5.0, 4.0))
     expect(not close(answer, 23.0), f"the sign is wrong: ad - bc, not ad + bc. {READ['matrices']}")
     expect(not close(answer, 8.0), f"the diagonal is enough for triangular matrices only. {READ['matrices']}")
     expect(not close(answer, 7.0), f"that is bc - ad. {READ['matrices']}")
@@ -48,8 +47,7 @@ def check_determinant(determinant: Callable[[float, float, float, float], float]
 def check_stretch(largest_stretch: Callable[[Tensor], float]) -> str:
     """largest_stretch(A): max |A v| / |v|."""
     matrix = torch.tensor([[1.0, 2.0], [0.0, 1.5]], dtype=torch.float64)
-    answer = largest_stretch(matrix)
-    answer, right = float(answer), float(torch.linalg.matrix_norm(matrix, 2))
+    answer, right = number(largest_stretch(matrix)), float(torch.linalg.matrix_norm(matrix, 2))
     expect(not close(answer, 1.5), f"that is the largest eigenvalue; it is the singular value. {READ['norms']}")
     expect(not close(answer, matrix.norm()), f"that is the Frobenius norm, which is larger. {READ['norms']}")
     expect(not close(answer, right**2), f"that is its square, an eigenvalue of A^T A. {READ['norms']}")
@@ -62,8 +60,9 @@ def check_mean_and_error(mean_and_error: Callable[[Tensor], Any]) -> str:
     """mean_and_error(draws): the sample mean and its standard error."""
     draws = torch.tensor([1.0, 4.0, 2.0, 9.0, 4.0, 1.0, 0.0, 3.0, 7.0], dtype=torch.float64)
     answer = mean_and_error(draws)
-    expect(len(answer) == 2, "mean_and_error should return two numbers: the mean and its standard error")
-    mean, error = (float(a) for a in answer)
+    pair = hasattr(answer, "__len__") and not isinstance(answer, str) and len(answer) == 2
+    expect(pair, "mean_and_error should return two numbers: the mean and its standard error")
+    mean, error = (number(a) for a in answer)
     expect(close(mean, draws.mean()), f"the mean of {draws.tolist()} is {float(draws.mean()):.4f}, not {mean:.4f}")
     root = len(draws) ** 0.5
     expect(not close(error, draws.std()), f"that is the spread of one draw; a mean varies less. {READ['probability']}")

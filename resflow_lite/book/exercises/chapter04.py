@@ -1,13 +1,50 @@
-"""Checks of the exercises of chapter 4, Russian roulette."""
+"""Checks of the exercises of chapter 4, Russian roulette, and of its appendix."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from .verdict import close, exercise, expect, shaped
+from ...estimators.series import Geometric, Law, Poisson
+from .verdict import close, exercise, expect, number, shaped
 
-__all__ = ["check_heavy_tail", "check_price", "check_batch_error"]
+__all__ = ["check_weighted_sum", "check_price", "check_batch_error"]
+__all__ += ["check_heavy_tail", "check_branch_trace", "check_with_less_noise"]
+
+Survival = Callable[[int], float]
+
+
+@exercise
+def check_weighted_sum(weighted_sum: Callable[[Sequence[float], int, Survival, int], Any]) -> str:
+    """weighted_sum(a, N, survival, m): equation (1), terms m + 1 to m + N with the weights 1 / P(N >= k)."""
+    a = 1.0 / np.arange(1, 40) ** 2 * np.cos(np.arange(1, 40))
+    cases: list[tuple[Law, int, int]] = [(Geometric(0.25), 0, 2), (Geometric(0.25), 2, 2), (Poisson(2.0), 5, 2)]
+    for law, N, m in [*cases, (Geometric(0.5), 4, 0), (Poisson(1.0), 3, 3)]:
+        case = f"N = {N}, m = {m}, {law}"
+        k = np.arange(1, N + 1)
+        chance = np.array([law.survival(j) for j in range(N + m + 2)])
+
+        def of(weights: Any, m: int = m, N: int = N) -> float:
+            return float(a[:m].sum() + np.sum(a[m : m + N] * weights))
+
+        answer = number(weighted_sum(a, N, law.survival, m))
+        right = of(1 / chance[k])
+        wrong = {
+            "term m + k got the weight of the term before it, 1 / P(N >= k - 1)": of(1 / chance[k - 1]),
+            "a weight is 1 over the chance P(N >= k) that the term is computed, not over P(N = k)": of(
+                1 / (chance[k] - chance[k + 1])
+            ),
+            "without weights this is a truncation after a random number of terms": of(1.0),
+            "weights do not multiply: P(N >= k) has the terms before it in it": of(1 / np.cumprod(chance[k])),
+            "k counts the random terms: P(N >= k), not P(N >= m + k)": of(1 / chance[m + k]),
+            "the weight is 1 over the chance, not the chance": of(chance[k]),
+        }
+        for reason, value in wrong.items():
+            expect(close(answer, right) or not close(answer, value), f"{case}: {reason}")
+        expect(close(answer, right), f"{case}: expected {right:.4f}, got {answer:.4f}")
+    return "chance times weight is 1 for every term, so the mean is the whole series."
 
 
 @exercise
@@ -32,8 +69,7 @@ def check_heavy_tail(sample: Callable[[int, torch.Generator], Tensor]) -> str:
 def check_price(price: Callable[[float], float]) -> str:
     """price(rho): the infimum of E[N] over the geometric laws with finite variance, rho^2 / (1 - rho^2)."""
     for rho in (0.5, 0.9, 0.98):
-        answer = price(rho)
-        answer, q = float(answer), rho**2
+        answer, q = number(price(rho)), rho**2
         expect(not close(answer, rho / (1 - rho)), "that is the price of q = rho; q > rho^2 is enough")
         expect(not close(answer, 1 / (1 - q)), "that is the mean of a geometric law that starts at 1; ours starts at 0")
         expect(not close(answer, 1 - q) and not close(answer, q), "that is p, or q = 1 - p; now E[N] = (1 - p) / p")
@@ -48,8 +84,7 @@ def check_batch_error(batch_error: Callable[[Tensor], float]) -> str:
     generator = torch.Generator().manual_seed(0)
     shared = torch.randn(batches, 1, generator=generator, dtype=torch.float64)
     values = 3 + shared + 0.5 * torch.randn(batches, samples, generator=generator, dtype=torch.float64)
-    answer = batch_error(values)
-    answer, right = float(answer), float(values.mean(1).std() / batches**0.5)
+    answer, right = number(batch_error(values)), float(values.mean(1).std() / batches**0.5)
     naive = float(values.std() / values.numel() ** 0.5)
     short = f"{batches} draws of N are not {values.numel()}: this error is {right / naive:.1f} times too small"
     expect(abs(answer / naive - 1) > 0.01, short)
@@ -58,3 +93,42 @@ def check_batch_error(batch_error: Callable[[Tensor], float]) -> str:
     # unbiased or not (n - 1 or n) is a matter of taste here
     expect(abs(answer / right - 1) < 0.01, f"expected {right:.4f}, got {answer:.4f}")
     return "what shares a random number counts once."
+
+
+@exercise
+def check_branch_trace(branch_trace: Callable[[Tensor, Tensor, Tensor], Any]) -> str:
+    """branch_trace(W1, W2, slopes): tr(W2 diag(slopes) W1) for every row of slopes, (B,)."""
+    generator = torch.Generator().manual_seed(0)
+    W1, W2 = (torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in ((7, 3), (3, 7)))
+    slopes = torch.rand(5, 7, generator=generator, dtype=torch.float64)
+    right = torch.einsum("ij,bj,ji->b", W2, slopes, W1)
+    answer = shaped(branch_trace(W1, W2, slopes), (5,), "one trace per row of slopes")
+    plain = (W2 @ W1).trace()
+    expect(not close(answer, plain.expand(5)), "that is tr(W2 W1): the slopes are missing")
+    expect(not close(answer, plain * slopes.sum(1)), "sum_i d_i (W1 W2)_ii, not the product of two sums")
+    expect(not close(answer, plain * slopes.mean(1)), "sum_i d_i (W1 W2)_ii, not the mean slope times a trace")
+    squared = torch.einsum("ij,bj,ji->b", W2, slopes**2, W1)
+    expect(not close(answer, squared), "each slope counts once, not squared")
+    expect(close(answer, right), f"the first row should be {float(right[0]):.4f}, not {float(answer[0]):.4f}")
+    return "all traces of a batch for one product of weights: no probe, no noise."
+
+
+@exercise
+def check_with_less_noise(with_less_noise: Callable[[Tensor, Tensor, Tensor], Any]) -> str:
+    """with_less_noise(value, first, trace): value - first + trace, first = v^T J v with the mean trace."""
+    generator = torch.Generator().manual_seed(0)
+    trace, probe, rest = (torch.randn(400, generator=generator, dtype=torch.float64) for _ in range(3))
+    first = trace + probe
+    value = first + 0.1 * rest - 2.0
+    answer = shaped(with_less_noise(value, first, trace), (400,), "one estimate per sample")
+    right = value - first + trace
+    doubled = "the mean is right, the noise of the first term is doubled: the probe's version goes out, the trace in"
+    expect(not close(answer, value + first - trace), doubled)
+    expect(not close(answer, value), "that is the estimate as it was")
+    expect(not close(answer, value - first), "the first term is gone: its mean, the trace, has to come back")
+    expect(not close(answer, value + trace), "now the first term counts twice: take the probe's version out")
+    constant = "a constant for all samples: each has its own probe and its own trace"
+    expect(not close(answer, value - first.mean() + trace.mean()), constant)
+    expect(close(answer, right), f"the first should be {float(right[0]):.4f}, not {float(answer[0]):.4f}")
+    before, after = (float((estimate - trace).var()) for estimate in (value, right))
+    return f"the variance around the truth was {before:.2f}, and is {after:.2f}."

@@ -10,6 +10,7 @@ from torch.autograd import grad
 from .verdict import close, exercise, expect, shaped
 
 __all__ = ["check_log_det_gradient", "check_neumann_vector", "check_number_to_log", "check_weighted_surrogate"]
+__all__ += ["check_estimate_with_gradient"]
 
 MATRIX = [[0.1, 0.4, -0.2], [-0.3, 0.2, 0.1], [0.2, 0.1, -0.4]]
 WEIGHTS = [1.0, 1.0, 2.0, 4.0]
@@ -46,6 +47,8 @@ def check_neumann_vector(neumann_vector: Callable[[Callable, Tensor, Sequence[fl
     expect(not close(answer, u(J.T, -1, 1)), "one power of J too many: the first term is c_1 v itself")
     plain = sum((-1) ** k * torch.linalg.matrix_power(J.T, k) @ v for k in range(len(WEIGHTS)))
     expect(not close(answer, plain), "the weights c_k are missing: this u is that of a truncated series")
+    divided = sum((-1) ** k * c / (k + 1) * torch.linalg.matrix_power(J.T, k) @ v for k, c in enumerate(WEIGHTS))
+    expect(not close(answer, divided), "the 1/k does not belong here: the k places of dJ in term k cancel it")
     right = u(J.T, -1, 0)
     expect(close(answer, right), f"expected {right.tolist()}, got {answer.tolist()}")
     needed = len(WEIGHTS) - 1
@@ -68,19 +71,26 @@ def check_number_to_log(number_to_log: Callable[[Sequence[float], Sequence[float
     return "the same numbers as in <u, J v>, each divided by its k."
 
 
+def _network() -> nn.Sequential:
+    g = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 3)).double()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in g.parameters():
+            p.copy_(0.5 * torch.randn(p.shape, generator=generator, dtype=torch.float64))
+    return g
+
+
+def _points(n: int) -> list[Tensor]:
+    """n batches (4, 3); the first requires a gradient."""
+    generator = torch.Generator().manual_seed(1)
+    first, *others = (torch.randn(4, 3, generator=generator, dtype=torch.float64) for _ in range(n))
+    return [first.requires_grad_(), *others]
+
+
 @exercise
 def check_weighted_surrogate(weighted_surrogate: Callable[..., Tensor]) -> str:
     """weighted_surrogate(g, x, u, v, weights): a scalar with gradient sum_b weights_b u_b^T (dJ_b) v_b."""
-    generator = torch.Generator().manual_seed(0)
-
-    def randn(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator, dtype=torch.float64)
-
-    g = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 3)).double()
-    with torch.no_grad():
-        for p in g.parameters():
-            p.copy_(0.5 * randn(*p.shape))
-    x, u, v = randn(4, 3).requires_grad_(), randn(4, 3), randn(4, 3)
+    g, (x, u, v) = _network(), _points(3)
     weights = torch.tensor([0.5, 2.0, 0.1, 1.2], dtype=torch.float64)
 
     def gradient(scalar: Tensor) -> Tensor:
@@ -102,3 +112,34 @@ def check_weighted_surrogate(weighted_surrogate: Callable[..., Tensor]) -> str:
     expect(not close(found, true(weights, v, u)), "u and v have changed places: it is J^T u, multiplied by v")
     expect(close(found, right), "its gradient is not the weighted sum of u^T dJ v")
     return "with the weights inside, every sample keeps its own."
+
+
+@exercise
+def check_estimate_with_gradient(estimate_with_gradient: Callable[..., Tensor]) -> str:
+    """estimate_with_gradient(g, x, v, c): (B,), the inner products with the gradient of <u, J v>, u constant."""
+    g, (x, v) = _network(), _points(2)
+    c, parameters = [1.0, 1.0, 1.5], list(g.parameters())
+
+    def gradient(values: Tensor) -> Tensor:
+        found = grad(values.sum(), parameters, materialize_grads=True, retain_graph=True)
+        return torch.cat([d.flatten() for d in found])
+
+    y, w, u, value = g(x), v, torch.zeros_like(v), torch.zeros(4, dtype=torch.float64)
+    for k, c_k in enumerate(c, 1):
+        u = u + (-1) ** (k - 1) * c_k * w
+        (w,) = grad(y, x, w, create_graph=True)
+        value = value + c_k * (-1) ** (k + 1) / k * (w * v).sum(1)
+    surrogate, moving = ((grad(y, x, each, create_graph=True)[0] * v).sum(1) for each in (u.detach(), u))
+    right, of_value, of_moving = gradient(surrogate), gradient(value), gradient(moving)
+
+    answer = shaped(estimate_with_gradient(g, x, v, c), (4,), "one estimate for each row")
+    expect(answer.requires_grad, "these numbers have no graph: nothing can be trained with them")
+    expect(not close(answer.detach(), surrogate.detach()), "that is <u, J v>: it has the gradient, but not the value")
+    expect(close(answer.detach(), value.detach()), f"the values should be {[round(t, 4) for t in value.tolist()]}")
+    found = gradient(answer)
+    twice = any(close(found, of_value + each) for each in (right, of_moving))
+    expect(not twice, "the gradient comes in twice: the value has a graph, too. Who shall have one?")
+    expect(not close(found, of_moving), "u has a graph, and it must be a constant in equation (3)")
+    expect(not close(found, of_value), "that is the backpropagated series: right on average, but it keeps every term")
+    expect(close(found, right), "the value is right, its gradient is not that of <u, J v>")
+    return "this value, that gradient, and a graph through one product."

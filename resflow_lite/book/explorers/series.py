@@ -9,11 +9,12 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from ...errors import SettingsError
 from ..figures.style import AMBER, EXACT, GREEN, GREY, LIGHT, ROULETTE, TRUNCATED, styled
-from .simulation import Race, block_jacobians, race, rotation
+from .simulation import Race, block_jacobians, noisy_rotation, race, rotation
 
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
-__all__ = ["truncation_bias", "truncated_against_roulette", "rotation", "block_jacobians", "race"]
+__all__ = ["truncation_bias", "truncated_against_roulette", "rotation", "noisy_rotation", "block_jacobians"]
+__all__ += ["race"]
 
 
 @styled
@@ -135,7 +136,7 @@ def _single_draws(ax: Axes, race: Race) -> None:
             ax.text(x, 0.12, words, transform=ax.transAxes, ha=side, fontsize=10)
     ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.set(xlim=(left, right), xlabel="one estimate, nats per dimension", ylabel="draws")
-    ax.set_title(f"{len(draws):,} draws, largest weight {race.largest_weight:,.0f}")
+    ax.set_title(f"{len(draws):,} draws, largest |weight × term| {race.largest_term:,.3g}")
 
 
 def _decades(axis: Axis) -> None:

@@ -16,22 +16,26 @@ from ...estimators.series import Geometric, Law, Roulette, tail_ratio
 from ...layers.residual import ResidualBlock
 from ...models.flow import Flow
 
-__all__ = ["rotation", "block_jacobians", "spectral_radius", "log_series", "Race", "race"]
+__all__ = ["rotation", "noisy_rotation", "block_jacobians", "spectral_radius", "log_series", "Race", "race"]
 
 RUNS, DRAWS = 30, 10_000  # of the running means
 DEFAULT = Roulette(Geometric(0.25), n_exact=2)
 INTERVALS, INTERVAL_DRAWS = 1_000, 1_000  # of the coverage
 
 
-def rotation(r: float, angle: float, spread: float = 0.0) -> np.ndarray:
-    """(2, 2) J = r R(angle) Q diag(1, 1 - spread) Q^T; angle in degrees, Q a turn by 45 degrees, norm r.
-
-    With spread 0 both Rademacher probes give tr(J^k) itself, log |det(I + J)| = log(1 + 2 r cos(angle) + r^2).
-    With more they differ: probe noise.
-    """
+def rotation(r: float, angle: float) -> np.ndarray:
+    """(2, 2) J = r R(angle), angle in degrees. Every Rademacher probe gives tr(J^k) itself: no probe noise."""
     c, s = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
-    stretch = np.array([[1 - spread / 2, spread / 2], [spread / 2, 1 - spread / 2]])
-    return r * np.array([[c, -s], [s, c]]) @ stretch
+    return r * np.array([[c, -s], [s, c]])
+
+
+def noisy_rotation(r: float, angle: float, noise: float) -> np.ndarray:
+    """(4, 4) J = [[r R, s I], [0, r R]] with s = noise (1 - r^2): probes differ, truth and bias are those of r R.
+
+    The corner is nilpotent and reaches no diagonal block of a power, so tr(J^k) / 4 is rotation's tr(J^k) / 2.
+    noise: 0 to 1. The norm is at most 1, as r^2 + s <= 1.
+    """
+    return np.kron(np.eye(2), rotation(r, angle)) + np.kron(np.eye(2, k=1), noise * (1 - r**2) * np.eye(2))
 
 
 @torch.no_grad()
@@ -60,19 +64,28 @@ def spectral_radius(jacobian: np.ndarray) -> float:
 def log_series(jacobian: np.ndarray, n: int) -> np.ndarray:
     """(D, n) the terms (-1)^(k+1)/k v^T J^k v / D for D probes v: the rows of an orthogonal matrix, times sqrt(D).
 
-    So v^T A v has the mean tr(A) over these few probes, exactly. For D = 2 they are Rademacher's, (1, 1) and (1, -1);
-    for D > 2 cosines with random signs.
+    So v^T A v has the mean tr(A) over these few probes, exactly. Where D is a power of two they are Rademacher's, for
+    D = 2 (1, 1) and (1, -1); otherwise cosines with random signs.
     """
     size = len(jacobian)
-    wave, place = np.ogrid[:size, :size]
-    probes = np.sqrt(2) * np.cos(np.pi * wave * (place + 0.5) / size)
-    probes[0] = 1
-    probes *= np.random.default_rng(0).choice([-1, 1], size)
+    probes = _orthogonal(size)
     powers, terms = probes, np.empty((size, n))
     for k in range(1, n + 1):
         powers = powers @ jacobian
         terms[:, k - 1] = (-1) ** (k + 1) / k * (powers * probes).sum(1) / size
     return terms
+
+
+def _orthogonal(size: int) -> np.ndarray:
+    if size & (size - 1) == 0:  # Sylvester's matrix of signs
+        signs = np.ones((1, 1))
+        while len(signs) < size:
+            signs = np.block([[signs, signs], [signs, -signs]])
+        return signs
+    wave, place = np.ogrid[:size, :size]
+    cosines = np.sqrt(2) * np.cos(np.pi * wave * (place + 0.5) / size)
+    cosines[0] = 1
+    return cosines * np.random.default_rng(0).choice([-1, 1], size)
 
 
 @dataclass(frozen=True)
@@ -82,7 +95,7 @@ class Race:
     truth: log |det(I + J)| / D.  truncated: mean of the truncated estimate.  n_terms: its products.
     products: what the roulette spends on average.  counts: (n,) numbers of draws, log-spaced.
     roulette_means, truncated_means: (runs, n) running means at these counts.  errors: (n,) nominal standard errors of
-    the first run's.  draws: all single estimates of the first run.  largest_weight: the largest weight in them.
+    the first run's.  draws: all single estimates of the first run.  largest_term: the largest |weight x term| in them.
     coverage: share of nominal 95 % intervals, each from 1,000 draws, that contain the truth.
     rho: spectral radius of J.  limit: the variance is finite only if rho^2 < limit.
     """
@@ -96,7 +109,7 @@ class Race:
     truncated_means: np.ndarray
     errors: np.ndarray
     draws: np.ndarray
-    largest_weight: float
+    largest_term: float
     coverage: float
     rho: float
     limit: float
@@ -133,7 +146,11 @@ def race(
         terms = terms.mean(0, keepdims=True)
     truncated = terms[:, :n_terms].sum(1)
     weights = np.concatenate([np.ones(roulette.n_exact), 1 / survival])
-    sums = np.pad(np.cumsum(terms[:, : len(weights)] * weights, axis=1), ((0, 0), (1, 0)))[:, roulette.n_exact :]
+    weighted = np.pad(terms[:, : len(weights)] * weights, ((0, 0), (1, 0)))
+    sums, largest = (
+        table[:, roulette.n_exact :]
+        for table in (np.cumsum(weighted, axis=1), np.maximum.accumulate(abs(weighted), axis=1))
+    )
 
     rng = np.random.default_rng(seed)
 
@@ -161,7 +178,7 @@ def race(
         truncated_means=_running_means(truncated[probe], counts),
         errors=np.sqrt(np.maximum(spread, 0) / np.maximum(counts - 1, 1)),
         draws=estimates[0],
-        largest_weight=weights[roulette.n_exact + n[0].max() - 1] if roulette.n_exact + n[0].max() else 1.0,
+        largest_term=largest[probe[0], n[0]].max(),
         coverage=np.mean(abs(sample.mean(1) - truth) <= reach),
         rho=rho,
         limit=tail_ratio(roulette.law),

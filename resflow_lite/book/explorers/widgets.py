@@ -98,7 +98,7 @@ def truncated_against_roulette(source: Mapping[str, np.ndarray] | None = None) -
     """
     if source is None:
         controls = dict(r=_slider("r", 0.8, 0.3, 0.98, 0.01), angle=_slider("angle (°)", 180, 0, 180, 5))
-        controls |= dict(spread=_slider("probe noise", 0.0, 0.0, 0.9, 0.1))
+        controls |= dict(noise=_slider("probe noise", 0.0, 0.0, 1.0, 0.1))
     else:
         controls = dict(block=_choice("block", list(source)), probe_noise=_tick("probe noise"))
     controls |= dict(
@@ -117,7 +117,7 @@ def truncated_against_roulette(source: Mapping[str, np.ndarray] | None = None) -
 
     def draw(**chosen) -> Figure:
         if source is None:
-            jacobian = series.rotation(chosen["r"], chosen["angle"], chosen["spread"])
+            jacobian = series.noisy_rotation(chosen["r"], chosen["angle"], chosen["noise"])
         else:
             jacobian = source[chosen["block"]]
         laws = dict(Geometric=lambda: Geometric(chosen["p"]), Poisson=lambda: Poisson(chosen["rate"]))

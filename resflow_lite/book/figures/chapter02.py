@@ -6,6 +6,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from .panels import array, beside
@@ -49,10 +50,12 @@ def longest_image(matrix: Any, vectors: Any) -> Figure:
 @styled
 def folded_grids(grids: Mapping[str, tuple[Any, Any]]) -> Figure:
     """Cells of a grid after a map of the plane. grids: name -> (corners (cells, 4, 2), turned over? (cells,))."""
-    figure, axes = beside(grids, (8, 4.6), "$y_2$", sharex=True)
+    figure, axes = beside(grids, (6.4, 4.8), "$y_2$", sharex=True)
     for ax, (cells, turned) in zip(axes, grids.values()):
-        colours = [TRUNCATED if over else SKY for over in np.asarray(turned, dtype=bool)]
-        ax.add_collection(PolyCollection(array(cells), facecolors=colours, edgecolor="white", alpha=0.6, lw=0.7))
+        turned = np.asarray(turned, dtype=bool)
+        order = np.argsort(turned, kind="stable")  # what is turned over lies on top
+        colours = [to_rgba(TRUNCATED, 0.85) if over else to_rgba(SKY, 0.5) for over in turned[order]]
+        ax.add_collection(PolyCollection(array(cells)[order], facecolors=colours, edgecolor="white", lw=0.7))
         ax.set(aspect="equal", xlabel="$y_1$")
         ax.autoscale_view()
     return figure
@@ -80,7 +83,7 @@ def norms_in_training(truth: Any, estimate: Any, certificate: Any, coeff: float)
 @styled
 def solver_race(residuals: Mapping[str, Mapping[str, Any]], tol: float) -> Figure:
     """Residuals against evaluations of g, a panel for each problem. residuals: problem -> solver -> (n,)."""
-    figure, axes = beside(residuals, (10, 3.2), "RMS residual |T(x) - x|")
+    figure, axes = beside(residuals, (max(10, 2.8 * len(residuals)), 3.2), "RMS residual |T(x) - x|")
     for ax, solvers in zip(axes, residuals.values()):
         for (name, values), colour in zip(solvers.items(), (AMBER, GREEN)):
             ax.plot(np.arange(1, len(array(values)) + 1), array(values), color=colour, label=name)

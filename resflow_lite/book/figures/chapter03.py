@@ -22,6 +22,9 @@ Points = Any
 LEVELS = (-1, -0.3, -0.1, -0.03, -0.01, 0.01, 0.03, 0.1, 0.3, 1)
 """Contours of a bias, in nats."""
 
+DENSITIES = (0, 0.125, 0.25, 0.5, 1, 2, 4, 8, 16)
+"""Steps of a density, in units of the data's."""
+
 
 def _arrow(ax: Axes, start: Any, step: Any, colour: str, label: str) -> None:
     start, step = np.asarray(start), np.asarray(step)
@@ -31,8 +34,8 @@ def _arrow(ax: Axes, start: Any, step: Any, colour: str, label: str) -> None:
 
 
 @styled
-def two_products(g: Callable, x: Points, v: Points, pushed: Points, u: Points, pulled: Points) -> Figure:
-    """A step v of the input and the step Jv of the output (top); a direction u and the slope J^T u of u.g (bottom)."""
+def two_products(g: Callable, x: Points, v: Points, pushed: Points, w: Points, pulled: Points) -> Figure:
+    """A step v of the input, the step Jv of the output, and the slope J^T w of w.g, for a direction w of the output."""
     figure, axes = plt.subplots(1, 3, figsize=(10.5, 3.7))
     way = torch.linspace(-1.5, 1.5, 61, dtype=x.dtype)[:, None]
     axes[0].plot(*(x + way * v).T.numpy(), color=LIGHT)
@@ -41,15 +44,15 @@ def two_products(g: Callable, x: Points, v: Points, pushed: Points, u: Points, p
     _arrow(axes[1], g(x), pushed, ROULETTE, "J v")
     side = torch.linspace(-1.6, 1.6, 81, dtype=x.dtype)
     grid = torch.stack(torch.meshgrid(side, side, indexing="xy"), -1)
-    height = (g(x + grid) * u).sum(-1).numpy()
+    height = (g(x + grid) * w).sum(-1).numpy()
     axes[2].contour(*(x[:, None] + side).numpy(), height, levels=14, colors=GREY, linewidths=0.8)
-    _arrow(axes[2], x, pulled, TRUNCATED, "Jᵀu")
+    _arrow(axes[2], x, pulled, TRUNCATED, "Jᵀw")
     for ax, point in zip(axes, (x.numpy(), g(x).numpy(), x.numpy())):
         ax.plot(*point, "o", color=EXACT)
         ax.set(xlim=(point[0] - 1.6, point[0] + 1.6), ylim=(point[1] - 1.6, point[1] + 1.6), aspect="equal")
     axes[0].set(title="the input takes a step v", xlabel="$x_1$", ylabel="$x_2$")
     axes[1].set(title="jvp: so the output takes J v", xlabel="$g_1$", ylabel="$g_2$")
-    axes[2].set(title="vjp: uphill for u·g(x), in the input", xlabel="$x_1$", ylabel="$x_2$")
+    axes[2].set(title="vjp: uphill for w·g(x), in the input", xlabel="$x_1$", ylabel="$x_2$")
     return figure
 
 
@@ -166,15 +169,17 @@ def scissors(runs: Mapping[str, tuple[Any, str]], bound: float, gaussian: float)
 
 @styled
 def bias_map(by_block: Any, field: Any, limit: float, points: Points) -> Figure:
-    """Where a model is overpaid: by block (mean over data), and over the plane (all blocks, data in white)."""
+    """Where a model is overpaid: by block (mean over data), and over the plane (all blocks, with the data)."""
     by_block, field = np.asarray(by_block), np.asarray(field)
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), width_ratios=[1.2, 1])
     axes[0].bar(np.arange(1, len(by_block) + 1), by_block, color=TRUNCATED)
     axes[0].axhline(0, color=EXACT, linewidth=0.8)
     axes[0].set(xlabel="block", ylabel="claimed − true, nats")
     axes[0].set_title(f"block by block: {by_block.sum():.2f} nats in all")
-    reach = float(abs(field).max())
-    look = dict(cmap=plt.get_cmap("PuOr_r", 16), vmin=-reach, vmax=reach)
+    low, high = float(field.min()), float(field.max())
+    reach = max(-low, high)  # both signs: white is 0
+    colours, span = ("PuOr_r", (-reach, reach)) if low < 0 else ("Oranges", (0, high))
+    look = dict(cmap=plt.get_cmap(colours, 12), vmin=span[0], vmax=span[1])
     shown = axes[1].imshow(field, extent=(-limit, limit) * 2, origin="lower", **look)
     axes[1].plot(*np.asarray(points).T, ".", color="white", markersize=2)
     axes[1].set(title="point by point, all blocks", xlabel="$x_1$", ylabel="$x_2$")
@@ -186,11 +191,13 @@ def bias_map(by_block: Any, field: Any, limit: float, points: Points) -> Figure:
 def densities(panels: Mapping[str, Any], limit: float, level: float) -> Figure:
     """Densities on a square grid, one colour scale. panels: title -> density per area; level: that of the data."""
     figure, axes = beside(panels, (10.8, 3.9), "$x_2$")
-    look = dict(extent=(-limit, limit) * 2, origin="lower", cmap=plt.get_cmap("gray_r", 12), vmin=0, vmax=3)
+    norm = BoundaryNorm(DENSITIES, 256, extend="max")  # each step doubles
+    look = dict(extent=(-limit, limit) * 2, origin="lower", cmap="gray_r", norm=norm)
     for ax, density in zip(axes, panels.values()):
         shown = ax.imshow(np.asarray(density) / level, **look)
         ax.set_xlabel("$x_1$")
-    figure.colorbar(shown, ax=axes, shrink=0.85, extend="max", label="density, in units of the data's")
+    bar = figure.colorbar(shown, ax=axes, shrink=0.85, label="density, in units of the data's")
+    bar.set_ticks(DENSITIES, labels=[f"{level:g}" for level in DENSITIES])
     return figure
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "who_computes",
 ]
 
+OTHER = "#6A3D9A"  # what is no law: Krylov, the control variate
 # a law whose name contains this -> its colour and marker, the first that fits
 LAWS = {"Geometric(0.25)": (SKY, "s"), "Geometric": (ROULETTE, "o"), "Poisson": (PINK, "v"), "Matched": (GREEN, "D")}
 
@@ -140,7 +141,7 @@ def batch_means(means: Mapping[str, Any], exact: float) -> Figure:
 def equal_products(products: Any, errors: Mapping[str, Any], noise: float) -> Figure:
     """|bias| against the products spent, and the size of the probe noise of one estimate."""
     figure, ax = plt.subplots(figsize=(8, 3.4))
-    for (name, error), colour, marker in zip(errors.items(), (TRUNCATED, GREEN), "os"):
+    for (name, error), colour, marker in zip(errors.items(), (TRUNCATED, OTHER), "os"):
         ax.semilogy(products, np.abs(np.asarray(error)), color=colour, marker=marker, markersize=5, label=name)
     ax.axhline(noise, color=LIGHT, linewidth=4, zorder=0, label="noise of one probe")
     ax.set(xlabel="products with J", ylabel="|bias| (nats)")
@@ -156,7 +157,7 @@ def noise_bars(noise: Mapping[str, Any]) -> Figure:
     for i, (name, (values, errors)) in enumerate(noise.items()):
         at = np.arange(1, len(values) + 1) + 0.28 * (i - (len(noise) - 1) / 2)
         look = dict(ecolor=EXACT, error_kw=dict(elinewidth=1.2))
-        ax.bar(at, values, width=0.26, yerr=2 * np.asarray(errors), color=(ROULETTE, GREEN, SKY)[i], label=name, **look)
+        ax.bar(at, values, width=0.26, yerr=2 * np.asarray(errors), color=(ROULETTE, OTHER, SKY)[i], label=name, **look)
     ax.set(xlabel="block", ylabel="standard deviation (nats)", xticks=np.arange(1, len(values) + 1))
     ax.legend()
     return figure

@@ -43,13 +43,14 @@ def slope_bounds(z: Any, slopes: Mapping[str, Any], pair: Any) -> Figure:
     for (label, slope), alpha in zip(slopes.items(), (0.35, 0.65, 1)):
         axes[0].plot(z, slope, color=GREEN, alpha=alpha, label=label)
     plus, minus = pair
-    axes[1].plot(z, plus, color=GREEN, label="slope of LipSwish(z)")
-    axes[1].plot(z, minus, color=PINK, label="slope of LipSwish(-z)")
+    axes[1].plot(z, plus, color=GREEN, label="a'(z)")
+    axes[1].plot(z, minus, color=PINK, label="a'(−z)")
     axes[1].plot(z, np.hypot(plus, minus), color=EXACT, label="2-norm of both")
     for ax in axes:
         ax.axhline(1, color=GREY, linestyle=":", linewidth=1.2)
-        _finish(ax, xlabel="z", ylim=(-0.85, 1.1))
-        ax.legend(loc="lower right")
+        _finish(ax, xlabel="z", ylim=(-0.15, 1.4))
+        ax.legend(loc="upper left", ncols=3, columnspacing=1.2, handlelength=1.4)
+    axes[0].set_ylabel("slope")
     return figure
 
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from .style import AMBER, GREY, LIGHT, ROULETTE, styled
 
 __all__ = ["array", "beside", "plane", "rows", "tile", "show_images", "image_grid", "image_rows", "training_curve"]
+__all__ += ["diagonal"]
 
 
 Curves = Mapping[str, Any]
@@ -112,4 +113,17 @@ def training_curve(history: Sequence[Mapping[str, Any]], lines: Mapping[str, flo
         ax.plot(*zip(*scored), color=AMBER, marker="o", markersize=4, linewidth=0.8, label="held-out, averaged weights")
     ax.set(xlabel="step", ylabel="bits/dim")
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+@styled
+def diagonal(right: Any, found: Any, xlabel: str, ylabel: str, *, log: bool = False) -> Figure:
+    """What was found (n,) against what it should be (n,): points on the line are as they should be."""
+    right, found = array(right), array(found)
+    figure, ax = plt.subplots(figsize=(4.6, 3.8))
+    ends = min(right.min(), found.min()), max(right.max(), found.max())
+    ax.plot(ends, ends, color=GREY, linestyle="--", linewidth=1.4)
+    ax.scatter(right, found, s=14, color=ROULETTE, alpha=0.6, linewidths=0)
+    scale = "log" if log else "linear"
+    ax.set(xlabel=xlabel, ylabel=ylabel, xscale=scale, yscale=scale)
     return figure

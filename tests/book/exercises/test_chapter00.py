@@ -76,6 +76,28 @@ def first_row_only(f, x):
     return of_the_mean(f, x[:1])
 
 
+def slope_in_a_column(x):
+    return (2 * x * (1 - torch.tanh(x**2) ** 2))[:, None]
+
+
+def determinant_as_a_tensor_with_one_entry(a, b, c, d):
+    return torch.tensor([a * d - b * c])
+
+
+def stretch_by_eigenvalues(A):
+    return torch.linalg.eigvalsh(A.T @ A)[-1:].sqrt()
+
+
+def mean_and_error_in_one_tensor(draws):
+    return torch.stack([draws.mean(), draws.std() / len(draws) ** 0.5])
+
+
+def gradient_by_backward(f, x):
+    x.requires_grad_()
+    f(x).sum().backward()
+    return x.grad
+
+
 WRONG = [
     ("check_slope", without_inner, "inner derivative"),
     ("check_slope", outer_at_x, "at x^2"),
@@ -96,8 +118,21 @@ WRONG = [
     ("check_gradient", first_row_only, "shape"),
 ]
 
+RIGHT = [
+    ("check_slope", slope_in_a_column),
+    ("check_determinant", determinant_as_a_tensor_with_one_entry),
+    ("check_stretch", stretch_by_eigenvalues),
+    ("check_mean_and_error", mean_and_error_in_one_tensor),
+    ("check_gradient", gradient_by_backward),
+]
+
 
 @pytest.mark.parametrize(("check", "answer", "reason"), WRONG, ids=[answer.__name__ for _, answer, _ in WRONG])
 def test_a_typical_wrong_answer_is_refused_with_its_reason(check, answer, reason, verdict):
     sentence = verdict(CHAPTER, check, answer)
     assert sentence.startswith("not yet: ") and reason in sentence
+
+
+@pytest.mark.parametrize(("check", "answer"), RIGHT, ids=[answer.__name__ for _, answer in RIGHT])
+def test_another_right_answer_is_accepted(check, answer, verdict):
+    assert verdict(CHAPTER, check, answer).startswith("correct: ")

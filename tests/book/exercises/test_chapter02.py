@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -95,6 +96,113 @@ def start_at_zero(g, y, alpha, rounds):
     return x
 
 
+def damped_in_place_into_y(g, y, alpha, rounds):
+    x = y
+    for _ in range(rounds):
+        x += alpha * (y - g(x) - x)
+    return x
+
+
+def damped_away_from_the_solution(g, y, alpha, rounds):
+    x = y
+    for _ in range(rounds):
+        x = x + alpha * (x + g(x) - y)
+    return x
+
+
+def damped_in_place(g, y, alpha, rounds):
+    x = y.clone()
+    for _ in range(rounds):
+        x += alpha * (y - g(x) - x)
+    return x
+
+
+def damped_with_the_residual_of_f(g, y, alpha, rounds):
+    x = y
+    for _ in range(rounds):
+        x = x - alpha * (x + g(x) - y)
+    return x[None]
+
+
+def rounds_of_numpy(L, d, eps):
+    return np.ceil(max(0.0, np.log(eps * (1 - L) / d) / np.log(L)))
+
+
+def rounds_by_counting(L, d, eps):
+    n = torch.tensor(0)
+    while L**n / (1 - L) * d > eps:
+        n += 1
+    return n
+
+
+def norm_normalised_in_place(matvec, rmatvec, v, rounds):
+    v /= v.norm()
+    for _ in range(rounds):
+        v = rmatvec(matvec(v))
+        v /= v.norm()
+    return matvec(v).norm()
+
+
+def norm_of_the_last_product(matvec, rmatvec, v, rounds):
+    v = v / v.norm()
+    for _ in range(rounds):
+        v = rmatvec(matvec(v))
+        square = v.norm()
+        v = v / square
+    return square.sqrt()
+
+
+def norm_of_its_own_number_of_rounds(matvec, rmatvec, v, rounds):
+    return norm_normalised_in_place(matvec, rmatvec, v, 500)
+
+
+def rounds_that_are_no_number(L, d, eps):
+    return float("nan")
+
+
+def bound_of_svd(weights):
+    return torch.stack([torch.linalg.svdvals(w)[:1] for w in weights]).prod(0)
+
+
+def stopping(enough, keep_new=True):
+    def inverse(g, y, L, tol):
+        x = y
+        while True:
+            new = y - g(x)
+            if enough(new - x, L, tol):
+                return new if keep_new else x
+            x = new
+
+    return inverse
+
+
+def inverse_with_squared_steps(g, y, L, tol):
+    return stopping(lambda step, L, tol: step.square().sum(1).max() <= tol)(g, y, L, tol)
+
+
+def inverse_with_short_steps(g, y, L, tol):
+    return stopping(lambda step, L, tol: step.norm(dim=1).max() <= tol, keep_new=False)(g, y, L, tol)
+
+
+def inverse_of_the_first_row(g, y, L, tol):
+    return stopping(lambda step, L, tol: step[0].norm() <= tol * (1 - L))(g, y, L, tol)
+
+
+def inverse_that_never_stops(g, y, L, tol):
+    return stopping(lambda step, L, tol: step.norm() < 0)(g, y, L, tol)
+
+
+def inverse_by_the_residual(g, y, L, tol):
+    return stopping(lambda step, L, tol: step.norm() <= tol * (1 - L), keep_new=False)(g, y, L, tol)
+
+
+def inverse_by_the_a_priori_bound(g, y, L, tol):
+    x, n = y, math.ceil(math.log(tol * (1 - L) / float(g(y).norm())) / math.log(L))
+    for _ in range(n):
+        x = y - g(x)
+    return x
+
+
 WRONG = [
     ("check_rounds", without_the_sum, "1 / (1 - L)"),
     ("check_rounds", rounded_down, "round up"),
@@ -113,6 +221,26 @@ WRONG = [
     ("check_damped", not_damped, "runs away"),
     ("check_damped", damped_function_only, "another equation"),
     ("check_damped", start_at_zero, "after one round"),
+    ("check_rounds", rounds_that_are_no_number, "whole number"),
+    ("check_damped", damped_in_place_into_y, "writes into both"),
+    ("check_damped", damped_away_from_the_solution, "sign is wrong"),
+    ("check_spectral_norm", norm_of_its_own_number_of_rounds, "not used"),
+    ("check_inverse", inverse_with_squared_steps, "not squares"),
+    ("check_inverse", inverse_with_short_steps, "more would follow"),
+    ("check_inverse", inverse_of_the_first_row, "all must be"),
+    ("check_inverse", inverse_that_never_stops, "has not stopped"),
+]
+
+RIGHT = [
+    ("check_rounds", rounds_of_numpy),
+    ("check_rounds", rounds_by_counting),
+    ("check_spectral_norm", norm_normalised_in_place),
+    ("check_spectral_norm", norm_of_the_last_product),
+    ("check_lipschitz_bound", bound_of_svd),
+    ("check_damped", damped_in_place),
+    ("check_damped", damped_with_the_residual_of_f),
+    ("check_inverse", inverse_by_the_residual),
+    ("check_inverse", inverse_by_the_a_priori_bound),
 ]
 
 
@@ -120,3 +248,8 @@ WRONG = [
 def test_a_typical_wrong_answer_is_refused_with_its_reason(check, answer, reason, verdict):
     sentence = verdict(CHAPTER, check, answer)
     assert sentence.startswith("not yet: ") and reason in sentence
+
+
+@pytest.mark.parametrize(("check", "answer"), RIGHT, ids=[answer.__name__ for _, answer in RIGHT])
+def test_another_right_answer_is_accepted(check, answer, verdict):
+    assert verdict(CHAPTER, check, answer).startswith("correct: ")

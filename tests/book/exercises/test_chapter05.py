@@ -84,6 +84,78 @@ def without_a_graph(g, x, u, v, weights):
     return (weights * (pulled * v).sum(1)).sum()
 
 
+def gradient_by_autograd(J):
+    J.requires_grad_()
+    return grad(torch.linalg.slogdet(torch.eye(3) + J)[1], J)[0]
+
+
+def u_with_the_k_kept(pull_back, v, c):
+    return sum((-1) ** k * c_k * w / (k + 1) for k, (c_k, w) in enumerate(zip(c, powers(pull_back, v, len(c)))))
+
+
+def u_by_horner(pull_back, v, c):
+    u = c[-1] * v
+    for c_k in c[-2::-1]:
+        u = c_k * v - pull_back(u)
+    return u
+
+
+def u_in_place(pull_back, v, c):
+    w, u = v.clone(), v
+    u *= c[0]
+    for k, c_k in enumerate(c[1:], 1):
+        w = pull_back(w)
+        u += (-1) ** k * c_k * w
+    return u
+
+
+def logged_as_a_tensor(d, c):
+    return torch.tensor([wrong_sign(d, c) * -1])
+
+
+def surrogate_of_one_entry(g, x, u, v, weights):
+    return (weights * products(g, x, u, v)).sum(0, keepdim=True)
+
+
+def estimate_with(value_has_graph, u_has_graph, take="both"):
+    def of(g, x, v, c):
+        y, w, u, value = g(x), v, 0.0, 0.0
+        for k, c_k in enumerate(c, 1):
+            u = u + (-1) ** (k - 1) * c_k * w
+            (w,) = grad(y, x, w, create_graph=True)
+            value = value + c_k * (-1) ** (k + 1) / k * (w * v).sum(1)
+        (pulled,) = grad(y, x, u if u_has_graph else u.detach(), create_graph=True)
+        surrogate = (pulled * v).sum(1)
+        value = value if value_has_graph else value.detach()
+        return {"both": value + surrogate - surrogate.detach(), "value": value, "surrogate": surrogate}[take]
+
+    return of
+
+
+def gradient_twice(g, x, v, c):
+    return estimate_with(True, True)(g, x, v, c)
+
+
+def u_not_constant(g, x, v, c):
+    return estimate_with(False, True)(g, x, v, c)
+
+
+def series_alone(g, x, v, c):
+    return estimate_with(True, True, "value")(g, x, v, c)
+
+
+def surrogate_alone(g, x, v, c):
+    return estimate_with(False, False, "surrogate")(g, x, v, c)
+
+
+def nothing_to_train_with(g, x, v, c):
+    return series_alone(g, x, v, c).detach()
+
+
+def both_detached(g, x, v, c):
+    return estimate_with(False, False)(g, x, v, c)[:, None]
+
+
 WRONG = [
     ("check_log_det_gradient", inverse_not_transposed, "compare the derivative by J[0, 1]"),
     ("check_log_det_gradient", without_identity, "the identity is missing"),
@@ -101,6 +173,21 @@ WRONG = [
     ("check_weighted_surrogate", u_and_v_swapped, "changed places"),
     ("check_weighted_surrogate", not_summed, "sum over the samples"),
     ("check_weighted_surrogate", without_a_graph, "create_graph=True"),
+    ("check_neumann_vector", u_with_the_k_kept, "1/k does not belong"),
+    ("check_estimate_with_gradient", gradient_twice, "twice"),
+    ("check_estimate_with_gradient", u_not_constant, "a constant"),
+    ("check_estimate_with_gradient", series_alone, "backpropagated series"),
+    ("check_estimate_with_gradient", surrogate_alone, "not the value"),
+    ("check_estimate_with_gradient", nothing_to_train_with, "no graph"),
+]
+
+RIGHT = [
+    ("check_log_det_gradient", gradient_by_autograd),
+    ("check_neumann_vector", u_by_horner),
+    ("check_neumann_vector", u_in_place),
+    ("check_number_to_log", logged_as_a_tensor),
+    ("check_weighted_surrogate", surrogate_of_one_entry),
+    ("check_estimate_with_gradient", both_detached),
 ]
 
 
@@ -108,3 +195,8 @@ WRONG = [
 def test_a_typical_wrong_answer_is_refused_with_its_reason(check, answer, reason, verdict):
     sentence = verdict(CHAPTER, check, answer)
     assert sentence.startswith("not yet: ") and reason in sentence
+
+
+@pytest.mark.parametrize(("check", "answer"), RIGHT, ids=[answer.__name__ for _, answer in RIGHT])
+def test_another_right_answer_is_accepted(check, answer, verdict):
+    assert verdict(CHAPTER, check, answer).startswith("correct: ")

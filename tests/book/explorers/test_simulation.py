@@ -24,17 +24,37 @@ def test_a_rotation_without_spread_has_the_closed_form_for_every_probe(angle):
     )
 
 
-def test_spread_keeps_the_norm_and_makes_the_probes_differ():
-    jacobian = simulation.rotation(0.9, 130, spread=0.4)
-    assert np.linalg.norm(jacobian, 2) == pytest.approx(0.9)
-    # p_k = t p_(k-1) - Delta p_(k-2) for the power sums of any 2 x 2 matrix
-    p = [2.0, np.trace(jacobian)]
-    for _ in range(28):
-        p.append(np.trace(jacobian) * p[-1] - np.linalg.det(jacobian) * p[-2])
-    k = np.arange(1, 30)
-    terms = simulation.log_series(jacobian, 29)
-    assert np.allclose(terms.mean(0), (-1.0) ** (k + 1) / k * np.array(p[1:]) / 2, atol=1e-14)
-    assert abs(terms[0] - terms[1]).max() > 0.1
+@pytest.mark.parametrize(("r", "angle"), [(0.8, 180), (0.9, 130), (0.5, 90)])
+def test_probe_noise_moves_the_probes_and_neither_a_trace_nor_the_truth_nor_the_bias(r, angle):
+    quiet, noisy = simulation.rotation(r, angle), simulation.noisy_rotation(r, angle, 1.0)
+    assert np.allclose(simulation.noisy_rotation(r, angle, 0.0), np.kron(np.eye(2), quiet), atol=1e-15)
+    assert np.linalg.norm(noisy, 2) <= 1 + 1e-12
+    for k in range(1, 12):
+        powers = [np.linalg.matrix_power(J, k).trace() / len(J) for J in (quiet, noisy)]
+        assert powers[0] == pytest.approx(powers[1], abs=1e-12)
+    terms = simulation.log_series(noisy, 29)
+    assert np.allclose(terms.mean(0), simulation.log_series(quiet, 29)[0], atol=1e-14)
+    assert terms.std(0).max() > 0.05
+    one, other = (simulation.race(J) for J in (quiet, noisy))
+    assert one.truth == pytest.approx(other.truth, abs=1e-12) and one.bias == pytest.approx(other.bias, abs=1e-12)
+
+
+def test_the_probes_of_a_power_of_two_are_of_signs():
+    jacobian = np.diag([0.5, 0.4, 0.3, 0.2, 0.1, 0.2, 0.3, 0.4])
+    assert np.allclose(simulation.log_series(jacobian, 1), 0.3)  # signs square to 1, so each probe gives the trace
+
+
+@pytest.mark.parametrize("roulette", [DEFAULT, POISSON])
+def test_the_largest_term_is_that_of_the_draws(roulette):
+    jacobian = simulation.noisy_rotation(0.9, 180, 0.3)
+    terms = simulation.log_series(jacobian, 300)
+    race = simulation.race(jacobian, roulette)
+    chance = [1.0, 1.0] + [roulette.law.survival(k) for k in range(1, 60)]
+    weighted = terms[:, : len(chance)] / chance
+    largest = np.maximum.accumulate(abs(weighted), axis=1)[:, 1:]
+    sums = np.cumsum(weighted, axis=1)[:, 1:]  # S_N for N = 0, 1, ...
+    drawn = [largest[np.unravel_index(abs(sums - x).argmin(), sums.shape)] for x in race.draws]
+    assert race.largest_term == pytest.approx(max(drawn))
 
 
 @pytest.mark.parametrize("size", [3, 8])
@@ -49,23 +69,23 @@ def test_the_mean_over_the_probes_is_the_exact_trace(size):
 
 @pytest.mark.parametrize("roulette", [DEFAULT, POISSON, rf.Roulette(rf.Matched(0.7), n_exact=0)])
 def test_every_draw_is_one_that_the_package_can_make(roulette):
-    jacobian = simulation.rotation(0.7, 110, spread=0.3)
-    g = rf.linearize(lambda x: x @ torch.from_numpy(jacobian).T, torch.zeros(1, 2))
+    jacobian = simulation.noisy_rotation(0.7, 110, 0.3)
+    g = rf.linearize(lambda x: x @ torch.from_numpy(jacobian).T, torch.zeros(1, 4))
     possible = []
-    for probe in ([1.0, 1.0], [1.0, -1.0]):
+    for probe in ([1.0, 1.0, 1.0, 1.0], [1.0, 1.0, -1.0, -1.0]):
         for n in range(80):
             weights = (1.0,) * roulette.n_exact + tuple(1 / roulette.law.survival(k) for k in range(1, n + 1))
             draw = SeriesDraw(weights, torch.tensor([[probe]]))
-            possible.append(float(rf.PowerSeries(roulette).estimate(g, draw).value.detach()) / 2)
+            possible.append(float(rf.PowerSeries(roulette).estimate(g, draw).value.detach()) / 4)
     draws = simulation.race(jacobian, roulette).draws
     nearest = np.sort(possible)[:, None]
     assert len(np.unique(draws)) > 10
     assert max(abs(nearest - x).min() / (1 + abs(x)) for x in np.unique(draws)) < 1e-12
 
 
-@pytest.mark.parametrize("spread", [0.0, 0.4])
-def test_roulette_is_unbiased_and_truncation_is_not(spread):
-    race = simulation.race(simulation.rotation(0.8, 180, spread), seed=3)
+@pytest.mark.parametrize("noise", [0.0, 0.2])
+def test_roulette_is_unbiased_and_truncation_is_not(noise):
+    race = simulation.race(simulation.noisy_rotation(0.8, 180, noise), seed=3)
     final = race.roulette_means[:, -1]
     standard_error = final.std(ddof=1) / len(final) ** 0.5
     assert abs(final.mean() - race.truth) < 4 * standard_error
@@ -103,7 +123,7 @@ def test_the_limit_tells_finite_variance_from_infinite():
 
 
 def test_without_probe_noise_only_the_law_is_random():
-    race = simulation.race(simulation.rotation(0.8, 150, 0.5), probe_noise=False)
+    race = simulation.race(simulation.noisy_rotation(0.8, 150, 0.5), probe_noise=False)
     assert np.allclose(race.truncated_means, race.truncated, atol=1e-12)
 
 

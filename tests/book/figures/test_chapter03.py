@@ -127,6 +127,11 @@ def test_bias_map_sums_the_blocks_and_centres_the_colours():
     assert np.allclose(image.get_array(), field)
 
 
+def test_bias_map_spends_no_colours_on_a_sign_that_does_not_occur():
+    _, plane, _bar = chapter03.bias_map([1.0], np.full((2, 2), 3.0), limit=6.0, points=torch.zeros(3, 2)).axes
+    assert plane.images[0].get_clim() == (0, 3)
+
+
 def test_densities_share_one_scale():
     one, two, _bar = chapter03.densities({"a": torch.ones(3, 3), "b": torch.zeros(3, 3)}, limit=2.0, level=0.5).axes
     assert np.allclose(one.images[0].get_array(), 2) and np.allclose(two.images[0].get_array(), 0)

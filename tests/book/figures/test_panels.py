@@ -76,3 +76,10 @@ def test_a_training_curve_shows_training_validation_and_lines_to_compare_with():
     assert list(scored.get_xdata()) == [10] and list(scored.get_ydata()) == [2.1]
     assert len(panels.training_curve(history[1:], {}).axes[0].lines) == 1
     assert len(panels.training_curve([], {}).axes[0].lines[0].get_xdata()) == 0  # a run that has just begun
+
+
+def test_diagonal_shows_found_over_right_and_the_line_where_they_agree():
+    figure = panels.diagonal(torch.tensor([1.0, 2.0]), torch.tensor([0.5, 4.0]), "right", "found")
+    (ax,) = figure.axes
+    assert np.allclose(ax.collections[0].get_offsets(), [(1, 0.5), (2, 4)])
+    assert np.allclose(ax.lines[0].get_xydata(), [(0.5, 0.5), (4, 4)])

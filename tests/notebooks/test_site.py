@@ -1,0 +1,77 @@
+"""The book as a site: what is copied, where links lead, what stands beside a figure. `make site` builds it."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+SITE = ROOT / "notebooks" / "site"
+ADDRESS = "https://example.org/book"
+
+
+@pytest.fixture(scope="module")
+def build():
+    spec = importlib.util.spec_from_file_location("site_build", SITE / "build.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_chapter_and_page_is_in_the_contents(build):
+    there = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+    there |= {f"reproduction/{path.stem}" for path in (ROOT / "notebooks" / "reproduction").glob("*.ipynb")}
+    assert there <= set(build.PAGES)
+
+
+@pytest.mark.parametrize(
+    ("link", "page", "target"),
+    [
+        ("[a](01_change_of_variables.ipynb)", "00_start_here", "01_change_of_variables.ipynb"),
+        ("[a](../04_russian_roulette.ipynb#more)", "reproduction/results", "../04_russian_roulette.ipynb#more"),
+        ("[a](sweeps/toy.yaml)", "reproduction/hybrid", f"{ADDRESS}/blob/main/notebooks/reproduction/sweeps/toy.yaml"),
+            "[a](sweeps/hybrid.yaml)",
+            "reproduction/hybrid",
+            f"{ADDRESS}/blob/main/notebooks/reproduction/sweeps/hybrid.yaml",
+        ),
+        ("[a](../../data/results/)", "reproduction/results", f"{ADDRESS}/tree/main/data/results"),
+        ("[a](../README.md#results)", "00_start_here", f"{ADDRESS}/blob/main/README.md#results"),
+        ("[a](https://arxiv.org/abs/1906.02735)", "00_start_here", "https://arxiv.org/abs/1906.02735"),
+        ("![a](picture.png)", "explorers/explorers", "picture.png"),
+    ],
+)
+def test_links_lead_to_pages_and_else_to_the_repository(build, link, page, target):
+    assert build.with_links(link, page, ADDRESS).endswith(f"]({target})")
+
+
+def test_alternative_texts_and_progress_bars_are_those_of_a_page(build):
+    png = nbformat.v4.new_output("display_data", {"image/png": "aGk="}, metadata={"image/png": {"alt": "A line."}})
+    stream = nbformat.v4.new_output("stream", text="before\n  0%|          | 0/600 [00:00<?]\nafter\n")
+    cell = nbformat.v4.new_code_cell("plt.show()", outputs=[png, stream])
+    page = build.for_the_site(nbformat.v4.new_notebook(cells=[cell]), "00_start_here", ADDRESS)
+    assert page.cells[0].metadata["mystnb"]["image"]["alt"] == "A line."
+    assert page.cells[0].outputs[1].text == "before\nafter\n"
+
+
+def test_workflows_and_forms_are_yaml_with_what_their_readers_look_for():
+    for path in (ROOT / ".github").rglob("*.yml"):
+        content = yaml.safe_load(path.read_text())
+        needed = {"workflows": {"name", "jobs"}, "ISSUE_TEMPLATE": {"name", "description", "body"}}[path.parent.name]
+        assert path.name == "config.yml" or needed <= set(content), path
+    tests = (ROOT / ".github" / "workflows" / "tests.yml").read_text()
+    assert "bash .ci/run" in tests and "windows-latest" in tests
+
+
+@pytest.mark.slow
+def test_the_site_is_built_and_loads_nothing_from_elsewhere(tmp_path):
+    pytest.importorskip("jupyter_book", reason="pip install -e .[site]")
+    subprocess.run([sys.executable, SITE / "build.py", "--out", tmp_path], check=True)
+    pages = list((tmp_path / "html").rglob("*.html"))
+    assert len(pages) > 15
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert 'src="http' not in text and 'rel="stylesheet" href="http' not in text, page
