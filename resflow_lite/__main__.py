@@ -8,23 +8,24 @@ import re
 import sys
 from datetime import datetime
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 
-from .errors import ResflowError, SettingsError
+from .errors import DataError, ResflowError, SettingsError
 from .estimators.krylov import Krylov
 from .estimators.logdet import Exact
 from .lab import arguments
 from .lab.data.images import FOLDER, fetch
 from .lab.evaluation import Evaluation, dequantised, evaluate, sample_levels
-from .lab.files import NotWritten, writing
+from .lab.files import write_whole
 from .lab.home import home, make_folder
 from .lab.leaderboard import update_readme
 from .lab.ledger import publish, read_ledger
 from .lab.machine import Interrupted, Stopped, connect
-from .lab.notebooks import CellFailed, notebook_parameters, refresh_notebook, run_notebook
+from .lab.notebooks import notebook_parameters, refresh_notebook, run_notebook
 from .lab.rates import try_rates
 from .lab.released import import_released
-from .lab.reproduction import RunsFailed, carry_out, carry_out_one, estimate, publish_entries, table
+from .lab.reproduction import carry_out, carry_out_one, estimate, publish_entries, table
 from .lab.runs import Run, load_run
 from .lab.sweeps import SWEEPS, Planned, planned, rates_file, sweep_names
 from .lab.tasks.registry import TASKS
@@ -40,14 +41,16 @@ OUT_OF_MEMORY = re.compile("can't allocate memory|not enough memory|out of memor
 
 
 def main(words: list[str] | None = None) -> int:
-    """Run one verb. Exit code 2 if a request cannot work, 1 if a cell, a run of a sweep or the machine failed, 143 if
-    SIGTERM stopped a training, 130 after Ctrl-C; each with one sentence."""
+    """Run one verb. Exit code 2 if what was given cannot work (settings, data), 1 if a training, a cell, a run of
+    a sweep or the machine failed, 143 if SIGTERM stopped a training, 130 after Ctrl-C; each with one sentence."""
     try:
         options = _parser().parse_args(words)
         options.verb(options)
     except ResflowError as error:
         print(error, file=sys.stderr)
-        return {CellFailed: 1, RunsFailed: 1, NotWritten: 1, Interrupted: 130, Stopped: 143}.get(type(error), 2)
+        if isinstance(error, Stopped):
+            return 130 if isinstance(error, Interrupted) else 143
+        return 2 if isinstance(error, SettingsError | DataError) else 1
     except KeyboardInterrupt:
         print("stopped by Ctrl-C", file=sys.stderr)
         return 130
@@ -132,9 +135,9 @@ def _sample(options: argparse.Namespace) -> None:
 
         run = _loaded(options)
         levels = sample_levels(run, options.n, options.temperature, options.seed)
-        path = options.run_dir / "samples.png"
-        with writing(path):
-            image_grid(levels, columns=math.ceil(options.n**0.5), vmax=run.n_levels - 1).savefig(path)
+        path, picture = options.run_dir / "samples.png", BytesIO()
+        image_grid(levels, columns=math.ceil(options.n**0.5), vmax=run.n_levels - 1).savefig(picture)
+        write_whole(path, picture.getvalue())
         print(path)
 
 

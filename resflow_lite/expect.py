@@ -37,7 +37,7 @@ class Check:
         plain = self.plain(value)
         if self.fits(plain):
             return plain
-        given = f"{owner}({name}={shown(value)})" if owner else f"{name}={shown(value)}"
+        given = f"{owner}({name}={shown(value)})" if owner else f"{name} = {shown(value)}"
         close = difflib.get_close_matches(value, self.names, 1) if isinstance(value, str) else []
         hint = f". Did you mean {close[0]!r}?" if close else ""
         if isinstance(value, type):
@@ -78,7 +78,7 @@ def _each_scalar(value: Any) -> Any:
 
 def integer(least: int, most: int = 10**9) -> Check:
     """A whole number from `least` to `most`; True is none."""
-    words = f"a whole number, {least} or more and {most:,} at most"
+    words = f"a whole number from {least} to {'2^63 - 1' if most == 2**63 - 1 else format(most, ',')}"
     return Check(words, lambda n: isinstance(n, int) and not isinstance(n, bool) and least <= n <= most, _scalar)
 
 

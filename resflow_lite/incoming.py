@@ -12,7 +12,7 @@ from torch import Tensor
 from .errors import DataError, SettingsError
 from .expect import shown
 
-__all__ = ["batch", "entries", "levels"]
+__all__ = ["batch", "entries", "levels", "readable"]
 
 REAL = (-math.inf, math.inf)
 PRECISE = (torch.float32, torch.float64)
@@ -41,11 +41,15 @@ def batch(name: str, x: Tensor, shape: tuple[int, ...] | None = None, like: Tens
         raise SettingsError(f"{given}: expected {known[-1]}. x.to({known[-1]}) converts it, model.to(...) the model")
     if like is not None and x.device != like.device:
         raise SettingsError(f"{given}, on {x.device}: expected it where the model is, x.to({str(like.device)!r})")
+    if x.is_meta:
+        raise SettingsError(f"{given}, on meta, where nothing has a value: make x and the model on 'cpu' or 'cuda'")
+    if torch.jit.is_tracing():
+        raise SettingsError("torch.jit.trace keeps one draw of what is random for ever: take torch.compile(model)")
 
 
 def entries(name: str, x: Tensor, interval: tuple[float, float] = REAL) -> None:
     """Refuse entries that are NaN or infinite, or beyond an interval of two numbers. Raises DataError."""
-    if not _readable(x):
+    if not readable(x):
         return
     try:
         low, high = (float(end) for end in x.detach().aminmax())
@@ -67,10 +71,19 @@ def levels(name: str, x: Tensor, n_levels: int, shape: tuple[int, ...] | None = 
     if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
         raise SettingsError(f"{name} is {shown(x)}: expected integers, from 0 to {n_levels - 1}")
     _shaped(name, x, shape)
-    if _readable(x):
+    if readable(x):
         low, high = (int(end) for end in x.aminmax())
         if low < 0 or high >= n_levels:
             raise DataError(f"{name} holds {low} to {high}: expected integers from 0 to {n_levels - 1}")
+
+
+def readable(x: Tensor) -> bool:
+    """Whether there are entries, to be looked at without a wait (a compiled function would be cut in two)."""
+    if x.numel() == 0 or torch.compiler.is_compiling() or x.is_meta:
+        return False
+    return x.device.type == "cpu" or not (
+        torch.is_grad_enabled() or x.is_cuda and torch.cuda.is_current_stream_capturing()
+    )
 
 
 def _tensor(name: str, x: Tensor) -> None:
@@ -84,12 +97,3 @@ def _shaped(name: str, x: Tensor, shape: tuple[int, ...] | None) -> None:
     if x.dim() < 1 or shape is not None and tuple(x.shape[1:]) != shape:
         wanted = ", ".join(["batch", *map(str, ("...",) if shape is None else shape)])
         raise SettingsError(f"{name} is {shown(x)}: expected events of shape ({wanted})")
-
-
-def _readable(x: Tensor) -> bool:
-    """Whether there are entries, to be looked at without a wait (a compiled function would be cut in two)."""
-    if x.numel() == 0 or torch.compiler.is_compiling():
-        return False
-    return x.device.type == "cpu" or not (
-        torch.is_grad_enabled() or x.is_cuda and torch.cuda.is_current_stream_capturing()
-    )

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.nn.utils import prune
 
 import resflow_lite as rf
 from resflow_lite import incoming
@@ -220,6 +221,127 @@ def test_large_values_are_solved_or_refused(size):
     except rf.InverseError:
         return
     assert (block.transform(x) / size - 1).abs().max() < 1e-4
+
+
+def double(x):
+    return 2 * x
+
+
+@pytest.mark.parametrize("terms", [rf.Truncated(3), rf.Truncated(20), rf.Roulette(), rf.Roulette(n_exact=20)], ids=str)
+def test_a_function_that_expands_has_no_series(terms):
+    x = torch.randn(3, 2)
+    with pytest.raises(rf.NotContractiveError, match="grow by 2.000"):
+        rf.log_det(double, x, rf.PowerSeries(terms))
+    for estimator in (rf.Exact(), rf.Krylov(2)):
+        assert torch.allclose(rf.log_det(double, x, estimator).value, torch.tensor(2 * math.log(3)))
+    for branch in (double, lambda x: 1.5 * x):
+        for block in (rf.ResidualBlock(branch, rf.PowerSeries(terms), rf.PowerSeries(terms)),):
+            for use in (block, block.train(False)):
+                with pytest.raises(rf.NotContractiveError, match="no contraction"):
+                    use(x)
+
+
+def test_a_plain_branch_is_looked_at_once_and_draws_nothing_by_it():
+    calls = []
+
+    def dropped(x):
+        calls.append(x)
+        return torch.nn.functional.dropout(0.3 * x, 0.5)
+
+    x, found = torch.randn(3, 2), []
+    block = rf.ResidualBlock(dropped, rf.PowerSeries(rf.Truncated(2)))
+    for _ in range(2):
+        torch.manual_seed(0)
+        found.append(block(x, torch.Generator().manual_seed(0)))
+    assert all(torch.equal(a, b) for a, b in zip(*found)) and len(calls) == 3
+
+
+@pytest.mark.parametrize("inputs", ["plain", "a leaf", "a result"])
+@pytest.mark.parametrize("verb", ["forward", "transform", "inverse"])
+def test_a_branch_that_writes_into_its_input_is_refused(verb, inputs):
+    x = torch.randn(3, 2)
+    x = x if inputs == "plain" else x.requires_grad_() if inputs == "a leaf" else 1 * x.requires_grad_()
+    block = rf.ResidualBlock(lambda x: x.mul_(0.5), rf.Exact())
+    with pytest.raises(rf.SettingsError, match="writes into its input"):
+        getattr(block, verb)(x)
+
+
+@pytest.mark.parametrize("verb", ["forward", "transform", "inverse"])
+def test_a_branch_of_another_shape_is_refused_where_broadcasting_would_take_it(verb):
+    block = rf.ResidualBlock(lambda x: 0.5 * x[:, :1], rf.Exact())
+    with pytest.raises(rf.SettingsError, match="equal shapes"):
+        getattr(block, verb)(torch.randn(3, 2))
+    flow = rf.ContinuousFlow(torch.nn.Module())
+    flow.velocity.forward = lambda t, z: z[:, :1]
+    with pytest.raises(rf.SettingsError, match="velocity maps"):
+        flow.transform(torch.randn(3, 2))
+
+
+@pytest.mark.parametrize(
+    "net", [torch.nn.Linear(5, 2), torch.nn.Linear(1, 3), lambda x: torch.zeros(1, 2), lambda x: None]
+)
+def test_the_net_of_a_coupling_answers_for_every_entry(net):
+    layer = rf.AffineCoupling(net)
+    for use in (layer, layer.inverse):
+        with pytest.raises(rf.SettingsError, match="the net of AffineCoupling"):
+            use(torch.randn(3, 2))
+
+
+def test_a_layer_whose_weight_hangs_on_a_hook_is_refused_and_a_parametrized_one_is_right():
+    branch = rf.LipschitzBranch([rf.LipschitzLinear(2, 4), rf.LipSwish(), rf.LipschitzLinear(4, 2)])
+    block, x = rf.ResidualBlock(branch), torch.randn(3, 2)
+    prune.l1_unstructured(branch.steps[0], "weight", amount=0.5)
+    with pytest.raises(rf.SettingsError, match=r"prune.remove\(layer, 'weight'\)"):
+        block(x)
+    prune.remove(branch.steps[0], "weight")
+    block(x)[1].sum().backward()
+    assert (branch.steps[0].weight == 0).sum() == 4 and branch.steps[0].weight.grad.any()
+
+
+def test_other_ways_to_trace_a_flow_are_refused_with_the_one_that_works():
+    flow, x = plane_flow(), torch.randn(3, 2, dtype=torch.float32)
+    with pytest.raises(rf.SettingsError, match="torch.compile"):
+        torch.jit.script(flow.bijection)
+    with pytest.raises(rf.SettingsError, match="torch.compile"):
+        torch.jit.trace(flow, x)
+    with torch.no_grad(), pytest.raises(rf.SettingsError, match="torch.func.vmap"):
+        torch.func.vmap(lambda x: flow.log_prob(x[None])[0], randomness="different")(x)
+    with torch.device("meta"):
+        nowhere = rf.toy_flow(1, (4,))
+    with pytest.raises(rf.SettingsError, match="on meta"):
+        nowhere.log_prob(torch.zeros(2, 2, device="meta"))
+
+
+def test_weights_of_another_model_are_refused():
+    flow = plane_flow()
+    kept = flow.state_dict()
+    missing = {name: t for name, t in kept.items() if not name.endswith("steps.0.weight")}
+    for wrong in (missing, kept | {"more": torch.zeros(2)}, rf.toy_flow(1, (5,)).state_dict(), None, []):
+        with pytest.raises(rf.SettingsError, match="not of this model"):
+            flow.load_state_dict(wrong)
+    assert flow.load_state_dict(missing, strict=False).missing_keys == ["bijection.layers.1.branch.steps.0.weight"]
+
+
+def test_events_whose_squares_are_too_large_start_no_actnorm():
+    flow = plane_flow()
+    with pytest.raises(rf.DataError, match="the variance of x"):
+        flow.initialize_(torch.tensor([[1e20, 0], [-1e20, 0]], dtype=torch.float32))
+    assert flow.log_prob(torch.zeros(1, 2, dtype=torch.float32)).isfinite().all()
+
+
+def test_weights_of_another_precision_leave_the_model_in_its_own():
+    """The kept vectors were of the file's, and the next update ended in an error of another library."""
+    flow, kept = rf.toy_flow(n_blocks=1, hidden=(4,)), plane_flow().state_dict()
+    flow.load_state_dict(kept)
+    assert {t.dtype for t in flow.state_dict().values() if t.is_floating_point()} == {torch.float64}
+    rf.update_norms_(flow)
+    assert flow.log_prob(torch.zeros(2, 2)).isfinite().all()
+
+
+def test_data_parallel_calls_a_flow_like_a_module():
+    flow, x = plane_flow(), torch.randn(3, 2, dtype=torch.float32)
+    values = torch.nn.DataParallel(flow)(x, torch.Generator().manual_seed(0))
+    assert torch.equal(values, flow.log_prob(x, torch.Generator().manual_seed(0)))
 
 
 def test_own_samplers_give_points_of_the_plane():

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import SettingsError
+from ..errors import NotContractiveError, SettingsError
 from ..expect import integer, number, settle
 from .linearization import Linearization, per_sample_dot
 from .logdet import LogDetEstimate
@@ -27,7 +27,8 @@ class Krylov:
     power series, which replaces log by its Taylor polynomial for the same products.
 
     n_steps: products per probe at most.  tol: stop when two consecutive estimates of every sample agree to tol nats
-    (None: always n_steps).  For test time: backward through it raises SettingsError.
+    (None: always n_steps).  For test time: backward through it raises SettingsError. NotContractiveError where a real
+    eigenvalue of J is seen to be -1 or below.
     Source: Saad 1992 for functions of matrices; Ubaru et al. 2017 for traces of logarithms.
     """
 
@@ -96,7 +97,14 @@ def _log_corner(h: Tensor) -> Tensor:
     identity = torch.eye(h.shape[1], dtype=h.dtype, device=h.device)
     shifted = identity + nodes[:, None, None, None] * h
     first = identity[:, :1].expand(len(nodes), len(h), -1, -1)
-    solved = torch.linalg.solve(shifted, first)
+    factors, pivots = torch.linalg.lu_factor(shifted)
+    swaps = (pivots != torch.arange(1, len(identity) + 1, device=h.device)).sum(-1)
+    if not bool((factors.diagonal(dim1=-2, dim2=-1).sign().prod(-1) * (-1) ** swaps > 0).all()):
+        raise NotContractiveError(
+            "Krylov: det(I + t J) changes its sign between t = 0 and 1, so J has an eigenvalue of -1 or below, where "
+            "the logarithm ends. Scale g down, or take Exact()"
+        )
+    solved = torch.linalg.lu_solve(factors, pivots, first)
     return (weights[:, None] * (h[:, 0] * solved[..., 0]).sum(-1)).sum(0)
 
 

@@ -6,10 +6,20 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import get_device_states, set_device_states
 
-from ..errors import SettingsError
+from ..errors import NotContractiveError, SettingsError
 from ..expect import shown
+from ..incoming import readable
 
-__all__ = ["Linearization", "AutogradLinearization", "linearize", "replay", "contraction_rate", "per_sample_dot"]
+__all__ = [
+    "Linearization",
+    "AutogradLinearization",
+    "linearize",
+    "image_of",
+    "refuse_divergence",
+    "replay",
+    "contraction_rate",
+    "per_sample_dot",
+]
 
 
 def per_sample_dot(a: Tensor, b: Tensor) -> Tensor:
@@ -85,6 +95,25 @@ class Linearization:
         return list(torch.autograd.grad(outputs, self.inputs, cotangents, retain_graph=True, materialize_grads=True))
 
 
+def image_of(g: Callable[[Tensor], Tensor], x: Tensor, name: str = "g") -> Tensor:
+    """g(x). Raises SettingsError where g changes the shape, or x itself: x + g(x) would be another map."""
+    before = 0 if x.is_inference() else x._version
+    try:
+        y = g(x)
+    except RuntimeError as error:
+        if "in-place" not in str(error):
+            raise
+        raise SettingsError(f"{name} {IN_PLACE}") from error
+    if not isinstance(y, Tensor) or y.shape != x.shape:
+        raise SettingsError(f"{name} maps {shown(x)} to {shown(y)}: x + g(x) and log det(I + dg/dx) need equal shapes")
+    if before != (0 if x.is_inference() else x._version):
+        raise SettingsError(f"{name} {IN_PLACE}")
+    return y
+
+
+IN_PLACE = "writes into its input, which is needed as it was: set inplace=False, or begin it with x = x.clone()"
+
+
 class AutogradLinearization(Linearization):
     """The readable reference for any callable: products with J by automatic differentiation."""
 
@@ -92,9 +121,7 @@ class AutogradLinearization(Linearization):
         # autograd must record, also inside torch.inference_mode, whose tensors it does not take
         with torch.inference_mode(False), torch.enable_grad():
             self.x = x if x.requires_grad else (x.clone() if x.is_inference() else x.detach()).requires_grad_()
-            self.output = g(self.x)
-        if not isinstance(self.output, Tensor) or self.output.shape != x.shape:
-            raise SettingsError(f"g maps {shown(x)} to {shown(self.output)}: log det(I + dg/dx) needs equal shapes")
+            self.output = image_of(g, self.x)
         self.constant = not self.output.requires_grad
         if self.constant and not torch.equal(g(x.detach() + 1), self.output):
             raise SettingsError("g depends on x, but its gradient is lost: g must not detach, nor disable gradients")
@@ -192,3 +219,19 @@ def contraction_rate(g: Linearization, n_products: int = 20, generator: torch.Ge
         v = v / norms[-1].clamp_min(torch.finfo(v.dtype).tiny).view(-1, *[1] * (v.dim() - 1))
     # each norm is now the ratio of consecutive powers
     return torch.stack(norms[n_products // 2 :]).log().mean(0).exp()
+
+
+def refuse_divergence(g: Linearization) -> None:
+    """Raises NotContractiveError where the powers of a Jacobian that nothing bounds are seen to grow: the series of its
+    log-determinant has no limit there, and any number that an estimate gives is wrong."""
+    if isinstance(g, AutogradLinearization) and readable(g.x):
+        try:
+            rate = float(contraction_rate(g, generator=torch.Generator().manual_seed(0)).max())
+        except RuntimeError:  # torch.func.vmap lets nobody look
+            return
+        if not rate < 1:
+            raise NotContractiveError(
+                f"no contraction, by the measured rate: the powers of dg/dx grow by {rate:.3f} with each factor, and "
+                "the series of the log-determinant diverges. Scale g down, or take Exact() or Krylov(20), which need "
+                "no series"
+            )

@@ -17,7 +17,7 @@ from torch.nn.functional import pad
 from ..errors import SettingsError
 from ..expect import FLAG, GENERATOR, integer, offering, one_of, settle
 from ..incoming import batch, entries
-from .linearization import Linearization, linearize, per_sample_dot
+from .linearization import Linearization, linearize, per_sample_dot, refuse_divergence
 from .noise import PROBES, draw_probes
 from .series import Matched, Roulette, SeriesWeights, Staircase, Truncated
 
@@ -57,7 +57,8 @@ def log_det(
     generator: a CPU torch.Generator; None draws from torch's default one.
     The value is differentiable in x and in the parameters of g (backpropagation through the series).
     Raises SettingsError where g changes the shape, loses the gradient or the estimator refuses the size, DataError
-    where x is not finite (on a GPU: in evaluation). Source: paper, eq. 1-6.
+    where x is not finite, NotContractiveError where the series of a plain function diverges, by 20 products more (both
+    on a GPU in evaluation only). Source: paper, eq. 1-6.
     """
     offering("a function of x", "__call__")("g", g)
     ESTIMATOR("estimator", estimator)
@@ -65,7 +66,10 @@ def log_det(
     batch("x", x)
     entries("x", x)
     draw = estimator.draw(x, generator)
-    found = estimator.estimate(linearize(g, by_rank(x, draw)), draw)
+    near = linearize(g, by_rank(x, draw))
+    if isinstance(estimator, PowerSeries):
+        refuse_divergence(near)
+    found = estimator.estimate(near, draw)
     return replace(found, value=by_rank(found.value, draw, back=True), output=by_rank(found.output, draw, back=True))
 
 

@@ -223,11 +223,12 @@ class Roulette:
         each = self.draws == "sample"
         drawn = self.law.sample(whole(batch, generator) if each else 1, generator)
         n, random = rows(drawn, generator) if each else drawn, []
-        if int(n.min()) < 0:
-            raise SettingsError(f"{shown(self.law)} draws {int(n.min())}: expected 0, 1, 2, ...")
-        for k, p in zip(range(1, int(n.max()) + 1), tail(self.law)):
+        least, most = _ends(n)
+        if least < 0:
+            raise SettingsError(f"{shown(self.law)} draws {least}: expected 0, 1, 2, ...")
+        for k, p in zip(range(1, most + 1), tail(self.law)):
             if p == 0:
-                raise SettingsError(f"{shown(self.law)} draws {int(n.max())}, but says that survival({k}) is 0")
+                raise SettingsError(f"{shown(self.law)} draws {most}, but says that survival({k}) is 0")
             random.append((n >= k).double() / p if each else 1 / p)
         return (1.0,) * self.n_exact + tuple(random)
 
@@ -238,6 +239,16 @@ class Roulette:
         parts = size // batch  # the ranks of this part are first, first + parts, ...
         mine = tuple(max(0, (m - first + parts - 1) // parts) for m in counts)
         return Staircase((1.0,) * self.n_exact + weights, (batch,) * self.n_exact + mine, shift)
+
+
+def _ends(n: Tensor) -> tuple[int, int]:
+    try:
+        return int(n.min()), int(n.max())
+    except RuntimeError as error:
+        raise SettingsError(
+            "how many terms a series has cannot be drawn here, under torch.func.vmap or on the device meta: hand over "
+            "the batch as a whole, or take an estimator that draws no number, such as Exact()"
+        ) from error
 
 
 def staircase(law: Law, batch: int, uniform: float) -> tuple[tuple[float, ...], tuple[int, ...]]:

@@ -5,12 +5,14 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, NoReturn, Union, get_args, get_origin
 
+from .. import expect
 from ..errors import DataError, SettingsError
+from ..expect import Check, integer
 from .runs import BEST, CHECKPOINT, LAST
 from .tasks.task import TaskSettings
 from .values import read_value, read_yaml
@@ -27,7 +29,6 @@ __all__ = [
     "whole",
 ]
 
-SEED_LIMIT = 2**63 - 1
 PLAIN = {int: "int", float: "float", bool: "bool", str: "str", tuple: "list", list: "list"}
 
 
@@ -38,27 +39,22 @@ class Parser(argparse.ArgumentParser):
         raise SettingsError(f"{message}; {self.prog} --help tells more")
 
 
-def whole(least: int, most: int = SEED_LIMIT) -> Callable[[str], int]:
+def whole(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:
     """The type of an argument that is a whole number in [least, most]."""
-
-    def read(text: str) -> int:
-        value = _scalar(text)
-        if type(value) is not int or not least <= value <= most:
-            most_told = "2^63 - 1" if most == SEED_LIMIT else f"{most:,}"
-            raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from {least} to {most_told}")
-        return value
-
-    return read
+    return _read(integer(least, most))
 
 
 def number(least: float, most: float) -> Callable[[str], float]:
     """The type of an argument that is a number in [least, most]."""
+    return _read(replace(expect.number(f"[{least}, {most}]"), words=f"a number from {least:g} to {most:g}"))
 
-    def read(text: str) -> float:
+
+def _read(check: Check) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
         value = _scalar(text)
-        if type(value) not in (int, float) or not least <= value <= most:  # not NaN either
-            raise argparse.ArgumentTypeError(f"{text!r}: expected a number from {least:g} to {most:g}")
-        return float(value)
+        if not check.fits(value):
+            raise argparse.ArgumentTypeError(f"{text!r}: expected {check.words}")
+        return value
 
     return read
 

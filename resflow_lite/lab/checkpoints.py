@@ -108,9 +108,11 @@ def load_weights(path: Path | str, experiment: Training | None = None) -> tuple[
     _expect_sound(path, weights | {f"averaged.{i}": t for i, t in enumerate(averaged)}, flow)
     try:
         flow.load_state_dict(weights)
-    except RuntimeError as error:
-        told = f"the weights of {path} are not of the model that these settings make: {str(error).splitlines()[-1]}"
-        raise SettingsError(f"{told.strip()}. The file was made with {facts['experiment']}") from error
+    except SettingsError as error:
+        raise SettingsError(
+            f"the weights of {path} are not of the model that these settings make ({error}). The file was made with "
+            f"{facts['experiment']}"
+        ) from error
     if averaged:
         copy_parameters_(flow, averaged)
     return flow.eval(), experiment, facts

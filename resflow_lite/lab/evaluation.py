@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import SettingsError
 from ..estimators.logdet import Estimator
+from ..expect import SEED, integer, number
 from ..layers.lipschitz import update_norms_
 from ..layers.residual import ResidualBlock
 from .checkpoints import load_weights
@@ -21,9 +22,9 @@ from .machine import connect
 from .runs import CHECKPOINT, ENTRY, METRICS, Run, claim, folder, load_run
 from .schema import SCHEMAS, SELECTION
 from .scoring import first_images, infinite_variance, reconstruction_error
-from .tasks.question import SEED_LIMIT, Question
+from .tasks.question import Question
 from .tasks.registry import task_of
-from .tasks.task import Task, Training, is_number
+from .tasks.task import Task, Training
 from .training import fit
 
 __all__ = ["Evaluation", "carry_out", "dequantised", "evaluate", "proof_cost", "run_hybrid", "run_toy", "sample_levels"]
@@ -188,12 +189,9 @@ def sample_levels(run: Run, n: int, temperature: float = 1.0, seed: int = 0) -> 
     """
     if len(run.flow.event_shape) != 3:
         raise SettingsError(f"{run.directory} holds a model of events {run.flow.event_shape}: expected one of images")
-    if type(n) is not int or not 1 <= n <= SAMPLES:
-        raise SettingsError(f"n = {n!r}: expected a whole number from 1 to {SAMPLES:,}")
-    if not is_number(temperature) or not 0 <= temperature <= 10:
-        raise SettingsError(f"temperature = {temperature!r}: expected a number from 0 to 10")
-    if type(seed) is not int or not 0 <= seed <= SEED_LIMIT:
-        raise SettingsError(f"seed = {seed!r}: expected a whole number from 0 to 2^63 - 1")
+    integer(1, SAMPLES)("n", n)
+    number("[0, 10]")("temperature", temperature)
+    SEED("seed", seed)
     device, n_levels = connect().device, run.n_levels
     flow, generator = copy.deepcopy(run.flow).to(device), torch.Generator().manual_seed(seed)
     batch = max(1, 2**22 // math.prod(flow.event_shape))

@@ -1,8 +1,10 @@
 """Files of a run: written whole or not at all, and read with a sentence where they are not what they were."""
 
+import errno
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,17 +15,24 @@ from ..errors import DataError, ResflowError
 __all__ = ["NotWritten", "add_line", "as_json", "drop_half_line", "read_json", "read_lines", "write_whole", "writing"]
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
 class NotWritten(ResflowError, OSError):
     """The system would not write a file: a full disk, a folder that is read-only. What was written before is kept."""
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Inside, whatever the system says against writing this file becomes a NotWritten that names it."""
+def writing(path: Path, size: int | None = None) -> Iterator[None]:
+    """Inside, whatever the system says against writing this file of so many bytes becomes a NotWritten that names it,
+    and how much room was missing."""
     try:
         yield
     except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
         reason = getattr(error, "strerror", None) or error
+        if size is not None and getattr(error, "errno", None) in FULL:
+            missing = size - shutil.disk_usage(path.parent).free
+            reason = f"{reason}: {size:,} bytes to write" + f", {missing:,} more than are free" * (missing > 0)
         told = f"{path} cannot be written ({reason}): what was written before is kept; make room, or choose another"
         raise NotWritten(f"{told} folder, and give the same command again") from error
 
@@ -31,7 +40,7 @@ def writing(path: Path) -> Iterator[None]:
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole or not at all, whatever happens meanwhile. Raises NotWritten."""
     unfinished = path.with_name(path.name + ".unfinished")
-    with writing(path):
+    with writing(path, len(content)):
         try:
             with unfinished.open("wb") as file:
                 file.write(content)
@@ -46,12 +55,13 @@ def write_whole(path: Path, content: bytes) -> None:
 
 def add_line(path: Path, row: dict[str, Any]) -> None:
     """Add a JSON line to a file, whole or not at all; half a line that a killed process has left goes first."""
-    with writing(path):
+    line = (as_json(row) + "\n").encode()
+    with writing(path, len(line)):
         drop_half_line(path)
         with path.open("ab") as file:
             size = file.tell()
             try:
-                file.write((as_json(row) + "\n").encode())
+                file.write(line)
                 file.flush()
             except OSError:
                 os.truncate(path, size)

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from ..errors import SettingsError
+from .files import FULL, NotWritten
 
 
 def home() -> Path:
@@ -15,9 +16,11 @@ def home() -> Path:
 
 
 def make_folder(path: Path | str) -> Path:
-    """The folder, made with those above it if need be. Raises SettingsError where that cannot be."""
+    """The folder, made with those above it if need be. Raises SettingsError where that cannot be, NotWritten on a full
+    disk."""
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError, TypeError) as error:  # a file in its place, a disk that is read-only, no path at all
-        raise SettingsError(f"{path!r} cannot be a folder for results ({error}): choose another") from error
+        kind = NotWritten if getattr(error, "errno", None) in FULL else SettingsError
+        raise kind(f"{path!r} cannot be a folder for results ({error}): choose another") from error
     return Path(path)

@@ -49,9 +49,8 @@ def begin(task: Task, flow: Flow | None = None, source: Flow | None = None) -> T
 def _take_over_(flow: Flow, source: Flow) -> None:
     try:
         flow.load_state_dict(source.state_dict())
-    except RuntimeError as error:
-        told = str(error).splitlines()[-1].strip()
-        raise SettingsError(f"the weights to start from are of a model of another size: {told}") from error
+    except SettingsError as error:
+        raise SettingsError(f"the weights to start from are of a model of another size: {error}") from error
 
 
 def _check_parts(flow: Flow, parts: int) -> None:
@@ -113,8 +112,10 @@ def record(task: Task, state: TrainingState, directory: Path) -> dict[str, Any]:
         row["validation"] = _validate(task, state, directory)
     if experiment.truth_images:
         row |= task.compare(_averaged_flow(state))
-    if rates and state.step == experiment.steps:
-        row["note"] = state.flow.variance_report().summary
+    if rates and state.step == experiment.steps and world.rank == 0:
+        report = state.flow.variance_report()
+        if not report.holds:
+            note(directory, state.step, report.summary)
     state.seen[3] = state.since = 0
     state.recorded = state.seconds
     state.draws.terms.clear()

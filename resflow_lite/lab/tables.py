@@ -34,13 +34,13 @@ class Table:
 
     def __repr__(self) -> str:
         lines = [self.header, ["---"] * len(self.header), *self.rows]
-        return "\n".join("| " + " | ".join(map(_escaped, line)) + " |" for line in lines)
+        return "\n".join("| " + " | ".join(map(escaped, line)) + " |" for line in lines)
 
     def _repr_markdown_(self) -> str:
         return str(self)
 
 
-def _escaped(cell: str) -> str:
+def escaped(cell: str) -> str:
     """Names come out of files: none of them may end a cell or be a tag, a picture or a link."""
     for sign, escaped in (("|", "\\|"), ("<", "&lt;"), (">", "&gt;"), ("](", "]&#40;")):
         cell = cell.replace(sign, escaped)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,9 @@ class Bijection(nn.Module):
 
     def measure_contraction_(self, x: Tensor) -> None:
         """Store how fast the powers of the Jacobian of a residual branch fall at these inputs. Nothing by default."""
+
+    def __prepare_scriptable__(self) -> NoReturn:
+        raise SettingsError("torch.jit.script does not read these layers: take torch.compile(model)")
 
 
 BIJECTION = offering("a bijection, with forward, transform and inverse", "forward", "transform", "inverse")

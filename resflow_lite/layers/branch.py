@@ -101,6 +101,11 @@ class LipschitzBranch(nn.Module):
         found: list[Tensor] = []
         with torch.autocast(x.device.type, enabled=False):
             for step in self.steps:
+                if step._forward_pre_hooks:  # pruning, the weight norm of old
+                    raise SettingsError(
+                        f"{type(step).__name__} has a hook before its forward pass, which a LipschitzBranch does not "
+                        "call: after pruning, prune.remove(layer, 'weight'); else torch.nn.utils.parametrize"
+                    )
                 if isinstance(step, LipschitzLayer):
                     found += [step.normalized_weight(x), step.bias]
                 elif (scale := step.scale()) is not None:

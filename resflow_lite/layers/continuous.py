@@ -1,11 +1,13 @@
 """FFJORD: a bijection that follows a differential equation."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import ResflowError
+from ..estimators.linearization import image_of
 from ..estimators.noise import draw_probes
 from ..expect import FLAG, number, offering, one_of, settle
 from .bijection import Bijection
@@ -73,7 +75,7 @@ class ContinuousFlow(Bijection):
             keep = torch.is_grad_enabled()
             with torch.enable_grad():
                 z = state[0] if keep and state[0].requires_grad else state[0].detach().requires_grad_()
-                dz = self.velocity(t, z)
+                (dz,) = self._moved(t, (z,))
                 trace = divergence(dz, z, probe, keep=keep)
             return (dz, trace) if keep else (dz.detach(), trace)
 
@@ -99,7 +101,7 @@ class ContinuousFlow(Bijection):
         return len(times)
 
     def _moved(self, t: Tensor, state: tuple[Tensor]) -> tuple[Tensor]:
-        return (self.velocity(t, state[0]),)
+        return (image_of(partial(self.velocity, t), state[0], "velocity"),)
 
     def _solve(
         self, rate: Callable[..., tuple[Tensor, ...]], start: tuple[Tensor, ...], span: tuple[float, float]

@@ -5,13 +5,14 @@ event passes unchanged.
 """
 
 import math
+import re
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from ..errors import SettingsError
-from ..expect import FLAG, integer, offering, settle
+from ..expect import FLAG, integer, offering, settle, shown
 from .bijection import Bijection, channels_of
 
 __all__ = ["AffineCoupling", "MixtureCoupling", "InvertibleLinear", "dense_net", "conv_net"]
@@ -114,13 +115,23 @@ class Coupling(Bijection):
         if context is not None:
             seen = split_checkerboard(context) if self.checkerboard else (context,)
             still = torch.cat([still, *seen], 1)
-        raw, channels = self.net(still), moving.shape[1]
-        if raw.shape[1] != channels * self.n_parameters:
+        raw, channels = self._found(still), moving.shape[1]
+        wanted = (len(moving), channels * self.n_parameters, *moving.shape[2:])
+        if not isinstance(raw, Tensor) or raw.shape != wanted:
             raise SettingsError(
-                f"the net of {type(self).__name__} gives {raw.shape[1]} outputs: expected {self.n_parameters} for each "
-                f"of the {channels} channels that move, {channels * self.n_parameters} in all"
+                f"the net of {type(self).__name__} gives {shown(raw)}: expected {wanted}, "
+                f"{self.n_parameters} numbers for each of the {channels} channels that move"
             )
         return raw.unflatten(1, (channels, self.n_parameters))
+
+    def _found(self, still: Tensor) -> Tensor:
+        try:
+            return self.net(still)
+        except RuntimeError as error:
+            if not re.search("shape|channels|dimension|dtype|same type", str(error)):
+                raise
+            told = f"the net of {type(self).__name__} does not take the {tuple(still.shape)} that stay"
+            raise SettingsError(f"{told}: {' '.join(str(error).split())[:200]}") from error
 
 
 class AffineCoupling(Coupling):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..expect import integer, number
+from ..incoming import entries
 from .bijection import Bijection, channels_of
 
 __all__ = ["ActNorm", "Normalize", "Logit"]
@@ -41,8 +42,10 @@ class ActNorm(Bijection):
     @torch.no_grad()
     def initialize_(self, x: Tensor) -> None:
         per_channel = x.transpose(0, 1).flatten(1)
-        self.shift.copy_(-per_channel.mean(1))
-        self.log_scale.copy_(-0.5 * per_channel.var(1, unbiased=False).clamp_min(1e-6).log())
+        mean, variance = per_channel.mean(1), per_channel.var(1, unbiased=False)
+        entries("the variance of x over the batch", variance)  # its squares may be too large for the dtype
+        self.shift.copy_(-mean)
+        self.log_scale.copy_(-0.5 * variance.clamp_min(1e-6).log())
 
 
 class Normalize(ActNorm):

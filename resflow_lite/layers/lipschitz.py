@@ -209,7 +209,7 @@ class LipschitzLayer(nn.Module):
             state_dict[prefix + "vector"] = state_dict.pop(prefix + "right")
         stored = state_dict.get(prefix + "vector")
         if stored is not None and stored.numel() and stored.shape[1] in self.weight.shape[:2]:
-            self.vector = torch.empty_like(stored, device=self.weight.device)
+            self.vector = self.weight.new_empty(stored.shape)
             self.input_shape = (1, self.weight.shape[1], *stored.shape[2:])
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InverseError, NotContractiveError
-from ..estimators.linearization import contraction_rate, linearize
+from ..estimators.linearization import contraction_rate, image_of, linearize, refuse_divergence
 from ..estimators.logdet import ESTIMATOR, Estimator, PowerSeries, by_rank
 from ..estimators.series import Geometric, Roulette
 from ..expect import instance, integer, number, offering, one_of, settle
-from ..incoming import batch, entries
+from ..incoming import batch, entries, readable
 from ..numerics.fixed_point import Solution, anderson, banach
 from .bijection import Bijection
 from .branch import LipschitzBranch
@@ -32,7 +32,9 @@ class ResidualBlock(Bijection):
     gradient: "neumann" (no graph through the terms) or "series" (backpropagation through every term).
     memory: what a block keeps with "neumann", "recompute", "backward_in_forward" or "store"; see gradient.py. All give
     the same gradient. With "series" every value is accepted and means to keep the graph of all terms.
-    Raises SettingsError for unknown modes. Source: paper, sec. 2 and 3; Behrmann et al. 2019.
+    Raises SettingsError for unknown modes and for a branch that changes the shape or writes into x, and
+    NotContractiveError for a plain module that expands at its first inputs, with an estimator that needs a series.
+    Source: paper, sec. 2 and 3; Behrmann et al. 2019.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class ResidualBlock(Bijection):
         settle(self, branch=BRANCH, train_estimator=ESTIMATOR, eval_estimator=ESTIMATOR)
         settle(self, gradient=one_of(GRADIENTS), memory=one_of(MEMORY))
         self.contraction: float | None = None
+        self.looked = False
 
     @property
     def estimator(self) -> Estimator:
@@ -66,6 +69,7 @@ class ResidualBlock(Bijection):
         """Store the largest contraction rate over these inputs, a plain number: no gradient, no cost in the step."""
         generator = torch.Generator().manual_seed(0)
         self.contraction = float(contraction_rate(linearize(self.branch, x), generator=generator).max())
+        self.looked = True
 
     def get_extra_state(self) -> Tensor:
         return torch.tensor([torch.nan if self.contraction is None else self.contraction])
@@ -76,13 +80,22 @@ class ResidualBlock(Bijection):
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         if len(x) == 0:
             return x, x.new_zeros(0)
+        self._look(x)
         draw = self.estimator.draw(x, generator)
         way = self.gradient, self.memory
         output, value = residual_step(self.branch, by_rank(x, draw), self.estimator, draw, *way)
         return x + by_rank(output, draw, back=True), by_rank(value, draw, back=True)
 
+    def _look(self, x: Tensor) -> None:
+        """Refuse a plain branch that expands at its first inputs; of later ones measure_contraction_ tells."""
+        if not (self.looked or isinstance(self.branch, LipschitzBranch)) and isinstance(self.estimator, PowerSeries):
+            # without autocast, which would keep its copies of the weights, made here without a graph
+            with torch.random.fork_rng(devices=[]), torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+                refuse_divergence(linearize(self.branch, x))
+            self.looked = readable(x)
+
     def transform(self, x: Tensor) -> Tensor:
-        return x + self.branch(x)
+        return x + image_of(self.branch, x)
 
     def inverse(self, y: Tensor) -> Tensor:
         """The x with x + g(x) = y. Raises NotContractiveError where g is seen to expand a distance, and InverseError
@@ -136,4 +149,4 @@ def _solve(block: ResidualBlock, y: Tensor, solver: str, tol: float | None, max_
     # weights normalised once for all evaluations, and no autocast: a solution is no better than g is computed
     with torch.autocast(y.device.type, enabled=False):
         g = block.branch.frozen(y) if isinstance(block.branch, LipschitzBranch) else block.branch
-        return SOLVERS[solver](lambda x: y - g(x), y, tol, max_iter)
+        return SOLVERS[solver](lambda x: y - image_of(g, x), y, tol, max_iter)

@@ -1,7 +1,9 @@
 """A flow: a bijection and a standard normal base density."""
 
 import math
+from collections.abc import Mapping
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +60,14 @@ class Flow(nn.Module):
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """log_prob, for what calls a module: hooks, torch.compile, DataParallel."""
         return self.log_prob(x, generator)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *how: Any, **named: Any) -> Any:
+        """As of every module. Raises SettingsError for the weights of another model."""
+        try:
+            return super().load_state_dict(state_dict, *how, **named)
+        except (RuntimeError, TypeError) as error:
+            told = " ".join(str(error).replace("\n", ";").split())
+            raise SettingsError(f"these weights are not of this model: {told[:300]}") from error
 
     def log_prob(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """(B,) nats; unbiased where the blocks' estimators are. generator: their randomness."""

@@ -93,6 +93,16 @@ def test_the_logarithm_near_a_singular_block(eigenvalue, tolerance):
     assert torch.allclose(found, 3 * torch.log1p(torch.tensor([eigenvalue])), rtol=0, atol=3 * tolerance)
 
 
+@pytest.mark.parametrize("eigenvalues", [[-2.0], [-2.0, -2.0], [-2.0, -3.0], [-1.5, -0.3]])
+def test_an_eigenvalue_below_minus_one_is_refused_and_a_large_one_is_not(eigenvalues):
+    """log(1 + t lambda) has a pole on the way there; the value was any number."""
+    d, x = torch.tensor(eigenvalues), torch.zeros(3, len(eigenvalues))
+    with pytest.raises(rf.NotContractiveError, match="eigenvalue of -1 or below"):
+        rf.log_det(lambda z: d * z, x, rf.Krylov(5))
+    found = rf.log_det(lambda z: -d * z, x, rf.Krylov(5)).value
+    assert torch.allclose(found, (1 - d).log().sum())
+
+
 def test_a_gradient_through_it_is_refused(strong_dense):
     for memory in ("store", "recompute"):
         block = rf.ResidualBlock(strong_dense(), rf.Krylov(3), rf.Krylov(3), memory=memory)

@@ -119,10 +119,11 @@ def test_the_report_says_how_n_is_drawn_and_asks_the_same_of_every_way(strong_de
     assert len({len(line.rsplit("  ", 1)[0]) for line in str(report).splitlines()}) == 1  # columns under their heads
 
 
-def test_fit_writes_the_report_once_as_a_note(tmp_path):
+def test_fit_tells_once_of_an_infinite_variance_and_every_line_of_the_record_has_the_same_fields(tmp_path):
     torch.set_default_dtype(torch.float32)
     run = rf.fit(rf.Experiment(profile="smoke", train_estimator="roulette_poisson"), tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "training.jsonl").read_text().splitlines()]
-    notes = [line["note"] for line in lines if "note" in line]
+    assert len(lines) == 10 and len({tuple(line) for line in lines}) == 1
+    notes = [json.loads(line)["event"] for line in (tmp_path / "events.jsonl").read_text().splitlines()]
     assert len(notes) == 1 and "infinite in 3 of 3 blocks" in notes[0] and "Poisson(rate=2.0)" in notes[0]
     assert run.history == lines

@@ -14,8 +14,13 @@ import torch
 from PIL import Image
 
 import resflow_lite as rf
+import resflow_lite.lab.tasks.density as density
 from resflow_lite.__main__ import _parser, main
 from resflow_lite.lab.arguments import parameters
+from resflow_lite.lab.files import NotWritten
+from resflow_lite.lab.machine import Interrupted, Stopped
+from resflow_lite.lab.notebooks import CellFailed
+from resflow_lite.lab.reproduction import RunsFailed
 
 FIT = ["fit", "-p", "profile", "smoke", "-p", "steps", "3", "-p", "validation", "20", "-p", "width", "8"]
 
@@ -309,6 +314,40 @@ def test_too_large_a_batch_is_one_sentence(tmp_path, capsys):
     assert main([*FIT, "-p", "batch_size", str(10**15), "--run-dir", str(tmp_path)]) == 1
     told = capsys.readouterr().err
     assert "the memory does not suffice" in told and "lower batch_size" in told and len(told.splitlines()) == 1
+
+
+CODES = [
+    (rf.SettingsError, 2),
+    (rf.DataError, 2),
+    (rf.ResflowError, 1),
+    (rf.NotContractiveError, 1),
+    (rf.InverseError, 1),
+    (rf.CheckFailed, 1),
+    (CellFailed, 1),
+    (RunsFailed, 1),
+    (NotWritten, 1),
+    (OSError, 1),
+    (MemoryError, 1),
+    (Stopped, 143),
+    (Interrupted, 130),
+    (KeyboardInterrupt, 130),
+]
+
+
+@pytest.mark.parametrize(("error", "code"), CODES, ids=[error.__name__ for error, _ in CODES])
+def test_what_was_given_is_told_from_what_failed_by_the_exit_code(monkeypatch, tmp_path, capsys, error, code):
+    def failing(*_, **__):
+        raise error("the sentence")
+
+    monkeypatch.setattr("resflow_lite.__main__.fit", failing)
+    assert main([*FIT, "--run-dir", str(tmp_path)]) == code
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_training_that_goes_astray_is_a_failure_and_no_wrong_request(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(density, "bits_per_dim", lambda *args: rf.bits_per_dim(*args) * float("nan"))
+    assert main([*FIT, "--run-dir", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith("the loss became nan at step 1: lower lr")
 
 
 def test_ctrl_c_is_one_line(monkeypatch, tmp_path, capsys):

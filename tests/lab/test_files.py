@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import random
+import shutil
 import signal
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,12 +64,15 @@ def full_disk(monkeypatch):
 # writing
 
 
-def test_a_full_disk_keeps_what_was_there_and_says_what_is_missing(full_disk, tmp_path):
+def test_a_full_disk_keeps_what_was_there_and_says_what_is_missing(full_disk, monkeypatch, tmp_path):
     path = tmp_path / "metrics.json"
     write_whole(path, b"before")
     full_disk()
-    with pytest.raises(NotWritten, match=r"metrics.json cannot be written \(No space left on device\)"):
+    with pytest.raises(NotWritten, match=r"metrics.json cannot be written \(No space left on device: 5 bytes to write"):
         write_whole(path, b"after")
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10_000, 8_000, 2_000))
+    with pytest.raises(NotWritten, match=r"50,000 bytes to write, 48,000 more than are free\)"):
+        write_whole(path, bytes(50_000))
     assert path.read_bytes() == b"before" and [file.name for file in tmp_path.iterdir()] == ["metrics.json"]
 
 
@@ -89,7 +93,7 @@ def test_a_full_disk_is_our_failure_and_leaves_no_empty_file(folder, full_disk, 
     where = folder / "new" if verb == "fit" else folder
     assert main([verb, *words, str(where)]) == 1
     told = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "cannot be written (No space left on device)" in told
+    assert "cannot be written (No space left on device" in told
     assert not [file for file in where.rglob("*.json*") if file.stat().st_size == 0 and file.name != "training.jsonl"]
 
 

@@ -1,5 +1,6 @@
 """Every setting reaches what it is about; and what a run's files say of objects that are not in them."""
 
+import copy
 import dataclasses
 import json
 
@@ -117,6 +118,33 @@ WRONG = [
 def test_what_cannot_work_is_refused_by_name(settings, says):
     with pytest.raises(rf.SettingsError, match=says):
         rf.Experiment.from_parameters(settings)
+
+
+CARRIED = [
+    (rf.Experiment(), dict(dataset="mnist"), "dataset = 'mnist': steps, batch_size, lr, .* for dataset = 'digits'"),
+    (rf.Experiment(), dict(profile="smoke"), "profile = 'smoke': steps, lr"),
+    (rf.Experiment(profile="smoke", lr=0.01), dict(dataset="cifar10"), "alpha came from the profile"),
+    (dataclasses.replace(rf.Experiment(), seed=1), dict(dataset="mnist", steps=5), "'mnist': batch_size, lr"),
+    (rf.Experiment(), dict(system="glow"), "system = 'glow': width, n_dense"),
+    (rf.ToyExperiment(), dict(system="glow"), "system = 'glow': steps, lr"),
+    (rf.HybridExperiment(), dict(dataset="mnist"), "dataset = 'mnist': steps.* weight"),
+]
+
+
+@pytest.mark.parametrize(("experiment", "changes", "says"), CARRIED, ids=str)
+def test_what_one_profile_has_filled_in_is_not_carried_to_another(experiment, changes, says):
+    with pytest.raises(rf.SettingsError, match=says):
+        dataclasses.replace(experiment, **changes)
+
+
+def test_what_is_the_same_for_both_and_what_was_chosen_is_carried():
+    own = dict(steps=5, lr=0.01)
+    assert dataclasses.replace(rf.Experiment(**own), seed=3) == rf.Experiment(**own, seed=3)
+    smoke = dict(profile="smoke", **own)
+    assert dataclasses.replace(rf.Experiment(**smoke), dataset="mnist", alpha=1e-6) == rf.Experiment("mnist", **smoke)
+    assert dataclasses.replace(rf.ToyExperiment(steps=7), dataset="moons") == rf.ToyExperiment("moons", steps=7)
+    again = copy.deepcopy(rf.Experiment())
+    assert again == rf.Experiment() and "filled" not in again.as_dict()
 
 
 def test_numbers_come_as_text_and_whole_numbers_as_floats():

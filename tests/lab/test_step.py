@@ -20,7 +20,7 @@ STRATIFIED = rf.PowerSeries(rf.Roulette(rf.Geometric(0.5), 1, "stratified"))
 @pytest.fixture(autouse=True)
 def inputs_as_on_a_gpu(monkeypatch):
     """A CPU looks at the entries of what it is given; a GPU in training does not (incoming.py)."""
-    monkeypatch.setattr(incoming, "_readable", lambda x: not torch.is_grad_enabled())
+    monkeypatch.setattr(incoming, "readable", lambda x: not torch.is_grad_enabled())
 
 
 @pytest.fixture

@@ -71,6 +71,8 @@ def test_runs_at_full_scale_are_judged_and_the_readme_elsewhere_is_left_alone(
         settings = json.loads(json.dumps(by_data[key].experiment.as_dict()))
         facts = made_up_entry(settings=settings, bits_per_dim=bits, noise_error=0.002)
         (ledger / f"{'-'.join(key)}.json").write_text(json.dumps(facts))
+    (ledger / "a <b>sweep").mkdir()
+    (ledger / "a <b>sweep" / "one.json").write_text(json.dumps(made_up_entry(bits_per_dim=2.5)))
     monkeypatch.setenv("RESFLOW_HOME", str(tmp_path))
     readme = ROOT / "README.md"
     before = readme.stat().st_mtime_ns, NOTEBOOK.stat().st_mtime_ns
@@ -86,6 +88,9 @@ def test_runs_at_full_scale_are_judged_and_the_readme_elsewhere_is_left_alone(
     assert status.pop(("Residual", "CIFAR-10")) == "differs"
     assert status.pop(("i-ResNet", "MNIST")) == "undecided"
     assert set(status.values()) == {"not run"} and len(status) == len(report.TARGETS) - 3
+    assert (
+        "### a &lt;b&gt;sweep: bits/dim, digits" in page and "# a <b>" not in page
+    )  # a heading is of its folder's name
     assert "fit -p dataset imagenet32 -p profile paper" in page and "fit -p dataset mnist" not in page
     assert str(tmp_path / "runs") in capsys.readouterr().out
 

@@ -30,6 +30,7 @@ STYLE = {
     "lines.linewidth": 2,
     "image.cmap": "gray_r",
     "image.interpolation": "nearest",
+    "text.usetex": False,  # labels are plain text, whatever the reader's own setting
 }
 
 

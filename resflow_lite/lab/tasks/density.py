@@ -12,6 +12,7 @@ from ...errors import SettingsError
 from ...estimators.logdet import Estimator, PowerSeries
 from ...estimators.noise import PROBES, Noise
 from ...estimators.series import DRAWS, Law, Roulette
+from ...expect import number
 from ...layers.activations import ACTIVATIONS, Activation
 from ...layers.gradient import MEMORY
 from ...models.branches import NORMS
@@ -24,7 +25,7 @@ from ..scoring import affordable_truth, bits_of, claim, estimating_with, first_i
 from .batches import SAMPLING, ImageSource, epochs
 from .profiles import BUDGET, PROFILES, base_model, profile_values
 from .question import PASSES, Question
-from .task import BLOCKS, PARAMETERS, TERMS, WIDTH, Task, Training, is_number, option
+from .task import BLOCKS, PARAMETERS, TERMS, WIDTH, Task, Training, option
 from .words import ESTIMATORS, LAWS, USUAL, Unknown, estimator_words, known_or_unknown, named, rebuilt
 
 OF_THE_LAW = ("law", "law_parameter", "n_exact", "draws", "n_probes", "probe")
@@ -83,7 +84,8 @@ class Experiment(Training):
     evaluations: int | None = option(None, "passes over the test images, each with fresh noise")
     truth_images: int = option(0, "held-out images at which the record compares what training claims with the truth")
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, filled: dict[str, Any] | None) -> None:
+        self._refuse_carried(filled)
         self._expect("dataset", known_images(self.dataset), expected_images)
         self._expect_one_of(PROFILES, "profile")
         for estimator in ("train_estimator", "eval_estimator", "law"):
@@ -180,8 +182,7 @@ class Experiment(Training):
         self._expect_one_of(PROBES, "probe")
         no_number = self.law not in ("geometric", "poisson")
         self._expect("law_parameter", not no_number or self.law_parameter is None, f"None with law = {self.law!r}")
-        number = self.law_parameter is None or is_number(self.law_parameter)
-        self._expect("law_parameter", number, "a number, or None")
+        self._settle(number("[-inf, inf]") | None, "law_parameter")
         try:
             self.estimators()
         except (SettingsError, TypeError) as error:

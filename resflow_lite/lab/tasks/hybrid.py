@@ -76,7 +76,8 @@ class HybridExperiment(Training):
         """As of every task; a run that is older than these two settings had neither."""
         return super().from_record(dict(heads="plain", augment=False) | told)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, filled: dict[str, Any] | None) -> None:
+        self._refuse_carried(filled)
         self._expect_one_of(SHAPES, "dataset")
         self._expect_one_of(hybrid_kinds, "kind")
         self._expect_one_of(PROFILES, "profile")

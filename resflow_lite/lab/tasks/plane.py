@@ -61,7 +61,8 @@ class ToyExperiment(Training):
     points: int | None = option(None, "fresh ones to evaluate at")
     passes: int | None = option(None, "over these points with the evaluation estimator of residual blocks")
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, filled: dict[str, Any] | None) -> None:
+        self._refuse_carried(filled)
         known = callable(self.dataset) and not isinstance(self.dataset, type) or self.dataset in toy_names
         self._expect("dataset", known, f"one of {', '.join(toy_names)}, or a sampler (n, generator)")
         self._expect_one_of(systems, "system")

@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ...errors import SettingsError
+from ...expect import SEED, integer, offering
 from ..machine import World
 
-__all__ = ["PASSES", "SEED_LIMIT", "Question"]
-
-PASSES, SEED_LIMIT = 10_000, 2**63 - 1
+PASSES = 10_000
 
 
 @dataclass(frozen=True)
@@ -26,14 +24,7 @@ class Question:
     trained: tuple[tuple[int, ...], int | None] | None = None
 
     def __post_init__(self) -> None:
-        for name, value, low, high, free in (
-            ("passes", self.passes, 1, PASSES, True),
-            ("n_images", self.n, 2, SEED_LIMIT, True),
-            ("seed", self.seed, 0, SEED_LIMIT, False),
-        ):
-            if not (free and value is None or type(value) is int and low <= value <= high):
-                most = "2^63 - 1" if high == SEED_LIMIT else f"{high:,}"
-                raise SettingsError(f"{name} = {value!r}: expected a whole number from {low} to {most}")
-        known = not isinstance(self.estimator, type) and callable(getattr(self.estimator, "estimate", None))
-        if not (self.estimator is None or known):
-            raise SettingsError(f"estimator = {self.estimator!r}: expected an object such as rf.Krylov(20), or None")
+        (integer(1, PASSES) | None)("passes", self.passes)
+        (integer(2, 2**63 - 1) | None)("n_images", self.n)
+        SEED("seed", self.seed)
+        (offering("an object such as rf.Krylov(20)", "estimate") | None)("estimator", self.estimator)

@@ -10,7 +10,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import InitVar, dataclass, field, fields, replace
 from typing import Any, ClassVar, Self, get_args
 
 import torch
@@ -19,11 +19,12 @@ from torch import Tensor
 from ...errors import SettingsError
 from ...estimators.logdet import Estimator
 from ...estimators.noise import Noise
+from ...expect import Check, integer, number, offering, one_of, shown
 from ...models.flow import Flow
 from ..machine import World
-from .question import SEED_LIMIT, Question
+from .question import Question
 
-__all__ = ["PRECISIONS", "Question", "Task", "TaskSettings", "Training", "is_number", "noises", "option", "seeded"]
+__all__ = ["PRECISIONS", "Question", "Task", "TaskSettings", "Training", "noises", "option", "seeded"]
 
 PRECISIONS = ("fp32", "tf32", "bf16")
 
@@ -93,38 +94,34 @@ class TaskSettings:
 
     def _fill(self, values: Mapping[str, Any]) -> None:
         """Give these values to the settings that are None, and make tuples of lists."""
-        for f in fields(self):
-            value = getattr(self, f.name)
-            value = values.get(f.name) if value is None else tuple(value) if isinstance(value, list) else value
-            object.__setattr__(self, f.name, value)
+        mine = vars(self)  # before anybody else sees the object, which is frozen from then on
+        given = {f.name: values[f.name] for f in fields(self) if mine[f.name] is None and f.name in values}
+        mine.update({name: tuple(v) if isinstance(v, list) else v for name, v in (mine | given).items()})
+        mine["filled"] = (mine.get("filled") or {}) | given
 
     def _expect(self, name: str, condition: bool, expected: str) -> None:
         if not condition:
-            raise SettingsError(f"{name} = {getattr(self, name)!r}: expected {expected}")
+            raise SettingsError(f"{name} = {shown(getattr(self, name))}: expected {expected}")
+
+    def _settle(self, check: Check, *names: str) -> None:
+        for name in names:
+            check(name, getattr(self, name))
 
     def _expect_one_of(self, known: Mapping[str, Any] | tuple[str, ...], *names: str) -> None:
-        for name in names:
-            value = getattr(self, name)
-            self._expect(name, isinstance(value, str) and value in known, f"one of {', '.join(known)}")
+        self._settle(one_of(known), *names)
 
-    def _expect_whole(self, least: int, *names: str, most: int = SEED_LIMIT) -> None:
-        for name in names:
-            value = getattr(self, name)
-            told = f"a whole number, {least} or more"
-            if type(value) is int and value > most:
-                told = f"{told} and at most {'2^63 - 1' if most == SEED_LIMIT else format(most, ',')}"
-            self._expect(name, type(value) is int and least <= value <= most, told)
+    def _expect_whole(self, least: int, *names: str, most: int = 2**63 - 1) -> None:
+        self._settle(integer(least, most), *names)
 
     def _expect_object(self, name: str, expected: str, verbs: tuple[str, ...], names: Collection[str] = ()) -> None:
         """One of the names, or the object that is expected, which has these methods: no class in its place."""
-        value = getattr(self, name)
-        own = not isinstance(value, type) and all(callable(getattr(value, verb, None)) for verb in verbs)
-        told = f"one of {', '.join(names)}, or {expected}" if names else expected
-        self._expect(name, own or isinstance(value, str) and value in names, told)
+        own = offering(f"one of {', '.join(names)}, or {expected}" if names else expected, *verbs)
+        if not (isinstance(getattr(self, name), str) and getattr(self, name) in names):
+            self._settle(own, name)
 
     def _expect_number(self, name: str, low: float, high: float, expected: str) -> None:
         """Strictly between the two."""
-        self._expect(name, is_number(getattr(self, name)) and low < getattr(self, name) < high, expected)
+        self._settle(replace(number(f"({low}, {high})"), words=expected), name)
 
     def _expect_blocks(self) -> None:
         good = isinstance(self.blocks, tuple) and len(self.blocks) > 0 and all(type(b) is int for b in self.blocks)
@@ -152,10 +149,6 @@ def _plain(value: Any) -> Any:
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))  # an address is another one in the next process
 
 
-def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
-
-
 def _as_number(value: Any, types: tuple[Any, ...]) -> Any:
     """Text as the number that it writes, and 1000.0 as 1000, where a setting is such a number."""
     if not (float in types or int in types) or not isinstance(value, str | float):
@@ -170,6 +163,8 @@ def _as_number(value: Any, types: tuple[Any, ...]) -> Any:
 
 
 BELOW = math.nextafter(0, -1)
+PROFILE_OF = ("dataset", "profile", "system")
+"""The settings by which a profile fills in others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +172,8 @@ class Training(TaskSettings):
     """The settings of the training loop, the same for every task. A value of None takes the profile's."""
 
     validation = truth_images = 0  # settings of tasks that hold data out
+    filled: InitVar[dict[str, Any] | None] = None
+    """What a profile has filled in, and of which data: dataclasses.replace hands it on."""
 
     seed: int = option(0, "of the weights, the batches and all noise")
     steps: int | None = option(None, "of the optimiser")
@@ -192,6 +189,22 @@ class Training(TaskSettings):
     ema: float | None = option(None, "decay of the averaged weights, which are reported; 0: the last step's")
     precision: str = option("fp32", f"of the training steps: {', '.join(PRECISIONS)} (bf16: in the branches)")
 
+    def _refuse_carried(self, filled: dict[str, Any] | None) -> None:
+        """Values that one profile has filled in may be none of another's. Raises SettingsError with their names."""
+        kept = {name: v for name, v in (filled or {}).items() if getattr(self, name) == v}
+        vars(self)["filled"] = kept | {name: getattr(self, name) for name in PROFILE_OF if hasattr(self, name)}
+        new = [name for name in PROFILE_OF if filled and name in filled and name not in kept]
+        if new:
+            own = (f.name for f in fields(self) if f.name in PROFILE_OF or f.name not in kept)
+            anew = type(self)(**{name: getattr(self, name) for name in own})
+            carried = ", ".join(name for name in kept if getattr(anew, name) != kept[name])
+            if carried:
+                raise SettingsError(
+                    f"{new[0]} = {shown(getattr(self, new[0]))}: {carried} came from the profile for "
+                    f"{new[0]} = {shown(filled[new[0]])}. In place of dataclasses.replace, {type(self).__name__}"
+                    f"({new[0]}=..., ...) with the settings that you have chosen"
+                )
+
     def _check_training(self) -> None:
         self._expect_whole(1, "steps", "batch_size", "accumulation")
         self._expect_whole(0, "seed", "warm_up")
@@ -199,7 +212,7 @@ class Training(TaskSettings):
         self._expect_number("ema", BELOW, 1, "a number from 0 to below 1")
         self._expect_number("cool_down", BELOW, math.nextafter(1, 2), "a fraction from 0 to 1")
         pair = isinstance(self.betas, tuple) and len(self.betas) == 2
-        self._expect("betas", pair and all(is_number(b) and 0 <= b < 1 for b in self.betas), "two such as [0.9, 0.99]")
+        self._expect("betas", pair and all(number("[0, 1)").fits(b) for b in self.betas), "two such as [0.9, 0.99]")
         self._expect_number("weight_decay", BELOW, math.inf, "a number, 0 or more")
         self._expect_number("clip", 0, math.inf, "a positive number")
         self._expect_number("norm_tolerance", 0, 1, "a number between 0 and 1, such as 1e-3")

@@ -78,6 +78,12 @@ def test_a_training_curve_shows_training_validation_and_lines_to_compare_with():
     assert len(panels.training_curve([], {}).axes[0].lines[0].get_xdata()) == 0  # a run that has just begun
 
 
+def test_a_reader_s_setting_for_tex_reaches_no_figure(tmp_path):
+    with plt.rc_context({"text.usetex": True}):
+        panels.image_grid(torch.rand(2, 1, 8, 8), 2, title="50 % of a_b").savefig(tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 0
+
+
 def test_diagonal_shows_found_over_right_and_the_line_where_they_agree():
     figure = panels.diagonal(torch.tensor([1.0, 2.0]), torch.tensor([0.5, 4.0]), "right", "found")
     (ax,) = figure.axes
