@@ -217,7 +217,8 @@ def _fetch(options: argparse.Namespace) -> None:
 def _lab(options: argparse.Namespace) -> None:
     if not NOTEBOOKS.is_dir():
         raise SettingsError(f"there are no notebooks in {NOTEBOOKS.parent}: run this in a checkout, pip install -e .")
-    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", str(NOTEBOOKS), *options.more])
+    start = [f"--ServerApp.root_dir={NOTEBOOKS}", "--LabApp.default_url=/lab/tree/00_start_here.ipynb"]
+    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", *start, *options.more])
 
 
 def _explore(options: argparse.Namespace) -> None:

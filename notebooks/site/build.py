@@ -1,7 +1,7 @@
 """The book as a site: `make site` writes it to build/site/html, without network.
 
-The stored notebooks are copied, with what a page needs and JupyterLab does not; Jupyter Book makes the site of the copy,
-and pdoc the reference of the package.
+The stored notebooks are copied, with what a page needs and JupyterLab does not; Jupyter Book makes the site of the
+copy, and pdoc the reference of the package.
 """
 
 import argparse

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from .arguments import Parser, number, path, whole
@@ -21,6 +22,7 @@ FROM = "start from the weights of this run, with other settings"
 def parser_of(functions: Mapping[str, Callable], chapter: Path) -> argparse.ArgumentParser:
     """functions: what carries out each verb.  chapter: the notebook that `run` executes where none is named."""
     parser = Parser(prog="python -m resflow_lite", description="Residual flows: run a notebook, train, evaluate.")
+    parser.add_argument("--version", action="version", version=f"resflow-lite {_version()}")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
     running = verbs.add_parser(
@@ -87,6 +89,13 @@ def _add_import(verbs, function) -> None:
     importing.add_argument("file", type=path, metavar="FILE", help="as downloaded; nothing of it is run")
     importing.add_argument("--run-dir", type=path, help="where to write (default: a new folder under runs/)")
     importing.set_defaults(verb=function)
+
+
+def _version() -> str:
+    try:
+        return version("resflow-lite")
+    except PackageNotFoundError:  # a checkout that nobody has installed
+        return "of this checkout"
 
 
 def _add_programs(verbs, functions: Mapping[str, Callable]) -> None:

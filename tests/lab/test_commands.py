@@ -407,3 +407,17 @@ def test_a_folder_of_pictures_is_trained_on_evaluated_certified_and_sampled(pict
     capsys.readouterr()
     told = refused(["evaluate", "run"], capsys)
     assert told == f"there is no folder {tmp_path}/pictures: expected one that holds images"
+
+
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0 and capsys.readouterr().out.strip() == f"resflow-lite {rf.__version__}"
+
+
+def test_jupyterlab_opens_at_the_first_page(monkeypatch):
+    started = []
+    monkeypatch.setattr("os.execv", lambda program, words: started.append(words))
+    main(["lab", "--", "--no-browser"])
+    assert started[0][2:3] == ["jupyterlab"] and started[0][-1] == "--no-browser"
+    assert "--LabApp.default_url=/lab/tree/00_start_here.ipynb" in started[0]

@@ -22,7 +22,8 @@ def stretch(bounds: Pairs, measured: Pairs) -> Figure:
         ax.barh(row, high - low, left=low, height=0.55, color=LIGHT)
         ax.plot(measured[name], (row, row), "o-", color=ROULETTE, markersize=6)
     ax.axvline(1, color=GREY, linestyle=":", linewidth=1.2)
-    ax.set(xscale="log")
+    ends = [end for pair in bounds.values() for end in pair]
+    ax.set(xscale="log", xlim=(min(ends) / 1.3, max(ends) * 1.3))
     rows(ax, bounds, xlabel="factor by which a block changes lengths (grey: proven, blue: in the trained blocks)")
     return figure
 
