@@ -41,8 +41,9 @@ def difference(
     return (*paired_interval(new, old, family), n) if n > 1 else None
 
 
-def verdict(found: tuple[float, float, int] | None, sign: int = -1) -> str:
-    """In words: whether the interval lies on the side of 0 that is better (sign: -1, lower), and what it would take."""
+def verdict(found: tuple[float, float, int] | None, sign: int = -1, family: int = 1) -> str:
+    """In words: whether the interval, one of a family, lies on the side of 0 that is better (sign: -1, lower), and what
+    it would take: seeds after which 1.96 standard errors were as small as the difference."""
     if found is None:
         return "not in the ledger"
     mean, half, n = found
@@ -50,7 +51,7 @@ def verdict(found: tuple[float, float, int] | None, sign: int = -1) -> str:
         return "shown here" if mean * sign > 0 else "refuted at this scale"
     if mean == 0:
         return "not resolved"
-    sd = half / float(stdtrit(n - 1, 0.975)) * math.sqrt(n)
+    sd = half / float(stdtrit(n - 1, 1 - 0.025 / family)) * math.sqrt(n)
     return f"not resolved: about {max(n + 1, math.ceil((1.96 * sd / mean) ** 2)):,} seeds"
 
 
@@ -82,7 +83,7 @@ def _unbiased(entries: Sequence[Entry]) -> list[str]:
         return [claim, "not in the ledger", "-", page]
     unbiased = max(map(abs, gaps["roulette"])) < NOTHING < min(map(abs, gaps["truncated"]))
     found = difference(entries, "truth", ("roulette-1", "truncated-1"))
-    biases = (f"{name} {fmean(of):+.2f}" for name, of in gaps.items())
+    biases = (f"{name} {fmean(of) + 0.0:+.2f}" for name, of in gaps.items())
     words = f"claim minus truth at one product: {', '.join(biases)} bits/dim; the roulette's model minus the truncated "
     words += f"one's: {_told(found, 'bits/dim')}"
     told = "unbiased: shown here" if unbiased else "unbiased: not resolved"
@@ -105,15 +106,17 @@ def _memory() -> list[str]:
 
 
 def _lipswish(entries: Sequence[Entry]) -> list[str]:
-    found = difference(entries, "ablation", COMPARED["LipSwish, not ELU"], family=len(COMPARED))
+    family = len(COMPARED)
+    found = difference(entries, "ablation", COMPARED["LipSwish, not ELU"], family=family)
     words = "LipSwish minus ELU on digits, both with a roulette: " + _told(found, "bits/dim")
-    return ["LipSwish does not saturate, and helps", verdict(found), words, "ablation; chapter 6"]
+    return ["LipSwish does not saturate, and helps", verdict(found, family=family), words, "ablation; chapter 6"]
 
 
 def _norms(entries: Sequence[Entry]) -> list[str]:
-    found = difference(entries, "ablation", COMPARED["learned norms, not 2-norms"], family=len(COMPARED))
+    family = len(COMPARED)
+    found = difference(entries, "ablation", COMPARED["learned norms, not 2-norms"], family=family)
     words = "learned minus 2-norms on digits: " + _told(found, "bits/dim")
-    return ["induced mixed norms with learned orders help", verdict(found), words, "ablation; chapter 6"]
+    return ["induced mixed norms with learned orders help", verdict(found, family=family), words, "ablation; chapter 6"]
 
 
 def _hybrid(entries: Sequence[Entry]) -> list[str]:

@@ -36,6 +36,8 @@ def test_an_interval_with_zero_in_it_says_how_many_seeds_it_would_take():
     # differences -.1, 0, .2: mean 1/30, sd .1528; (1.96 * .1528 * 30)^2 = 80.7
     found = 1 / 30, 4.302653 * 0.152753 / 3**0.5, 3
     assert verdict(found) == "not resolved: about 81 seeds"
+    of_four = 1 / 30, 8.860261 * 0.152753 / 3**0.5, 3  # t(1 - .025 / 4, 2): a wider interval of the same differences
+    assert verdict(of_four, family=4) == verdict(found)
     assert verdict(None) == "not in the ledger"
 
 
