@@ -113,7 +113,7 @@ def test_plain_heads_are_a_convolution_and_a_silu():
     z = flow.bijection.transform(x)
     features = torch.nn.functional.silu(flow.heads[0][0](z)).mean((2, 3))
     assert torch.allclose(flow.logits(x), flow.classifier(features))
-    with pytest.raises(rf.SettingsError, match="heads = 'none'"):
+    with pytest.raises(rf.SettingsError, match="heads ?= ?'none'"):
         rf.hybrid_flow((1, 4, 4), N_CLASSES, heads="none")
 
 
@@ -142,11 +142,11 @@ def test_residual_and_coupling_models_can_have_one_size():
 def test_wrong_settings_are_refused(flow):
     x, labels = events()
     for weight in (-1, math.inf, math.nan):
-        with pytest.raises(rf.SettingsError, match="weight ="):
+        with pytest.raises(rf.SettingsError, match="weight ?="):
             flow.objective(x, labels, weight)
-    with pytest.raises(rf.SettingsError, match="kind = 'dense'"):
+    with pytest.raises(rf.SettingsError, match="kind ?= ?'dense'"):
         rf.hybrid_flow((1, 8, 8), 10, kind="dense")
-    with pytest.raises(rf.SettingsError, match="n_classes = 1"):
+    with pytest.raises(rf.SettingsError, match="n_classes ?= ?1"):
         rf.hybrid_flow((1, 8, 8), 1)
     with pytest.raises(rf.SettingsError, match="divisible by 4"):
         rf.hybrid_flow((1, 6, 6), 10, blocks=(1, 1, 1))
