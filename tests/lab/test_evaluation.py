@@ -310,7 +310,7 @@ def test_the_largest_share_is_that_of_the_image_that_counts_most():
         (dict(n_images=1), "n_images = 1: expected a whole number from 2"),
         (dict(n_images=-3), "n_images = -3"),
         (dict(seed=2**63), "seed = 9223372036854775808: expected .* to 2\\^63 - 1"),
-        (dict(estimator=rf.Exact), "estimator = <class"),
+        (dict(estimator=rf.Exact), "estimator = the class Exact"),
         (dict(estimator="krylov"), "estimator = 'krylov'"),
     ],
     ids=str,
