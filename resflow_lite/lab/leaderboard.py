@@ -109,15 +109,19 @@ def sweep_hours(entries: Sequence[Entry]) -> Table:
     return Table(["sweep", "data", "trainings", "time, all together", "on", "commits"], rows)
 
 
+BUDGETS = dict(systems=", equal time", systems_steps=", equal steps")
+"""What is equal beside the parameters, by sweep."""
+
+
 def _data(entry: Entry) -> str:
     return "the plane" if entry.task == "toy" else TITLES.get(entry.settings["dataset"], entry.settings["dataset"])
 
 
 def systems_table(entries: Sequence[Entry]) -> Table:
-    """For each of the six systems the paper's numbers and the laptop's."""
+    """For each of the six systems the paper's numbers and the laptop's, in equal time and in equal steps."""
     laptop = {
-        dataset: {s.system: s for s in reversed(settings)}
-        for (_, dataset, score), settings in scaled_down(entries, "laptop").items()
+        TITLES.get(dataset, dataset) + BUDGETS.get(sweep, ""): {s.system: s for s in reversed(settings)}
+        for (sweep, dataset, score), settings in scaled_down(entries, "laptop").items()
         if score == "bits_per_dim" and any(s.system for s in settings)
     }
     rows = []
@@ -126,7 +130,7 @@ def systems_table(entries: Sequence[Entry]) -> Table:
         found = (settings.get(name) for settings in laptop.values())
         small = [f"{mean_words(s)} ({s.comparison.seeds} seeds)" if s else "not run" for s in found]
         rows.append([model, *(reported(model, dataset) for dataset in ("mnist", "cifar10")), *small])
-    small = [f"here, scaled down: {TITLES.get(dataset, dataset)}" for dataset in laptop]
+    small = [f"here, scaled down: {title}" for title in laptop]
     return Table(["bits/dim", "paper: MNIST", "paper: CIFAR-10", *small], rows)
 
 

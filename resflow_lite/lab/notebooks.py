@@ -1,8 +1,10 @@
 """Notebooks as experiments: check the parameters, execute through papermill, keep the result as a web page."""
 
 import ast
+import base64
 import copy
 import difflib
+import io
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -90,7 +92,23 @@ def refresh_notebook(path: Path) -> None:
     except DeadKernelError as error:
         raise CellFailed(f"the kernel died, perhaps for lack of memory; see {path.name}") from error
     notebook.metadata = metadata
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                output.data["image/png"] = _palettised(output.data["image/png"])
     nbformat.write(notebook, path)
+
+
+def _palettised(png: str) -> str:
+    """A figure in base64 with 256 colours, which is a third of its size, if that makes it smaller."""
+    from PIL import Image
+
+    small = io.BytesIO()
+    with Image.open(io.BytesIO(base64.b64decode(png))) as picture:
+        if picture.mode != "P":
+            picture.convert("RGB").quantize(256).save(small, "png", optimize=True)
+    fewer = base64.b64encode(small.getvalue()).decode()
+    return fewer if 0 < len(fewer) < len(png) else png
 
 
 def _check(notebook: str, known: dict, parameters: dict) -> None:

@@ -24,26 +24,30 @@ from .training import train_toy
 __all__ = ["LADDER", "chosen_rates", "try_rates", "validation_loss", "window"]
 
 LADDER = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 9e-1)
-FIRST, WIDE = 3, 4
-"""Of the ladder, where the window of every setting begins, and how many rates are in it."""
+FIRST, WIDE = (4, 5), 4
+"""Of the ladder, the two rates that every setting begins with; and how many each has at least."""
 SEED, SHARE, LEAST, IMAGES = 9, 3, 12, 200
 """Of the trials: the seed, which no run of a sweep has; one SHARE-th of a run's steps, LEAST at least; and so many
 held-out images."""
 
 
 def window(loss: Callable[[float], float]) -> dict[float, float]:
-    """Rate -> loss of WIDE neighbours on the LADDER, whose best is neither the first nor the last of them, where the
-    ladder allows it: the window moves on by a rate until that is so. loss: is asked once for each rate."""
-    known: dict[float, float] = {}
-    first = FIRST
+    """Rate -> loss of WIDE or more neighbours on the LADDER, whose best is neither the first nor the last of them,
+    where the ladder allows it. loss: is asked once for each rate.
+
+    It climbs from the two in the middle: the next rate is the one beyond the best where that stands at an edge, else
+    the one beyond its better neighbour. So a rate that is far too large, at which some systems crawl, is not asked for.
+    """
+    known = {place: loss(LADDER[place]) for place in FIRST}
     while True:
-        rates = LADDER[first : first + WIDE]
-        known |= {rate: loss(rate) for rate in rates if rate not in known}
-        best = min(rates, key=known.__getitem__)
-        step = (best == rates[-1]) - (best == rates[0])
-        if not step or not 0 <= first + step <= len(LADDER) - WIDE:
-            return dict(sorted(known.items()))
-        first += step
+        best, low, high = min(known, key=known.__getitem__), min(known), max(known)
+        if best in (low, high):
+            following = best + (1 if best == high else -1)
+        elif len(known) < WIDE:
+            following = low - 1 if known[best - 1] <= known[best + 1] else high + 1
+        if len(known) >= WIDE and low < best < high or not 0 <= following < len(LADDER):
+            return {LADDER[place]: known[place] for place in sorted(known)}
+        known[following] = loss(LADDER[following])
 
 
 def try_rates(runs: Sequence[Any], path: Path) -> dict[str, Any]:

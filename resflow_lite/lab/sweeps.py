@@ -5,7 +5,7 @@ seeds: [0, 1, 2, 3, 4]
 datasets: [digits]                        # optional: every setting on each of them
 profiles:                                 # what a profile adds to all settings; it may have seeds and datasets of
   smoke: {seeds: [0], steps: 4}           # its own, and, under settings, more for single ones
-  laptop: {steps: 400, settings: {elu: {lr: 2e-3}}}
+  laptop: {steps: 400, settings: {elu: {lr: 2e-3}}, only: [elu]}   # only: of the settings, those that it runs
                                           # rates: FILE of data/measurements/ gives every setting its own lr (rates.py)
 settings:
   elu: {activation: elu}
@@ -95,11 +95,12 @@ def planned(source: str | Path, profile: str, *, rated: bool = True) -> list[Pla
     seeds = _list(path.name, "seeds", own.pop("seeds", sweep["seeds"]))
     datasets = own.pop("datasets", sweep.get("datasets"))
     datasets = [None] if datasets is None else _list(path.name, "datasets", datasets)
+    settings = _chosen(path, sweep["settings"], own.pop("only", None))
     more = _mapping(f"{path.name}, profiles: {profile}, settings", own.pop("settings", {}), known=sweep["settings"])
     file = own.pop("rates", None)
     rates = chosen_rates(MEASUREMENTS / str(file)) if file is not None and rated else {}
     runs = []
-    for setting, values in sweep["settings"].items():
+    for setting, values in settings.items():
         where = f"{path.name}, setting {setting}"
         values = own | _mapping(where, values) | _mapping(where, more.get(setting, {}))
         taken = {"seed", "profile", *["dataset"] * (datasets != [None]), *["lr"] * (file is not None)}
@@ -133,6 +134,13 @@ def _profile(path: Path, sweep: dict[str, Any], profile: str) -> dict[str, Any]:
     if profile not in sweep["profiles"]:
         raise SettingsError(f"{path.name} has no profile {profile!r}: expected one of {', '.join(sweep['profiles'])}")
     return _mapping(f"{path.name}, profiles: {profile}", sweep["profiles"][profile])
+
+
+def _chosen(path: Path, settings: dict[str, Any], only: Any) -> dict[str, Any]:
+    if only is None:
+        return settings
+    names = dict.fromkeys(map(str, _list(path.name, "only", only)))
+    return {name: settings[name] for name in _mapping(f"{path.name}, only", names, known=settings)}
 
 
 def _rate(where: str, rates: Mapping[tuple[str, str], float], setting: str, dataset: Any) -> dict[str, float]:

@@ -60,18 +60,7 @@ def parser_of(functions: Mapping[str, Callable], chapter: Path) -> argparse.Argu
     certifying = verbs.add_parser("certify", help="proven Lipschitz bounds of every block of a trained model")
     _add_run(certifying, functions["certify"])
 
-    reproducing = verbs.add_parser("reproduce", help="train and evaluate the runs of sweeps that are not finished")
-    sweeps = f"{', '.join(sweep_names())}, or a YAML file (default: all of these)"
-    reproducing.add_argument("sweeps", nargs="*", metavar="SWEEP", help=sweeps)
-    reproducing.add_argument("--profile", choices=PROFILES, default="laptop", help="default: laptop")
-    reproducing.add_argument("--workers", type=whole(1, 1000), default=2, help="runs at a time (default: 2)")
-    reproducing.add_argument("--index", type=whole(0), metavar="K", help="only run K, as in a job array of a cluster")
-    reproducing.add_argument("--list", action="store_true", help="only show the runs, and their cost as far as known")
-    rates = "only try learning rates on validation data, for the sweeps whose profile names a file of them"
-    reproducing.add_argument("--rates", action="store_true", help=rates)
-    reproducing.add_argument("--publish", action="store_true", help="also add the entries to data/results/SWEEP")
-    reproducing.set_defaults(verb=functions["reproduce"])
-
+    _add_reproducing(verbs, functions)
     reporting = verbs.add_parser("report", help="make the page of results and the README's tables from data/results/")
     reporting.set_defaults(verb=functions["report"])
 
@@ -96,6 +85,20 @@ def _version() -> str:
         return version("resflow-lite")
     except PackageNotFoundError:  # a checkout that nobody has installed
         return "of this checkout"
+
+
+def _add_reproducing(verbs, functions: Mapping[str, Callable]) -> None:
+    reproducing = verbs.add_parser("reproduce", help="train and evaluate the runs of sweeps that are not finished")
+    sweeps = f"{', '.join(sweep_names())}, or a YAML file (default: all of these)"
+    reproducing.add_argument("sweeps", nargs="*", metavar="SWEEP", help=sweeps)
+    reproducing.add_argument("--profile", choices=PROFILES, default="laptop", help="default: laptop")
+    reproducing.add_argument("--workers", type=whole(1, 1000), default=2, help="runs at a time (default: 2)")
+    reproducing.add_argument("--index", type=whole(0), metavar="K", help="only run K, as in a job array of a cluster")
+    reproducing.add_argument("--list", action="store_true", help="only show the runs, and their cost as far as known")
+    rates = "only try learning rates on validation data, for the sweeps whose profile names a file of them"
+    reproducing.add_argument("--rates", action="store_true", help=rates)
+    reproducing.add_argument("--publish", action="store_true", help="also add the entries to data/results/SWEEP")
+    reproducing.set_defaults(verb=functions["reproduce"])
 
 
 def _add_programs(verbs, functions: Mapping[str, Callable]) -> None:

@@ -40,9 +40,9 @@ class HybridFlow(Flow):
     """log p(x, y) = log p(x) + log p(y | x): the flow gives the first, the classifier on its features the second.
 
     scales: bijections of images, one after the other.  shapes: (C, H, W) of the event and of what leaves each scale.
-    Each scale's output goes through a head: a 3x3 convolution to head_width channels, an ActNorm and a ReLU (a SiLU
-    alone in plain heads), and the mean over pixels; one linear layer reads all heads. Source: paper, sec. 5, and its
-    public code; Nalisnick et al. 2019.
+    Each scale's output goes through a head: a 3x3 convolution to head_width channels, a SiLU (heads="normed": an
+    ActNorm and a ReLU, as in the paper's public code), and the mean over pixels; one linear layer reads all heads.
+    Source: paper, sec. 5; Nalisnick et al. 2019.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class HybridFlow(Flow):
         shapes: Sequence[Shape],
         n_classes: int,
         head_width: int,
-        heads: str = "normed",
+        heads: str = "plain",
     ) -> None:
         n_classes, head_width = integer(2)("n_classes", n_classes), integer(1)("head_width", head_width)
         after = HEADS[one_of(tuple(HEADS))("heads", heads, "HybridFlow")]
@@ -120,7 +120,7 @@ def hybrid_flow(
     width: int = 64,
     kind: str = "residual",
     head_width: int = 64,
-    heads: str = "normed",
+    heads: str = "plain",
 ) -> HybridFlow:
     """A HybridFlow of residual or of coupling blocks: everything but the blocks is the same.
 

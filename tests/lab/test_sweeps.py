@@ -53,6 +53,13 @@ def test_settings_seeds_and_data_sets_become_runs(sweep, tmp_path):
     assert [run.experiment.dataset for run in both] == ["digits", "mnist"] * 2
 
 
+def test_a_profile_runs_the_settings_that_it_names_and_a_sweep_has_the_profiles_that_it_names(sweep):
+    path = sweep(profiles=dict(smoke=SMALL | dict(only=["elu"])), seeds=[0])
+    assert [run.setting for run in planned(path, "smoke")] == ["elu"]
+    assert set(sweep_names("paper")) < set(sweep_names()) == set(sweep_names("smoke"))
+    assert "systems" in sweep_names("paper") and "systems_steps" not in sweep_names("paper")
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -62,7 +69,10 @@ def test_settings_seeds_and_data_sets_become_runs(sweep, tmp_path):
         (dict(seeds=[0, 0]), "without repetition"),
         (dict(seeds=["a"]), "setting lipswish: seed = 'a'"),
         (dict(profiles=dict(smok=SMALL)), "unknown key 'smok': did you mean 'smoke'"),
-        (dict(profiles=dict(paper={})), "profiles: smoke: expected a mapping"),
+        (dict(profiles=dict(smoke=None)), "profiles: smoke: expected a mapping"),
+        (dict(profiles=dict(paper={})), "small.yaml has no profile 'smoke': expected one of paper"),
+        (dict(profiles=dict(smoke=dict(only=["elv"]))), "only: unknown key 'elv': did you mean 'elu'"),
+        (dict(profiles=dict(smoke=dict(only="elu"))), "only = 'elu': expected a list"),
         (dict(profiles=dict(smoke=SMALL | dict(widht=3))), "unknown parameter 'widht': did you mean 'width'"),
         (dict(profiles=dict(smoke=dict(settings=dict(el=dict(steps=1))))), "unknown key 'el': did you mean 'elu'"),
         (dict(settings=dict(elu=dict(lr=-1))), "setting elu: lr = -1"),
@@ -103,8 +113,7 @@ def test_a_sweep_that_is_not_there_and_a_file_that_is_no_sweep(tmp_path):
             planned(tmp_path / "bad.yaml", "smoke")
 
 
-@pytest.mark.parametrize("name", sweep_names())
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize(("name", "profile"), [(name, p) for p in PROFILES for name in sweep_names(p)])
 def test_the_sweeps_of_the_repository_are_valid(name, profile):
     runs = planned(name, profile)
     assert len({run.directory for run in runs}) == len(runs) > 1

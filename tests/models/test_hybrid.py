@@ -15,7 +15,7 @@ N_CLASSES = 3
 
 @pytest.fixture(params=rf.hybrid_kinds)
 def flow(request):
-    flow = rf.hybrid_flow((1, 4, 4), N_CLASSES, blocks=(2, 1), width=5, kind=request.param, head_width=4)
+    flow = rf.hybrid_flow((1, 4, 4), N_CLASSES, (2, 1), width=5, kind=request.param, head_width=4, heads="normed")
     for module in flow.modules():
         if isinstance(module, rf.ResidualBlock):
             module.train_estimator = module.eval_estimator = rf.Exact()
@@ -108,12 +108,12 @@ def test_heads_start_with_features_of_mean_0_and_variance_1(flow):
 
 
 def test_plain_heads_are_a_convolution_and_a_silu():
-    flow = rf.hybrid_flow((1, 4, 4), N_CLASSES, blocks=(1,), width=5, kind="coupling", head_width=4, heads="plain")
+    flow = rf.hybrid_flow((1, 4, 4), N_CLASSES, blocks=(1,), width=5, kind="coupling", head_width=4)
     x, _ = events()
     z = flow.bijection.transform(x)
     features = torch.nn.functional.silu(flow.heads[0][0](z)).mean((2, 3))
     assert torch.allclose(flow.logits(x), flow.classifier(features))
-    with pytest.raises(rf.SettingsError, match="heads='none'"):
+    with pytest.raises(rf.SettingsError, match="heads ?= ?'none'"):
         rf.hybrid_flow((1, 4, 4), N_CLASSES, heads="none")
 
 
@@ -142,11 +142,11 @@ def test_residual_and_coupling_models_can_have_one_size():
 def test_wrong_settings_are_refused(flow):
     x, labels = events()
     for weight in (-1, math.inf, math.nan):
-        with pytest.raises(rf.SettingsError, match="weight="):
+        with pytest.raises(rf.SettingsError, match="weight ?="):
             flow.objective(x, labels, weight)
-    with pytest.raises(rf.SettingsError, match="kind='dense'"):
+    with pytest.raises(rf.SettingsError, match="kind ?= ?'dense'"):
         rf.hybrid_flow((1, 8, 8), 10, kind="dense")
-    with pytest.raises(rf.SettingsError, match="n_classes=1"):
+    with pytest.raises(rf.SettingsError, match="n_classes ?= ?1"):
         rf.hybrid_flow((1, 8, 8), 1)
     with pytest.raises(rf.SettingsError, match="divisible by 4"):
         rf.hybrid_flow((1, 6, 6), 10, blocks=(1, 1, 1))

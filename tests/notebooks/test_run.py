@@ -1,10 +1,13 @@
 """Notebooks as experiments: refused before they start, kept when they succeed and when they fail."""
 
+import base64
+import io
 import json
 import sys
 
 import nbformat
 import pytest
+from PIL import Image
 
 from resflow_lite.__main__ import main
 from resflow_lite.errors import SettingsError
@@ -115,6 +118,16 @@ def test_a_refreshed_notebook_holds_its_outputs_and_nothing_else_is_new(write_no
     for cell in (*before.cells, *after.cells):
         cell.pop("outputs"), cell.pop("execution_count")
     assert after.cells == before.cells
+
+
+def test_a_refreshed_notebook_keeps_its_figures_small(write_notebook):
+    path = write_notebook("import matplotlib.pyplot as plt\nplt.plot([1, 3, 2])\nplt.show()")
+    refresh_notebook(path)
+    outputs = [output for cell in nbformat.read(path, 4).cells for output in cell.get("outputs", [])]
+    (png,) = [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
+    with Image.open(io.BytesIO(base64.b64decode(png))) as picture:
+        assert picture.mode == "P"
+        assert picture.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
 
 
 @pytest.mark.parametrize(

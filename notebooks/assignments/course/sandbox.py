@@ -168,7 +168,7 @@ class Sandbox:
         return self._receive(seconds)
 
     def _receive(self, seconds: float) -> Any:
-        pipe, reply = self.process.stdout.fileno(), b""
+        pipe, reply = self.process.stdout.fileno(), bytearray()
         used, start, looked = self.seconds_used(), time.monotonic(), 0.0
         while not reply.endswith(b"\n"):
             ready, _, _ = select.select([pipe], [], [], 0.05)

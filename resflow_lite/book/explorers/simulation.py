@@ -145,12 +145,7 @@ def race(
     if not probe_noise:
         terms = terms.mean(0, keepdims=True)
     truncated = terms[:, :n_terms].sum(1)
-    weights = np.concatenate([np.ones(roulette.n_exact), 1 / survival])
-    weighted = np.pad(terms[:, : len(weights)] * weights, ((0, 0), (1, 0)))
-    sums, largest = (
-        table[:, roulette.n_exact :]
-        for table in (np.cumsum(weighted, axis=1), np.maximum.accumulate(abs(weighted), axis=1))
-    )
+    sums, largest = _tables(terms, survival, roulette.n_exact)
 
     rng = np.random.default_rng(seed)
 
@@ -183,6 +178,13 @@ def race(
         rho=rho,
         limit=tail_ratio(roulette.law),
     )
+
+
+def _tables(terms: np.ndarray, survival: np.ndarray, n_exact: int) -> tuple[np.ndarray, np.ndarray]:
+    """For every probe and N = 0, 1, ...: the estimate, and the largest |weight x term| in it."""
+    weights = np.concatenate([np.ones(n_exact), 1 / survival])
+    weighted = np.pad(terms[:, : len(weights)] * weights, ((0, 0), (1, 0)))
+    return np.cumsum(weighted, axis=1)[:, n_exact:], np.maximum.accumulate(abs(weighted), axis=1)[:, n_exact:]
 
 
 def _survival(law: Law) -> np.ndarray:

@@ -121,7 +121,7 @@ def accuracy_against_bits(points: Mapping[tuple[str, str], tuple[Sequence[float]
     alone.set(xlabel="no density trained", ylabel="accuracy on test images, %")
     both.set(xlabel="bits/dim on test images  (better to the left)", title="λ > 0: the same blocks do both")
     handles = [Line2D([], [], color=KINDS[k][0], marker=KINDS[k][1], linestyle="", markersize=9) for k in kinds]
-    both.legend(handles, [f"{kind} blocks" for kind in kinds], loc="lower right")
+    both.legend(handles, [f"{kind} blocks" for kind in kinds], loc="lower left")
     both.margins(0.08, 0.18)
     both.tick_params(labelleft=True)
     return figure

@@ -83,8 +83,8 @@ def attempt(code):
 HEAVY = {  # ends the process; what the question's feedback then says
     "3 GiB": ("[bytearray(2**20) for _ in range(3200)]", "MemoryError"),
     "3 GiB of shared pages": (
-        "[mmap.mmap(-1, 2**26).write(bytes(2**26)) for _ in range(50)]",
-        "Cannot allocate memory",
+        "[(m := mmap.mmap(-1, 2**26), m.write(bytes(2**26))) for _ in range(50)]",
+        ("MemoryError", "Cannot allocate memory"),
     ),
     "a full disk": (
         "[open(f'{i}', 'wb').write(bytes(2**22)) for i in range(64)]",
@@ -94,7 +94,7 @@ HEAVY = {  # ends the process; what the question's feedback then says
         "[threading.Thread(target=time.sleep, args=(9,)).start() for _ in range(9999)]",
         "can't start new",
     ),
-    "an endless loop": ("[None for _ in iter(int, 1)]", "out of time"),
+    "an endless loop": ("sum(0 for _ in iter(int, 1))", "out of time"),
     "an endless wait": ("time.sleep(1000)", "out of time"),
     "a reply without end": ("reply(b'x' * 2**20, 0)", "too large"),
     "a reply that drips": ("reply(b' ', 0.001)", "out of time"),
