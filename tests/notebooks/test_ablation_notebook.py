@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 WRONG = [("profile", "smkoe"), ("steps", "0"), ("profle", "smoke")]
 
 
-def test_the_smoke_profile_trains_what_the_ledger_lacks(run_page, tmp_path, printed):
+def test_the_smoke_profile_trains_what_the_ledger_lacks(run_page, tmp_path):
     finished = tmp_path / "runs" / "ablation-smoke" / "elu-roulette-seed1" / "ledger.json"
     assert run_page(NOTEBOOK, ("profile", "smoke"), ("steps", "5")) == 0
     entries = [json.loads(path.read_text()) for path in (tmp_path / "runs").rglob("ledger.json")]
@@ -32,7 +32,8 @@ def test_the_smoke_profile_trains_what_the_ledger_lacks(run_page, tmp_path, prin
     told = "".join(output.get("text", "") for cell in cells for output in cell.get("outputs", []))
     assert "truth: 0 of 10 runs in the ledger" in told and "ablation: 0 of 10 runs in the ledger" in told
     bits = [e["bits_per_dim"] for e in entries if e["settings"]["activation"] == "clipswish"]
-    assert abs(printed(told, "clipswish-roulette  ") - sum(bits) / 2) < 5.1e-5
+    shown = float(re.search(r"clipswish-roulette +(\S+) \+- ", told)[1])
+    assert abs(shown - sum(bits) / 2) < 5.1e-5
 
 
 @pytest.mark.parametrize(("name", "value"), WRONG)
