@@ -9,8 +9,9 @@ from .checkpoints import load_flow
 __all__ = ["pretrained", "shipped"]
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-INSTALLED = Path(__file__).resolve().parents[1] / "shipped"
-"""Where a wheel has them; pyproject.toml says what goes in."""
+INSTALLED = CHECKOUT / "resflow_lite_shipped"
+"""Where a wheel has them, beside the package, so that an editable install leaves no second resflow_lite behind;
+pyproject.toml says what goes in."""
 PLACES = dict(models="data/models", results="data/results", measurements="data/measurements")
 PLACES |= dict(superseded="data/superseded", sweeps="notebooks/reproduction/sweeps")
 

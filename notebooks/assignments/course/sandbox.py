@@ -67,7 +67,7 @@ def packages() -> list[str]:
     """Folders of Python's packages. Raises Refused if one holds the package that the assignments rebuild."""
     folders = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
     for folder in folders:
-        if (Path(folder) / "resflow_lite" / "__init__.py").exists():  # an editable install leaves data alone there
+        if (Path(folder) / "resflow_lite").exists():
             raise Refused(f"{folder} holds resflow_lite: grade where it is not installed, or with pip install -e")
     return folders
 
