@@ -64,13 +64,13 @@ def test_truncation_draws_nothing():
         (lambda: rf.Geometric(0.0), r"Geometric\(p=0.0\): expected a number in"),
         (lambda: rf.Geometric(1.0), r"Geometric\(p=1.0\): expected a number in"),
         (lambda: rf.Poisson(-1.0), r"Poisson\(rate=-1.0\): expected a number in"),
-        (lambda: rf.Truncated(-1), "0 or more"),
-        (lambda: rf.Truncated(2.5), "0 or more"),
-        (lambda: rf.Roulette(n_exact=-1), "0 or more"),
+        (lambda: rf.Truncated(-1), "n_terms=-1.: expected a whole number from 0 to"),
+        (lambda: rf.Truncated(2.5), "n_terms=2.5.: expected a whole number from 0 to"),
+        (lambda: rf.Roulette(n_exact=-1), "n_exact=-1.: expected a whole number from 0 to"),
         (lambda: rf.Roulette("geometric"), "sample"),
         (lambda: rf.PowerSeries("five"), "expected Truncated"),
         (lambda: rf.PowerSeries(probe="uniform"), "rademacher"),
-        (lambda: rf.PowerSeries(n_probes=0), "1 or more"),
+        (lambda: rf.PowerSeries(n_probes=0), "n_probes=0.: expected a whole number from 1 to"),
     ],
 )
 def test_wrong_values_are_refused_by_name(make, says):

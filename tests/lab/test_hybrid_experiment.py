@@ -238,7 +238,7 @@ def test_the_validation_loss_is_of_held_out_images_by_exact_log_determinants(qui
 def test_training_learns(quick, tmp_path):
     """Guessing has 10 % and log2(17) = 4.09 bits/dim; a minute of training 95 %."""
     entry = rf.run_hybrid(
-        quick(kind="coupling", steps=80, batch_size=64, lr=2e-2, parameters=12_000, head_width=16), tmp_path
+        quick(kind="coupling", steps=160, batch_size=64, lr=2e-2, parameters=12_000, head_width=16), tmp_path
     )
     assert entry["accuracy"] > 0.7 and entry["bits_per_dim"] < math.log2(17)
 

@@ -122,7 +122,8 @@ def test_killed_at_random_moments_nothing_is_lost(
             assert same_weights(whole / file, killed / file)
         assert without_times(read_lines(killed / "training.jsonl")) == without_times(history)
         # each went on from the checkpoint that lay there, and that is at most one line old
-        resumed = [line["step"] for line in read_lines(killed / "events.jsonl")]
+        told = read_lines(killed / "events.jsonl")
+        resumed = [line["step"] for line in told if "variance" not in line["event"]]
         assert resumed == [saved for saved, _ in left if saved] and resumed
         assert all(0 <= last - saved <= 120 // 20 for saved, last in left)
 
@@ -222,7 +223,7 @@ def test_points_and_hybrids_get_more_steps_too(tiny, tmp_path, kind):
 
 def test_a_run_starts_from_the_weights_of_another(small, tmp_path):
     first = rf.fit(small(steps=20, lr=1e-2), tmp_path / "first")
-    again = rf.fit(small(steps=20, lr=1e-5, law="poisson", seed=3), tmp_path / "second", source=tmp_path / "first")
+    again = rf.fit(small(steps=20, lr=1e-5, law_parameter=0.4, seed=3), tmp_path / "second", source=tmp_path / "first")
     moved = max(float((a - b).detach().abs().max()) for a, b in zip(first.flow.parameters(), again.flow.parameters()))
     assert 0 < moved < 20 * 2e-5 and [row["step"] for row in again.history] == list(range(1, 21))
     told = f"starts from the weights of first, step 20 (last), sha256 {sha256(first.path)[:8]}"

@@ -148,7 +148,7 @@ def test_wrong_settings_are_refused():
         rf.toy_system("nice")
     with pytest.raises(rf.SettingsError, match="'nice'"):
         rf.image_system("nice", (1, 8, 8))
-    with pytest.raises(rf.SettingsError, match="n_blocks=0"):
+    with pytest.raises(rf.SettingsError, match="n_blocks = 0: expected a whole number from 1"):
         rf.toy_system("glow", n_blocks=0)
     with pytest.raises(rf.SettingsError, match="parameters=10: the closest model has"):
         rf.toy_system("realnvp", 10)
