@@ -21,6 +21,7 @@ from resflow_lite.__main__ import main
 from resflow_lite.lab.released import import_released
 from resflow_lite.lab.runs import sha256
 from resflow_lite.layers.lipschitz import update_norms_
+from resflow_lite.layers.residual import EVALUATE
 
 SMALL = rf.ImageModel((1, 28, 28), blocks=(2, 2), width=5, n_dense=4, dense_width=6)
 ARGS = dict(data="mnist", imagesize=28, nblocks="2-2", idim=5, fc_idim=6, coeff=0.98, factor_out=False, seed=7)
@@ -503,7 +504,7 @@ def test_the_command_line_imports_scores_certifies_and_samples(release, flow, so
     told = capsys.readouterr().out
     assert "from images" in told and "proven" in told and (tmp_path / "run" / "samples.png").exists()
     entry = json.loads((tmp_path / "run" / "ledger.json").read_text())
-    score = rf.evaluate(made_from(flow, run_dir), passes=2, n_images=4)
+    score = rf.evaluate(made_from(flow, run_dir), estimator=EVALUATE, passes=2, n_images=4)
     assert entry["bits_per_dim"] == pytest.approx(score.bits_per_dim, abs=1e-6)
     assert "n_exact=20" in entry["estimator"]["evaluation"] and "n_exact_terms 2" in entry["estimator"]["training"]
     source = dict(kind="released", file="released.pth", sha256=sha256(path), reported=0.97)
