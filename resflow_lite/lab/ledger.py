@@ -177,21 +177,20 @@ def read_entry(path: Path) -> dict[str, Any]:
 
 
 def read_ledger(folder: Path | str | None = None) -> list[Entry]:
-    """Every entry below a folder. None or "": of the project's own ledger, and of yours where that is another (`home`).
+    """Every entry below a folder. None or "": of the project's own ledger, and of yours where that is another (`home`);
+    an entry that both have counts once.
 
     Raises DataError, with the file's name, for a wrong one.
     """
-    if not folder:
-        own, yours = shipped("results"), home() / "data" / "results"
-        return read_ledger(own) + (read_ledger(yours) if yours.is_dir() and not yours.samefile(own) else [])
-    folder = Path(folder)
-    if not folder.is_dir():
+    folders = [Path(folder)] if folder else [shipped("results"), home() / "data" / "results"]
+    if folder and not folders[0].is_dir():
         raise DataError(f"there is no ledger {folder}: `python -m resflow_lite evaluate RUN_DIR --publish` starts one")
+    # publish() ends a name with a hash of the settings and the seed: one name is one run
+    found = {path.relative_to(place): path for place in folders for path in sorted(place.rglob("*.json"))}
     entries = []
-    for path in sorted(folder.rglob("*.json")):
+    for name, path in found.items():
         facts = read_entry(path)
-        sweep = path.parent.relative_to(folder).as_posix().strip(".")
-        entries.append(Entry(facts, sweep, _label(path.stem, facts)))
+        entries.append(Entry(facts, name.parent.as_posix().strip("."), _label(path.stem, facts)))
     return entries
 
 

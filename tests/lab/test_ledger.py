@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 import resflow_lite as rf
 from resflow_lite.lab.ledger import SCHEMAS, _command, publish, read_ledger, validate_entry
+from resflow_lite.lab.package_data import shipped
 from resflow_lite.lab.tables import Table
 
 
@@ -164,3 +166,14 @@ def test_weights_whose_file_tells_no_hardware_can_be_scored(evaluated, tmp_path)
 def test_an_empty_name_is_the_projects_own_ledger_and_not_this_folder():
     """As the results page passes it on: the entries of the folder that a notebook lies in would be none."""
     assert len(read_ledger("")) == len(read_ledger(None)) >= len(COMMITTED)
+
+
+def test_a_copy_of_the_projects_ledger_and_one_more_entry_count_once_each(evaluated, tmp_path, monkeypatch):
+    """Another clone, or a copy of data/, named by RESFLOW_HOME."""
+    run, *_ = evaluated
+    before = [entry.facts for entry in read_ledger()]
+    shutil.copytree(shipped("results"), tmp_path / "data" / "results")
+    monkeypatch.setenv("RESFLOW_HOME", str(tmp_path))
+    assert [entry.facts for entry in read_ledger()] == before
+    publish(run.directory, tmp_path / "data" / "results", "mine")
+    assert [entry.label for entry in read_ledger() if entry.facts not in before] == ["mine"]

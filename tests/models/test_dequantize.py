@@ -99,5 +99,5 @@ def test_training_closes_the_gap_and_the_bound_holds():
 def test_wrong_settings_are_refused():
     with pytest.raises(rf.SettingsError, match="even width"):
         rf.VariationalDequantizer((1, 8, 7))
-    with pytest.raises(rf.SettingsError, match="n_blocks=-1"):
+    with pytest.raises(rf.SettingsError, match="n_blocks = -1"):
         rf.VariationalDequantizer((1, 8, 8), -1)
