@@ -24,12 +24,8 @@ def check(path: Path) -> list[str]:
             problems.append(f"{grade_id}: this cell stands there twice, and only the first counts")
         if cell["cell_type"] == "markdown" and mark.get("grade") and source.strip() in ("", "YOUR ANSWER HERE"):
             problems.append(f"{grade_id}: no answer yet")
-        if (
-            not grade_id
-            or grade_id in seen
-            or cell["cell_type"] != "code"
-            or "not-graded" in cell["metadata"].get("tags", [])
-        ):
+        runs = cell["cell_type"] == "code" and "not-graded" not in cell["metadata"].get("tags", [])
+        if not grade_id or grade_id in seen or not runs:
             continue
         seen.add(grade_id)
         try:

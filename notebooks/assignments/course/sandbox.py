@@ -104,6 +104,7 @@ class Sandbox:
         # No variable of the grader's environment (tokens, paths) reaches the student.
         environment = {"PATH": "/usr/bin:/bin", "HOME": home, "MPLCONFIGDIR": home, "TMPDIR": home}
         environment |= {"OMP_NUM_THREADS": "1", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
+        environment["TORCHINDUCTOR_CACHE_DIR"] = home  # torch.func looks for it, and Landlock lets nobody make one
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -114,6 +115,7 @@ class Sandbox:
             start_new_session=True,
         )
         self.base, self.spent = 0, 0.0
+        self.family: list[psutil.Process] = []
         settings = dict(packages=packages(), readable=[*READABLE, "/dev/urandom", *python, str(tools)], scratch=home)
         settings |= dict(wall=wall, memory=limits.memory, seconds=limits.total)
         self.process.stdin.write(json.dumps(settings).encode() + b"\n")
@@ -123,6 +125,7 @@ class Sandbox:
             self.close()
             raise OSError(started)
         self.base = self._resident()
+        self.family = self._processes() if wall != "none" else []  # behind a wall no others can come
 
     def run(self, source: str, seconds: float, title: str = "cell") -> None:
         self._ask({"do": "run", "source": source, "title": title}, seconds)
@@ -153,7 +156,8 @@ class Sandbox:
     def _processes(self) -> list[psutil.Process]:
         try:
             top = psutil.Process(self.process.pid)
-            return [p for p in (top, *top.children(recursive=True)) if p.status() != psutil.STATUS_ZOMBIE]
+            family = self.family or (top, *top.children(recursive=True))
+            return [process for process in family if process.status() != psutil.STATUS_ZOMBIE]
         except psutil.Error:
             return []  # it has just ended, as the next read will tell
 
