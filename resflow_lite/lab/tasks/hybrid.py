@@ -16,10 +16,10 @@ from ...models.hybrid import HEADS, HybridFlow, hybrid_flow, hybrid_kinds
 from ...models.systems import with_budget
 from ..data.images import load_images
 from ..data.sources import IMAGE_SETS
+from ..names import PROFILES
 from ..scoring import affordable_truth, described, estimating_with, first_images, largest_share
 from .batches import ImageSource
 from .hybrid_scores import score_hybrid, summary
-from .profiles import PROFILES
 from .question import Question
 from .task import BELOW, PARAMETERS, WIDTH, Task, Training, option
 
