@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import nbformat
 import yaml
@@ -76,6 +77,19 @@ def copy_to(source: Path, address: str) -> None:
         shutil.copy(picture, source / picture.relative_to(NOTEBOOKS))
 
 
+def reference(folder: Path) -> None:
+    """Pages of the package's faces, whose names are imported when somebody asks for them: here, for all of them."""
+    import pdoc
+
+    import resflow_lite as rf
+
+    for part in (rf, rf.lab, rf.book):
+        names = getattr(part, "__all__", None) or sorted({*dir(part)} - {*vars(part)})
+        found = {name: value for name in names if not isinstance(value := getattr(part, name), ModuleType)}
+        vars(part).update(found, __all__=list(found))
+    pdoc.pdoc("resflow_lite", "resflow_lite.lab", "resflow_lite.book", output_directory=folder)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "site", help="default: build/site")
@@ -92,7 +106,7 @@ def main() -> None:
     shutil.move(out / "_build" / "html", html)
     shutil.copytree(out / "source" / "explorers", html / "explorers", dirs_exist_ok=True)
     if not options.no_reference:
-        subprocess.run([sys.executable, "-m", "pdoc", "resflow_lite", "-o", html / "api"], check=True, cwd=ROOT)
+        reference(html / "api")
     print(html / "index.html")
 
 

@@ -4,7 +4,13 @@
 `from resflow_lite.book import explorers, predict, answer, concept_test`.
 """
 
+from typing import TYPE_CHECKING
+
 from ..faces import face
 
-NAMES = {"predictions": "predict answer", "concepts": "concept_test"}
-__getattr__, __dir__ = face(__name__, {"exercises": "", "explorers": "", "figures": "", **NAMES})
+if TYPE_CHECKING:
+    from . import exercises, explorers, figures
+    from .concepts import concept_test
+    from .predictions import answer, predict
+
+__getattr__, __dir__ = face(__name__, __file__)

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 import resflow_lite as rf
-from resflow_lite import __main__ as command_line
+from resflow_lite import commands
+from resflow_lite.__main__ import main
 from resflow_lite.book.explorers import series
 from resflow_lite.book.figures import style
 
@@ -101,8 +102,8 @@ def wait_for_another_picture(page, picture, before):
 
 
 def test_without_voila_the_verb_says_what_to_install(monkeypatch, capsys):
-    monkeypatch.setattr(command_line, "find_spec", lambda name: None)
-    assert command_line.main(["explore"]) == 2
+    monkeypatch.setattr(commands, "find_spec", lambda name: None)
+    assert main(["explore"]) == 2
     assert "pip install -c constraints.txt -e .[dev]" in capsys.readouterr().err
 
 

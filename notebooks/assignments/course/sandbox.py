@@ -56,8 +56,9 @@ def find_wall() -> str:
     """What can confine students' code here: "bwrap" or "landlock", or "" for nothing. Raises Refused as `packages`."""
     packages()
     if shutil.which("bwrap"):
+        look = f"import os; [os.listdir(folder) for folder in {packages()}]"
         with tempfile.TemporaryDirectory() as folder:
-            probe = subprocess.run([*_bwrap(Path(folder), []), "true"], capture_output=True)
+            probe = subprocess.run([*_bwrap(Path(folder)), *_python(), "-c", look], capture_output=True)
         if probe.returncode == 0:
             return "bwrap"
     return "landlock" if confine.landlock_version() else ""
@@ -72,14 +73,20 @@ def packages() -> list[str]:
     return folders
 
 
-def _bwrap(tools: Path, folders: list[str]) -> list[str]:
+def _python() -> list[str]:
+    """Without `site`, so that no editable install is importable."""
+    return [os.path.realpath(sys.executable), "-I", "-S"]
+
+
+def _bwrap(tools: Path) -> list[str]:
     """A machine of its own: no network, no other processes, no files but Python's, 64 MB to write."""
     command = [shutil.which("bwrap"), "--unshare-all", "--unshare-user", "--uid", "65534", "--gid", "65534"]
     command += ["--cap-drop", "ALL", "--die-with-parent", "--new-session", "--as-pid-1", "--dev", "/dev"]
-    for path in dict.fromkeys([*READABLE, *folders]):
+    command += ["--size", str(LARGEST_SCRATCH), "--tmpfs", "/tmp"]  # first: Python may lie in a folder below it
+    for path in dict.fromkeys([*READABLE, sys.base_prefix, *packages()]):
         command += ["--ro-bind-try", path, path]
     command += ["--ro-bind", str(tools), "/grader", "--proc", "/proc", "--remount-ro", "/dev"]
-    return [*command, "--size", str(LARGEST_SCRATCH), "--tmpfs", "/tmp", "--remount-ro", "/", "--chdir", "/tmp"]
+    return [*command, "--remount-ro", "/", "--chdir", "/tmp"]
 
 
 class Sandbox:
@@ -97,10 +104,8 @@ class Sandbox:
         _fonts(tools)
         self.scratch, home = scratch, "/tmp" if inside else str(scratch)
         there = "/grader" if inside else str(tools)
-        command = [os.path.realpath(sys.executable), "-I", "-S", f"{there}/worker.py"]
+        command = [*(_bwrap(tools) if inside else ()), *_python(), f"{there}/worker.py"]
         python = [sys.base_prefix, *packages()]
-        if inside:
-            command = [*_bwrap(tools, python), *command]
         # No variable of the grader's environment (tokens, paths) reaches the student.
         environment = {"PATH": "/usr/bin:/bin", "HOME": home, "MPLCONFIGDIR": home, "TMPDIR": home}
         environment |= {"OMP_NUM_THREADS": "1", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -120,7 +125,10 @@ class Sandbox:
         settings |= dict(wall=wall, memory=limits.memory, seconds=limits.total)
         self.process.stdin.write(json.dumps(settings).encode() + b"\n")
         self.process.stdin.flush()
-        started = self._receive(STARTING)
+        try:
+            started = self._receive(STARTING)
+        except Stopped as error:  # before any of the student's code
+            started = f"behind {wall} Python does not start ({error})"
         if started is not None:
             self.close()
             raise OSError(started)

@@ -3,7 +3,19 @@
 What they draw is in the modules here, as functions of data that need no controls.
 """
 
+from typing import TYPE_CHECKING
+
 from ...faces import face
 
-NAMES = "cobweb deep_flows grid_through grid_through_depth truncated_against_roulette truncation unit_balls"
-__getattr__, __dir__ = face(__name__, {"widgets": NAMES})
+if TYPE_CHECKING:
+    from .widgets import (
+        cobweb,
+        deep_flows,
+        grid_through,
+        grid_through_depth,
+        truncated_against_roulette,
+        truncation,
+        unit_balls,
+    )
+
+__getattr__, __dir__ = face(__name__, __file__)

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from ...estimators.series import Geometric, Matched, Poisson, Roulette
-from ...lab.package_data import pretrained
+from ...lab.checkpoints import pretrained
 from ...layers.elementwise import ActNorm
 from ...models.densities import toy_data
 from ...models.flow import Flow

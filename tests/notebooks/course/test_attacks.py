@@ -1,6 +1,7 @@
 """What a student's code can reach behind each wall: the table of the guide, each row run."""
 
 import os
+import shutil
 import sys
 import time
 from contextlib import closing
@@ -230,3 +231,13 @@ def test_the_fallback_is_found_where_bubblewrap_is_missing(course, monkeypatch):
     sandbox.find_wall.cache_clear()
     assert sandbox.find_wall() == ("landlock" if confine.landlock_version() else "")
     sandbox.find_wall.cache_clear()
+
+
+@pytest.mark.skipif(not shutil.which("bwrap"), reason="needs bubblewrap")
+def test_python_may_lie_below_the_folder_that_the_wall_replaces(kit, tmp_path, monkeypatch):
+    """A clone in /tmp: its packages stay readable where the student's process has a /tmp of its own."""
+    import sandbox
+
+    (tmp_path / "site-packages").mkdir()
+    monkeypatch.setattr(sandbox, "packages", lambda: [str(tmp_path / "site-packages")])
+    assert str(tmp_path).startswith("/tmp/") and sandbox.find_wall.__wrapped__() == "bwrap"
