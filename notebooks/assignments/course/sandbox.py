@@ -135,8 +135,8 @@ class Sandbox:
         self.base = self._resident()
         self.family = self._processes() if wall != "none" else []  # behind a wall no others can come
 
-    def run(self, source: str, seconds: float, title: str = "cell") -> None:
-        self._ask({"do": "run", "source": source, "title": title}, seconds)
+    def run(self, source: str, seconds: float) -> None:
+        self._ask({"do": "run", "source": source}, seconds)
 
     def call(self, name: str, args: tuple, kwargs: dict, seconds: float) -> Any:
         return self._ask({"do": "call", "name": name, "args": args, "kwargs": kwargs}, seconds)
