@@ -16,8 +16,9 @@ def peaks(n_terms: float, blocks: int, hidden: float, vector: float) -> dict[str
     """Bytes at the peak of a training step, by (gradient, memory). hidden, vector: bytes of a hidden layer and of x.
 
     The graph of a branch g with two hidden layers keeps 3 hidden tensors, that of a product with its Jacobian 4
-    (counted in chapter 5, section 3). The backpropagated series has one such product for each term, the Neumann gradient one at
-    all. Backward-in-forward drops it block by block; recompute keeps three vectors of a block, and one block at work.
+    (counted in chapter 5, section 3). The backpropagated series has one such product for each term, the Neumann
+    gradient one at all. Backward-in-forward drops it block by block; recompute keeps three vectors of a block, and one
+    block at work.
     """
     kept = (blocks * (3 + 4 * n_terms), blocks * (3 + 4), blocks * 3 + 4)
     return dict(zip(WAYS, (*(n * hidden for n in kept), blocks * 3 * vector + (3 + 4) * hidden)))

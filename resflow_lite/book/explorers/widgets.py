@@ -52,7 +52,7 @@ class Explorer(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **kwargs):
         data, metadata = super()._repr_mimebundle_(**kwargs)
-        data["image/png"] = b64encode(self.png).decode()
+        data |= {"image/png": b64encode(self.png).decode(), "text/plain": self.description}
         return data, {**(metadata or {}), "image/png": {"alt": self.description, "width": self.width}}
 
     def page(self, title: str = "Explorer", about: str = "", footer: str = "") -> str:
