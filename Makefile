@@ -31,7 +31,7 @@ reproduce: $(STAMP) ## train the runs of the reproduction, and go on after an in
 lab: $(STAMP) ## open JupyterLab on the notebooks
 	$(BIN)/python -m resflow_lite lab $(PARAMS)
 
-explore: $(STAMP) ## open the explorers of chapters 2, 3, 4, 6 and 7 as a page without code
+explore: $(STAMP) ## open the explorers of chapters 1 to 7 as a page without code
 	$(BIN)/python -m resflow_lite explore $(PARAMS)
 
 report: $(STAMP) ## make the page of results and the tables of the README from data/results/

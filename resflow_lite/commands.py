@@ -191,6 +191,10 @@ def _lab(options: argparse.Namespace) -> None:
 
 
 def _explore(options: argparse.Namespace) -> None:
+    if options.pages is not None:
+        from .book.explorers.pages import write_pages  # matplotlib
+
+        return print(*write_pages(options.pages), sep="\n")
     page = NOTEBOOKS / "explorers" / "explorers.ipynb"
     if not page.is_file():
         raise SettingsError(f"there is no {page}: run this in a checkout, pip install -e .[dev]")
