@@ -63,7 +63,7 @@ def paper_claims(entries: Sequence[Entry]) -> Table:
 
 
 def _told(found: tuple[float, float, int] | None, unit: str, digits: int = 3) -> str:
-    return "-" if found is None else f"{found[0]:+.{digits}f} ± {found[1]:.{digits}f} {unit}, {found[2]} seeds"
+    return "-" if found is None else f"{found[0]:+.{digits}f} ± {found[1]:.{digits}f}{unit}, {found[2]} seeds"
 
 
 def _of(entries: Sequence[Entry], sweep: str, label: str) -> list[dict[str, Any]]:
@@ -86,13 +86,13 @@ def _unbiased(entries: Sequence[Entry]) -> list[str]:
     found = difference(entries, "truth", ("roulette-1", "truncated-1"))
     biases = (f"{name} {fmean(of) + 0.0:+.2f}" for name, of in gaps.items())
     words = f"claim minus truth at one product: {', '.join(biases)} bits/dim; the roulette's model minus the truncated "
-    words += f"one's: {_told(found, 'bits/dim')}"
+    words += f"one's: {_told(found, ' bits/dim')}"
     told = f"unbiased: {'shown here' if unbiased else 'not resolved'}; a better model: {verdict(found)}"
     family = len(COMPARED)
     three = difference(entries, "ablation", COMPARED["roulette, not truncated (ELU)"], family=family)
     if three is not None:
         told += f"; at three products (ELU): {verdict(three, family=family)}"
-        words += f"; at three: {_told(three, 'bits/dim')}"
+        words += f"; at three: {_told(three, ' bits/dim')}"
     return [claim, told, words, page]
 
 
@@ -128,14 +128,14 @@ def _memory() -> list[str]:
 def _lipswish(entries: Sequence[Entry]) -> list[str]:
     family = len(COMPARED)
     found = difference(entries, "ablation", COMPARED["LipSwish, not ELU"], family=family)
-    words = "LipSwish minus ELU on digits, both with a roulette: " + _told(found, "bits/dim")
+    words = "LipSwish minus ELU on digits, both with a roulette: " + _told(found, " bits/dim")
     return ["LipSwish does not saturate, and helps", verdict(found, family=family), words, "ablation; chapter 6"]
 
 
 def _norms(entries: Sequence[Entry]) -> list[str]:
     family = len(COMPARED)
     found = difference(entries, "ablation", COMPARED["learned norms, not 2-norms"], family=family)
-    words = "learned minus 2-norms on digits: " + _told(found, "bits/dim")
+    words = "learned minus 2-norms on digits: " + _told(found, " bits/dim")
     return ["induced mixed norms with learned orders help", verdict(found, family=family), words, "ablation; chapter 6"]
 
 
@@ -145,7 +145,7 @@ def _hybrid(entries: Sequence[Entry]) -> list[str]:
         difference(entries, "hybrid", ("residual-1", name), "accuracy") for name in ("coupling-1", "coupling+1x1-1")
     ]
     found = min((pair for pair in pairs if pair is not None), key=lambda pair: pair[0], default=None)
-    words = "accuracy on digits at lambda = 1, residual minus the better coupling: " + _told(found, "", 4)
+    words = "accuracy on digits at lambda = 1 in equal time, residual minus the better coupling: " + _told(found, "", 4)
     return ["residual blocks beat coupling blocks in hybrid models", verdict(found, 1), words, "hybrid; chapter 9"]
 
 
