@@ -96,7 +96,7 @@ def _add_reproducing(verbs) -> None:
 
 def _add_programs(verbs) -> None:
     """The verbs that start another program, with its own options after --."""
-    explorers = "open the explorers of chapters 2, 3, 4, 6 and 7 as a page without code"
+    explorers = "open the explorers of chapters 1 to 7 as a page without code"
     for name, told, program, option in (
         ("lab", "open JupyterLab on the notebooks", "JupyterLab", "--no-browser"),
         ("explore", explorers, "Voila", "--no-browser"),
@@ -105,6 +105,9 @@ def _add_programs(verbs) -> None:
         verb = verbs.add_parser(name, help=told)
         example = f"options of {program}, as in {name} -- {option}"
         verb.add_argument("more", nargs="*", metavar="-- OPTION", help=example)
+        if name == "explore":
+            pages = "write them there instead, as pages that need neither Python nor network"
+            verb.add_argument("--pages", type=path, metavar="FOLDER", help=pages)
 
 
 def _add_run(verb: argparse.ArgumentParser) -> None:
