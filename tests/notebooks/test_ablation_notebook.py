@@ -32,7 +32,7 @@ def test_the_smoke_profile_trains_what_the_ledger_lacks(run_page, tmp_path):
     cells = nbformat.read(tmp_path / "page" / "notebook.ipynb", as_version=4).cells
     told = "".join(output.get("text", "") for cell in cells for output in cell.get("outputs", []))
     assert "truth: 0 of 10 runs in the ledger" in told and "ablation: 0 of 10 runs in the ledger" in told
-    bits = [e["bits_per_dim"] for e in entries if e["settings"]["activation"] == "clipswish"]
+    bits = [e["bits_per_dim"] for e in entries if e["settings"].get("activation") == "clipswish"]
     shown = float(re.search(r"clipswish-roulette +(\S+) \+- ", told)[1])
     assert abs(shown - sum(bits) / 2) < 5.1e-5
 
