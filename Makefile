@@ -4,8 +4,8 @@ PROFILE ?= laptop
 BIN := .venv/bin
 STAMP := .venv/.installed
 NBVAL := --nbval --nbval-sanitize-with=tests/notebooks/sanitize.cfg --nbval-cell-timeout=600
-# Two workers share two cores: more threads than cores would only wait for each other.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
+# Two workers share two cores: more threads than cores would only wait for each other. What takes longest starts first.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 .PHONY: help setup run reproduce lab explore report test test-slow test-gpu assignments instructor-pack site
 
@@ -31,14 +31,14 @@ reproduce: $(STAMP) ## train the runs of the reproduction, and go on after an in
 lab: $(STAMP) ## open JupyterLab on the notebooks
 	$(BIN)/python -m resflow_lite lab $(PARAMS)
 
-explore: $(STAMP) ## open the explorers of chapters 2, 3, 4, 6 and 7 as a page without code
+explore: $(STAMP) ## open the explorers of chapters 1 to 7 as a page without code
 	$(BIN)/python -m resflow_lite explore $(PARAMS)
 
 report: $(STAMP) ## make the page of results and the tables of the README from data/results/
 	$(BIN)/python -m resflow_lite report
 
 test: $(STAMP) ## run the tests, and every notebook against its stored outputs
-	$(PYTEST) -m "not slow" $(NBVAL) tests notebooks
+	$(PYTEST) -m "not slow" $(NBVAL) notebooks tests/notebooks tests
 
 test-slow: $(STAMP) ## run the tests that take minutes
 	$(PYTEST) -m slow tests

@@ -4,33 +4,60 @@ Here are the names of the paper, by the folders that hold them. `rf.lab` has wha
 `rf.book` what draws the chapters' figures and checks their exercises.
 """
 
-from .checks import check_activation, check_bijection, check_unbiased
-from .errors import CheckFailed, DataError, InverseError, NotContractiveError, ResflowError, SettingsError
-from .estimators.krylov import Krylov
-from .estimators.linearization import Linearization, linearize
-from .estimators.logdet import Exact, PowerSeries, log_det
-from .estimators.series import Geometric, Matched, Poisson, Roulette, Truncated, expected_terms, tail_ratio
+from typing import TYPE_CHECKING
+
 from .faces import face
-from .layers.activations import ELU, Activation, CLipSwish, LipSwish, ReLU, Sine, Softplus, Tanh
-from .layers.bijection import Bijection, Chain
-from .layers.branch import LipschitzBranch
-from .layers.continuous import ContinuousFlow
-from .layers.convolution import LipschitzConv2d
-from .layers.coupling import AffineCoupling, InvertibleLinear, MixtureCoupling
-from .layers.elementwise import ActNorm, Logit, Normalize
-from .layers.lipschitz import LipschitzLinear, update_norms_
-from .layers.orders import LearnedOrder
-from .layers.residual import ResidualBlock, invert
-from .layers.shape import FactorOut, Flatten, NoiseChannels, Squeeze
-from .models.certificate import Certificate
-from .models.densities import toy_data, toy_names
-from .models.dequantize import VariationalDequantizer, uniform_dequantize
-from .models.flow import Flow, bits_per_dim
-from .models.hybrid import HybridFlow, hybrid_flow
-from .models.image import ImageModel, image_flow
-from .models.presets import presets, recipes
-from .models.systems import systems
-from .models.toy import toy_flow
+
+if TYPE_CHECKING:  # what there is, and where; it is imported when somebody asks for it
+    from . import book, checks, errors, estimators, lab, layers, models, numerics
+    from .checks import CheckReport, check_activation, check_bijection, check_unbiased, exact_log_det
+    from .errors import CheckFailed, DataError, InverseError, NotContractiveError, ResflowError, SettingsError
+    from .estimators.krylov import Krylov
+    from .estimators.linearization import AutogradLinearization, Linearization, linearize
+    from .estimators.logdet import Exact, LogDetEstimate, PowerSeries, dense_jacobian, log_det
+    from .estimators.series import Geometric, Matched, Poisson, Roulette, Truncated, expected_terms, tail_ratio
+    from .lab.data.images import Images, check_images, image_names, load_images
+    from .lab.evaluation import Evaluation, evaluate, run_hybrid, run_toy
+    from .lab.runs import Run, load_run
+    from .lab.tasks.density import Experiment
+    from .lab.tasks.hybrid import HybridExperiment
+    from .lab.tasks.plane import ToyExperiment
+    from .lab.training import fit
+    from .layers.activations import (
+        ACTIVATIONS,
+        ELU,
+        Activation,
+        CLipSwish,
+        LipSwish,
+        ReLU,
+        Sine,
+        Softplus,
+        Tanh,
+        compile_activations_,
+    )
+    from .layers.bijection import Bijection, Chain
+    from .layers.branch import LipschitzBranch
+    from .layers.continuous import ContinuousFlow, dense_velocity
+    from .layers.convolution import LipschitzConv2d
+    from .layers.coupling import AffineCoupling, InvertibleLinear, MixtureCoupling
+    from .layers.elementwise import ActNorm, Logit, Normalize
+    from .layers.lipschitz import LipschitzLinear, update_norms_
+    from .layers.orders import LearnedOrder
+    from .layers.residual import ResidualBlock, invert
+    from .layers.shape import FactorOut, Flatten, NoiseChannels, Squeeze
+    from .models.bias import BiasReport, bias_report
+    from .models.branches import dense_branch
+    from .models.certificate import Certificate
+    from .models.densities import toy_data, toy_names
+    from .models.dequantize import VariationalDequantizer, uniform_dequantize
+    from .models.flow import Flow, bits_per_dim
+    from .models.hybrid import HybridFlow, hybrid_flow, hybrid_kinds
+    from .models.image import ImageModel, image_flow
+    from .models.presets import Recipe, presets, recipes
+    from .models.systems import System, image_system, systems, toy_system, with_budget
+    from .models.toy import toy_flow
+    from .numerics.fixed_point import Solution, banach
+    from .numerics.norms import gram_upper, power_iteration
 
 __version__ = "0.1.0"
 __all__ = [
@@ -53,24 +80,4 @@ __all__ = [
     *("Experiment", "fit", "evaluate", "load_run", "load_images"),
 ]
 
-# further names, imported when they are asked for, and so is all that the lab and the book need
-__getattr__, __dir__ = face(
-    __name__,
-    {
-        "numerics.fixed_point": "Solution banach",
-        "numerics.norms": "gram_upper power_iteration",
-        "estimators.linearization": "AutogradLinearization",
-        "estimators.logdet": "LogDetEstimate dense_jacobian",
-        "layers.activations": "ACTIVATIONS compile_activations_",
-        "layers.continuous": "dense_velocity",
-        "models.bias": "BiasReport bias_report",
-        "models.branches": "dense_branch",
-        "models.hybrid": "hybrid_kinds",
-        "models.presets": "Recipe",
-        "models.systems": "System image_system toy_system with_budget",
-        "checks": "CheckReport exact_log_det",
-        "lab": "Experiment fit evaluate load_run load_images ToyExperiment run_toy HybridExperiment run_hybrid"
-        " Evaluation Run Images check_images image_names",
-        "book": "",
-    },
-)
+__getattr__, __dir__ = face(__name__, __file__)

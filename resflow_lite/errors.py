@@ -4,15 +4,21 @@ __all__ = ["ResflowError", "SettingsError", "DataError", "InverseError", "NotCon
 
 
 class ResflowError(Exception):
-    """Base class of every error below."""
+    """Base class of every error below. exit_code: of the command line; 2 for what was given, 1 for what failed."""
+
+    exit_code = 1
 
 
 class SettingsError(ResflowError, ValueError):
     """A setting, an argument or a combination of them that cannot work."""
 
+    exit_code = 2
+
 
 class DataError(ResflowError):
     """A data file is missing, damaged or not what its name promises; a batch holds what no event can be."""
+
+    exit_code = 2
 
 
 class InverseError(ResflowError, ArithmeticError):

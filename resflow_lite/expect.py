@@ -12,14 +12,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from .errors import SettingsError
 
 __all__ = [
-    *("Check", "integer", "number", "one_of", "sizes", "instance", "offering", "FLAG", "GENERATOR", "SEED"),
+    *("Check", "integer", "number", "one_of", "sizes", "instance", "offering", "FLAG", "SEED"),
     *("Named", "settle", "shown"),
 ]
 
@@ -61,7 +57,7 @@ def shown(value: Any) -> str:
     """A value as a sentence names it: short, on one line."""
     if isinstance(value, type):
         return f"the class {value.__name__}"
-    if isinstance(value, Tensor | np.ndarray) and value.ndim:
+    if getattr(value, "ndim", 0) and hasattr(value, "dtype"):
         return f"{type(value).__name__} of shape {tuple(value.shape)}, {value.dtype}"
     text = " ".join(repr(value).split())
     return text if len(text) <= 60 else text[:57] + "..."
@@ -69,7 +65,7 @@ def shown(value: Any) -> str:
 
 def _scalar(value: Any) -> Any:
     """numpy's and torch's scalars as Python's."""
-    return value.item() if isinstance(value, Tensor | np.ndarray | np.generic) and value.ndim == 0 else value
+    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "dtype") else value
 
 
 def _each_scalar(value: Any) -> Any:
@@ -120,10 +116,6 @@ def offering(words: str, *verbs: str) -> Check:
 
 FLAG = Check("True or False", lambda value: isinstance(value, bool))
 SEED = integer(0, 2**63 - 1)
-GENERATOR = Check(
-    "a generator on the CPU, torch.Generator().manual_seed(seed), or None",
-    lambda value: value is None or isinstance(value, torch.Generator) and value.device.type == "cpu",
-)
 
 
 class Named(dict[str, Any]):

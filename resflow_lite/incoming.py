@@ -10,12 +10,16 @@ import torch
 from torch import Tensor
 
 from .errors import DataError, SettingsError
-from .expect import shown
+from .expect import Check, shown
 
-__all__ = ["batch", "entries", "levels", "readable"]
+__all__ = ["GENERATOR", "batch", "entries", "levels", "readable"]
 
 REAL = (-math.inf, math.inf)
 PRECISE = (torch.float32, torch.float64)
+GENERATOR = Check(
+    "a generator on the CPU, torch.Generator().manual_seed(seed), or None",
+    lambda value: value is None or isinstance(value, torch.Generator) and value.device.type == "cpu",
+)
 
 
 def batch(name: str, x: Tensor, shape: tuple[int, ...] | None = None, like: Tensor | None = None) -> None:

@@ -11,13 +11,17 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import nbformat
 import yaml
 
+from resflow_lite.book.explorers.pages import gallery, write_pages
+
 SITE = Path(__file__).resolve().parent
 NOTEBOOKS, ROOT = SITE.parent, SITE.parents[1]
 LINK = re.compile(r"(?<!!)\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)]*)?\)")
+EXPLORER = re.compile(r"\[([^]]*)\]\((explorers/\w+\.html)\)")  # a page that Jupyter Book knows nothing of
 BOOK = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"  # it has no __main__
 PROGRESS = re.compile(r"^.*\d+%\|.*$\n?", re.MULTILINE)
 
@@ -39,7 +43,7 @@ def with_links(text: str, page: str, address: str) -> str:
         kind = "tree" if (ROOT / target).is_dir() else "blob"
         return f"]({address}/{kind}/main/{target}{match[2] or ''})"
 
-    return LINK.sub(resolved, text)
+    return LINK.sub(resolved, EXPLORER.sub(r'<a href="\2">\1</a>', text))
 
 
 def for_the_site(notebook: nbformat.NotebookNode, page: str, address: str) -> nbformat.NotebookNode:
@@ -68,12 +72,23 @@ def copy_to(source: Path, address: str) -> None:
         copy = source / found.relative_to(NOTEBOOKS)
         copy.parent.mkdir(parents=True, exist_ok=True)
         if found.suffix == ".md":
-            copy.write_text(with_links(found.read_text(encoding="utf-8"), page, address), encoding="utf-8")
+            text = with_links(found.read_text(encoding="utf-8"), page, address)
+            copy.write_text(text.replace("GALLERY\n", f"{gallery('../explorers/')}\n"), encoding="utf-8")
         else:
             nbformat.write(for_the_site(nbformat.read(found, as_version=4), page, address), copy)
-    for picture in NOTEBOOKS.glob("explorers/*.[ph][nt][gm]*"):  # the explorers that need no Python, and their pictures
-        (source / picture.relative_to(NOTEBOOKS)).parent.mkdir(exist_ok=True)
-        shutil.copy(picture, source / picture.relative_to(NOTEBOOKS))
+
+
+def reference(folder: Path) -> None:
+    """Pages of the package's faces, whose names are imported when somebody asks for them: here, for all of them."""
+    import pdoc
+
+    import resflow_lite as rf
+
+    for part in (rf, rf.lab, rf.book):
+        names = getattr(part, "__all__", None) or sorted({*dir(part)} - {*vars(part)})
+        found = {name: value for name in names if not isinstance(value := getattr(part, name), ModuleType)}
+        vars(part).update(found, __all__=list(found))
+    pdoc.pdoc("resflow_lite", "resflow_lite.lab", "resflow_lite.book", output_directory=folder)
 
 
 def main() -> None:
@@ -90,9 +105,10 @@ def main() -> None:
     html = out / "html"
     shutil.rmtree(html, ignore_errors=True)
     shutil.move(out / "_build" / "html", html)
-    shutil.copytree(out / "source" / "explorers", html / "explorers", dirs_exist_ok=True)
+    index, *_ = write_pages(html / "explorers")
+    index.write_text('<meta http-equiv="refresh" content="0; url=../site/explorers.html">')
     if not options.no_reference:
-        subprocess.run([sys.executable, "-m", "pdoc", "resflow_lite", "-o", html / "api"], check=True, cwd=ROOT)
+        reference(html / "api")
     print(html / "index.html")
 
 

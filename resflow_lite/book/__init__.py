@@ -4,7 +4,14 @@
 `from resflow_lite.book import explorers, predict, answer, concept_test, number_figures`.
 """
 
+from typing import TYPE_CHECKING
+
 from ..faces import face
 
-NAMES = {"predictions": "predict answer", "concepts": "concept_test", "figures.numbers": "number_figures"}
-__getattr__, __dir__ = face(__name__, {"exercises": "", "explorers": "", "figures": "", **NAMES})
+if TYPE_CHECKING:
+    from . import exercises, explorers, figures
+    from .concepts import concept_test
+    from .figures.numbers import number_figures
+    from .predictions import answer, predict
+
+__getattr__, __dir__ = face(__name__, __file__)

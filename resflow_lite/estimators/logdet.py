@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ..errors import SettingsError
-from ..expect import FLAG, GENERATOR, integer, offering, one_of, settle
-from ..incoming import batch, entries
+from ..expect import FLAG, integer, offering, one_of, settle
+from ..incoming import GENERATOR, batch, entries
 from .linearization import Linearization, linearize, per_sample_dot, refuse_divergence
 from .noise import PROBES, draw_probes
 from .series import Matched, Roulette, SeriesWeights, Staircase, Truncated

@@ -3,38 +3,36 @@
 The modules of the lab import each other, never this face; what starts with an underscore is a module's own.
 """
 
+from typing import TYPE_CHECKING
+
 from ..faces import face
 
-__getattr__, __dir__ = face(
-    __name__,
-    {
-        "baselines": "gaussian_on_logits independent_pixels",
-        "checkpoints": "load_flow load_toy write_whole",
-        "claims": "COMPARED paper_claims",
-        "costs": "MODES StepCosts measure_costs",
-        "data.images": "Images check_images fetch image_names load_images",
-        "evaluation": "Evaluation carry_out dequantised evaluate proof_cost run_hybrid run_toy sample_levels",
-        "features": "inception train_features",
-        "hours": "GPU MEASURED PEAK_FLOPS UTILISATION simulated step_seconds step_tflop",
-        "leaderboard": "",
-        "ledger": "provenance publish read_entries",
-        "machine": "being_trained connect",
-        "package_data": "pretrained shipped",
-        "parameters": "experiment_from_notebook",
-        "released": "import_released",
-        "report": "",
-        "reported": "REPORTED SECOND_HAND",
-        "reproduction": "estimate",
-        "runs": "Run load_run",
-        "scoring": "estimating_with image_bits",
-        "seeds": "by_seed compare group mean_and_error paired_interval",
-        "sweeps": "planned published",
-        "tables": "",
-        "tasks.density": "Experiment",
-        "tasks.hybrid": "HybridExperiment hybrid_weights",
-        "tasks.hybrid_scores": "auroc calibration_error reliability score_hybrid summary",
-        "tasks.plane": "STEPS ToyExperiment point_nats",
-        "tasks.task": "noises",
-        "training": "fit train_toy",
-    },
-)
+if TYPE_CHECKING:
+    from . import leaderboard, report, tables
+    from .baselines import gaussian_on_logits, independent_pixels
+    from .checkpoints import load_flow, load_toy, pretrained, write_whole
+    from .claims import COMPARED, paper_claims
+    from .costs import MODES, StepCosts, measure_costs
+    from .data.images import Images, check_images, fetch, image_names, load_images
+    from .evaluation import Evaluation, carry_out, dequantised, evaluate, proof_cost, run_hybrid, run_toy, sample_levels
+    from .features import inception, train_features
+    from .hours import GPU, MEASURED, PEAK_FLOPS, UTILISATION, simulated, step_seconds, step_tflop
+    from .ledger import provenance, publish, read_entries
+    from .machine import being_trained, connect
+    from .package_data import shipped
+    from .parameters import experiment_from_notebook
+    from .released import import_released
+    from .reported import REPORTED, SECOND_HAND
+    from .reproduction import estimate
+    from .runs import Run, load_run
+    from .scoring import estimating_with, image_bits
+    from .seeds import by_seed, compare, group, mean_and_error, paired_interval
+    from .sweeps import planned, published
+    from .tasks.density import Experiment
+    from .tasks.hybrid import HybridExperiment, hybrid_weights
+    from .tasks.hybrid_scores import auroc, calibration_error, reliability, score_hybrid, summary
+    from .tasks.plane import STEPS, ToyExperiment, point_nats
+    from .tasks.task import noises
+    from .training import fit, train_toy
+
+__getattr__, __dir__ = face(__name__, __file__)

@@ -18,6 +18,7 @@ from ..estimators.noise import Noise
 from ..models.flow import Flow
 from .data.images import load_images
 from .files import write_whole
+from .package_data import shipped
 from .tasks.registry import TASKS, read_settings, task_of
 from .tasks.task import Training
 
@@ -269,3 +270,14 @@ def _unreadable(path: Path, error: Exception) -> DataError:
         f"{path} is not a readable flow checkpoint ({error}): fetch it again, or remove it and train again; fit goes "
         "on from the folder's last checkpoint, where that is whole"
     )
+
+
+def pretrained(name: str) -> Flow:
+    """A small trained flow that the project ships, in evaluation mode: "digits", "checkerboard-resflow", ...
+
+    Its settings: load_flow(shipped(f"models/{name}.safetensors")). Raises DataError for another name, with all names.
+    """
+    names = sorted(path.stem for path in shipped("models").glob("*.safetensors"))
+    if name not in names:
+        raise DataError(f"there is no trained model {name!r}; there are: {', '.join(names)}")
+    return load_flow(shipped(f"models/{name}.safetensors"))[0]

@@ -129,9 +129,13 @@ def branches_in(precision: str, device: torch.device) -> AbstractContextManager:
 class Stopped(ResflowError):
     """A signal has ended the training; what it has done is in the checkpoint."""
 
+    exit_code = 143
+
 
 class Interrupted(Stopped):
     """Ctrl-C has."""
+
+    exit_code = 130
 
 
 class Signals:

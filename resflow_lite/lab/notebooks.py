@@ -21,6 +21,7 @@ __all__ = ["CellFailed", "notebook_parameters", "refresh_notebook", "run_noteboo
 # papermill, nbformat, nbclient, nbconvert are imported where they are used: a machine that only trains has no Jupyter.
 
 QUIET = ["--IPKernelApp.log_level=CRITICAL"]  # or kernels warn of TCP, and of being ended
+LIVE = "application/vnd.jupyter.widget-view+json"
 
 
 class CellFailed(ResflowError):
@@ -93,9 +94,10 @@ def refresh_notebook(path: Path) -> None:
         raise CellFailed(f"the kernel died, perhaps for lack of memory; see {path.name}") from error
     notebook.metadata = metadata
     for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}):
-                output.data["image/png"] = _palettised(output.data["image/png"])
+        for data in (output["data"] for output in cell.get("outputs", []) if "data" in output):
+            data.pop(LIVE, None)  # without the kernel that made it no model answers: its picture and words stay
+            if "image/png" in data:
+                data["image/png"] = _palettised(data["image/png"])
     nbformat.write(notebook, path)
 
 

@@ -3,10 +3,8 @@
 from pathlib import Path
 
 from ..errors import DataError
-from ..models.flow import Flow
-from .checkpoints import load_flow
 
-__all__ = ["pretrained", "shipped"]
+__all__ = ["shipped"]
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 INSTALLED = CHECKOUT / "resflow_lite_shipped"
@@ -32,14 +30,3 @@ def shipped(path: str) -> Path:
         names = ", ".join(sorted(p.name for p in beside.glob("[!.]*"))) or "nothing"
         raise DataError(f"{path!r} is not shipped; there is: {names}")
     return found
-
-
-def pretrained(name: str) -> Flow:
-    """A small trained flow that the project ships, in evaluation mode: "digits", "checkerboard-resflow", ...
-
-    Its settings: load_flow(shipped(f"models/{name}.safetensors")). Raises DataError for another name, with all names.
-    """
-    names = sorted(path.stem for path in shipped("models").glob("*.safetensors"))
-    if name not in names:
-        raise DataError(f"there is no trained model {name!r}; there are: {', '.join(names)}")
-    return load_flow(shipped(f"models/{name}.safetensors"))[0]

@@ -18,11 +18,11 @@ from ..models.presets import recipes
 from ..models.systems import systems
 from .hours import estimated_hours
 from .ledger import Entry, read_ledger
+from .names import PROFILES
 from .reported import REPORTED
 from .schema import SELECTION
 from .seeds import Comparison, compare, group
 from .tasks.density import Experiment
-from .tasks.profiles import PROFILES
 from .tasks.registry import TASKS
 
 __all__ = ["Entry", "Setting", "Target", "TARGETS", "TOLERANCE", "is_released", "outcome", "read_ledger"]

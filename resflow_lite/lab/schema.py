@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 from ..errors import DataError
-from .tasks.profiles import PROFILES
+from .names import PROFILES
 
 __all__ = ["OPTIONAL", "SCHEMAS", "SELECTION", "validate_entry"]
 

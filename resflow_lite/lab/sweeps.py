@@ -23,17 +23,17 @@ from .data.images import images_label
 from .evaluation import carry_out
 from .home import home
 from .ledger import read_entries, read_entry
+from .names import PROFILES, SWEEPS
 from .package_data import shipped
 from .rates import chosen_rates
 from .runs import ENTRY
-from .tasks.profiles import PROFILES
 from .tasks.registry import TASKS, completed
 from .values import read_yaml
 
-__all__ = ["SWEEPS", "Planned", "planned", "published", "rates_file", "same_settings", "sweep_names"]
+__all__ = ["Planned", "planned", "published", "rates_file", "same_settings", "sweep_names"]
 
 TAKEN = dict(seed="seeds", profile="--profile", dataset="datasets", lr="rates")
-SWEEPS, MEASUREMENTS = shipped("sweeps"), shipped("measurements")
+MEASUREMENTS = shipped("measurements")
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..expect import GENERATOR, Named, integer, shown
-from ..incoming import batch
+from ..expect import Named, integer, shown
+from ..incoming import GENERATOR, batch
 
 __all__ = ["toy_data", "toy_names", "TOY"]
 

@@ -7,7 +7,7 @@ from torch.nn.functional import softplus
 from .. import incoming
 from ..errors import SettingsError
 from ..estimators.noise import draw_uniform
-from ..expect import GENERATOR, integer, sizes
+from ..expect import integer, sizes
 from ..layers.coupling import AffineCoupling, conv_net
 
 __all__ = ["uniform_dequantize", "VariationalDequantizer"]
@@ -24,7 +24,7 @@ def uniform_dequantize(levels: Tensor, n_levels: int, generator: torch.Generator
     """
     n_levels = N_LEVELS("n_levels", n_levels)
     incoming.levels("levels", levels, n_levels)
-    GENERATOR("generator", generator)
+    incoming.GENERATOR("generator", generator)
     like = torch.empty(0, dtype=torch.float32, device=levels.device)
     return _in_level(levels, draw_uniform(tuple(levels.shape), like, generator), n_levels)
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ..errors import DataError, SettingsError
 from ..estimators.noise import device_generator
-from ..expect import GENERATOR, integer, number, shown, sizes
-from ..incoming import REAL, batch, entries
+from ..expect import integer, number, shown, sizes
+from ..incoming import GENERATOR, REAL, batch, entries
 from ..layers.bijection import BIJECTION, Bijection
 from ..layers.residual import ResidualBlock
 from .certificate import Certificate, certify, enforce_

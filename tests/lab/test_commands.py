@@ -15,7 +15,7 @@ from PIL import Image
 
 import resflow_lite as rf
 import resflow_lite.lab.tasks.density as density
-from resflow_lite.__main__ import _parser, main
+from resflow_lite.__main__ import main, parser
 from resflow_lite.lab.arguments import parameters
 from resflow_lite.lab.files import NotWritten
 from resflow_lite.lab.machine import Interrupted, Stopped
@@ -122,7 +122,7 @@ def test_the_commands_of_the_readme_are_understood():
             assert launch.module and launch.training_script == "resflow_lite"
         if "resflow_lite" in words:
             own = [word.replace("$SLURM_ARRAY_TASK_ID", "0") for word in words[words.index("resflow_lite") + 1 :]]
-            options = _parser().parse_args(own)
+            options = parser().parse_args(own)
             verbs.append(own[0])
             if own[0] == "fit":
                 rf.Experiment.from_parameters(parameters(options.parameters, options.file))
@@ -248,7 +248,7 @@ def test_a_results_folder_below_a_file_is_refused(monkeypatch, tmp_path, capsys)
 def test_settings_come_from_a_file_and_the_command_line_has_the_last_word(tmp_path):
     path = tmp_path / "settings.yaml"
     path.write_text("steps: 1e3\nblocks: [2, 2]\nlr: 1e-3\nflip: true\n")
-    options = _parser().parse_args(["fit", "-f", str(path), "-p", "steps", "5", "-p", "norms", "learned"])
+    options = parser().parse_args(["fit", "-f", str(path), "-p", "steps", "5", "-p", "norms", "learned"])
     given = parameters(options.parameters, options.file)
     assert given == dict(steps=5, blocks=[2, 2], lr=1e-3, flip=True, norms="learned")
     assert rf.Experiment.from_parameters(given).blocks == (2, 2)
@@ -339,7 +339,7 @@ def test_what_was_given_is_told_from_what_failed_by_the_exit_code(monkeypatch, t
     def failing(*_, **__):
         raise error("the sentence")
 
-    monkeypatch.setattr("resflow_lite.__main__.fit", failing)
+    monkeypatch.setattr("resflow_lite.commands.fit", failing)
     assert main([*FIT, "--run-dir", str(tmp_path)]) == code
     assert len(capsys.readouterr().err.splitlines()) == 1
 
@@ -354,7 +354,7 @@ def test_ctrl_c_is_one_line(monkeypatch, tmp_path, capsys):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("resflow_lite.__main__.fit", interrupted)
+    monkeypatch.setattr("resflow_lite.commands.fit", interrupted)
     assert main([*FIT, "--run-dir", str(tmp_path)]) == 130
     assert capsys.readouterr().err == "stopped by Ctrl-C\n"
 
@@ -368,8 +368,16 @@ def test_a_damaged_metrics_file_does_not_stop_a_finished_run(folder, content, ca
 
 
 def test_a_machine_that_only_trains_needs_no_matplotlib():
-    program = "import sys, resflow_lite.__main__; sys.exit('matplotlib' in sys.modules or 'papermill' in sys.modules)"
+    program = "import sys, resflow_lite.commands; sys.exit('matplotlib' in sys.modules or 'papermill' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+@pytest.mark.parametrize("words", [["--help"], ["reproduce", "-h"], ["evaluate", "x", "--images", "0"]], ids=" ".join)
+def test_help_and_a_wrong_option_do_not_wait_for_torch(words):
+    """On some machines torch takes longer to load than whoever asks for help will wait."""
+    program = f"import sys; from resflow_lite.__main__ import main\ntry: main({words})\nexcept SystemExit: pass\n"
+    program += "sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True).returncode == 0
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import resflow_lite as rf
-from resflow_lite.__main__ import _parser
+from resflow_lite.__main__ import parser
 from resflow_lite.lab import leaderboard, report, tables
 from resflow_lite.lab.arguments import parameters
 from resflow_lite.lab.hours import UTILISATION, estimated_hours, forward_flops, simulated, step_tflop
@@ -97,9 +97,9 @@ def test_an_entry_that_is_older_than_a_setting_took_its_default(run):
 @pytest.mark.parametrize("target", report.TARGETS, ids=lambda target: f"{target.dataset}-{target.model.split()[0]}")
 def test_the_command_for_a_target_makes_a_run_of_that_target(target):
     fit, evaluate = (command.split()[3:] for command in target.commands)
-    options = _parser().parse_args(fit)
+    options = parser().parse_args(fit)
     assert rf.Experiment.from_parameters(parameters(options.parameters, options.file)) == target.experiment
-    assert _parser().parse_args(evaluate).run_dir == options.run_dir
+    assert parser().parse_args(evaluate).run_dir == options.run_dir
     assert len({t.commands for t in report.TARGETS}) == len(report.TARGETS)
 
 

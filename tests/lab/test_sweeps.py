@@ -18,8 +18,8 @@ from resflow_lite.__main__ import main
 from resflow_lite.lab.files import read_lines
 from resflow_lite.lab.ledger import read_entries, validate_entry
 from resflow_lite.lab.machine import being_trained
+from resflow_lite.lab.names import PROFILES
 from resflow_lite.lab.sweeps import planned, published, same_settings, sweep_names
-from resflow_lite.lab.tasks.profiles import PROFILES
 
 SMALL = dict(steps=3, batch_size=32, blocks=[1], width=8, n_dense=0, warm_up=2, validation=0, evaluations=1)
 SETTINGS = dict(lipswish={}, elu=dict(train_estimator="truncated"))
@@ -124,7 +124,7 @@ def test_the_cost_is_told_before_anything_starts_and_the_table_after(sweep, tmp_
     path, carry_out = sweep(seeds=[0, 1]), reproduction.carry_out
     said_before = []
     monkeypatch.setattr(
-        "resflow_lite.__main__.carry_out", lambda *args: said_before.append(capsys.readouterr().out) or carry_out(*args)
+        "resflow_lite.commands.carry_out", lambda *args: said_before.append(capsys.readouterr().out) or carry_out(*args)
     )
     assert main(["reproduce", str(path), "--profile", "smoke", "--publish"]) == 0
     assert "2 runs,   0 finished, about" in said_before[0] and "(timed)" in said_before[0]

@@ -1,6 +1,10 @@
-"""What the tests of notebooks share: a page executed with parameters, and a run that was stopped."""
+"""What the tests of notebooks share: a page executed with parameters, a run that was stopped, and a browser.
+
+RESFLOW_REQUIRE_BROWSER=1 turns the skip without a browser into a failure.
+"""
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -46,3 +50,25 @@ def stopped_run(tmp_path, monkeypatch):
         return tmp_path
 
     return stop
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Headless Chromium: the system's, or else playwright's own."""
+    give_up = pytest.fail if os.environ.get("RESFLOW_REQUIRE_BROWSER") else pytest.skip
+    try:
+        from playwright import sync_api as playwright
+    except ImportError:
+        give_up("playwright is not installed: pip install -c constraints.txt -e .[dev]")
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    system = next(filter(None, map(shutil.which, names)), None)
+    with playwright.sync_playwright() as engine:
+        try:
+            # root, as in containers, cannot have Chromium's sandbox
+            chromium = engine.chromium.launch(executable_path=system, args=["--no-sandbox"])
+        except playwright.Error as error:
+            give_up(
+                f"no browser: install chromium, or run `playwright install chromium`. {error.message.splitlines()[0]}"
+            )
+        yield chromium
+        chromium.close()

@@ -31,6 +31,8 @@ MISCONCEPTIONS = {
 }
 # functions of resflow_lite.book.explorers that stand for an explorer's picture without its controls
 STATIC = {
+    "mass_through_map": "figures.mass_through_map",
+    "memory_against_terms": "memory.bytes_against_terms",
     "cobweb": "cobwebs.cobwebs",
     "truncation": "series.truncation_bias",
     "truncated_against_roulette": "series.truncated_against_roulette",

@@ -44,6 +44,11 @@ def test_links_lead_to_pages_and_else_to_the_repository(build, link, page, targe
     assert build.with_links(link, page, ADDRESS).endswith(f"]({target})")
 
 
+def test_a_link_to_an_explorer_leads_to_its_page(build):
+    told = build.with_links("As [a page](explorers/cobweb.html).", "02_invertible_residual_blocks", ADDRESS)
+    assert told == 'As <a href="explorers/cobweb.html">a page</a>.'
+
+
 def test_alternative_texts_and_progress_bars_are_those_of_a_page(build):
     png = nbformat.v4.new_output("display_data", {"image/png": "aGk="}, metadata={"image/png": {"alt": "A line."}})
     stream = nbformat.v4.new_output("stream", text="before\n  0%|          | 0/600 [00:00<?]\nafter\n")
@@ -68,6 +73,8 @@ def test_the_site_is_built_and_loads_nothing_from_elsewhere(tmp_path):
     subprocess.run([sys.executable, SITE / "build.py", "--out", tmp_path], check=True)
     pages = list((tmp_path / "html").rglob("*.html"))
     assert len(pages) > 15
+    assert len(list((tmp_path / "html" / "explorers").glob("*.html"))) == 8
+    assert 'href="../explorers/cobweb.html"' in (tmp_path / "html/site/explorers.html").read_text(encoding="utf-8")
     for page in pages:
         text = page.read_text(encoding="utf-8")
         assert 'src="http' not in text and 'rel="stylesheet" href="http' not in text, page

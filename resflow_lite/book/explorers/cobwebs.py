@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from ..figures.style import AMBER, EXACT, GREEN, GREY, ROULETTE, TRUNCATED, styled
 
-__all__ = ["preimages", "cobweb", "cobwebs"]
+__all__ = ["preimages", "iterates", "cobweb", "cobwebs"]
 
 Map = Callable[[np.ndarray], np.ndarray]
 SPAN = 5.0  # the picture shows [-SPAN, SPAN] where nothing else is said
@@ -28,7 +28,7 @@ def preimages(g: Map, y: float, span: float = SPAN) -> np.ndarray:
     return (left + right) / 2
 
 
-def _iterates(g: Map, y: float, start: float, steps: int) -> np.ndarray:
+def iterates(g: Map, y: float, start: float, steps: int) -> np.ndarray:
     """x_0, ..., x_steps. A diverging sequence stops where plotting would overflow."""
     x = [start]
     while len(x) <= steps and abs(x[-1]) < 1e6:
@@ -62,7 +62,7 @@ def _draw_cobweb(ax: Axes, g: Map, y: float, start: float, steps: int, span: flo
     x = np.linspace(-span, span, 401)
     ax.plot(x, x, color=GREY, linewidth=1)
     ax.plot(x, y - g(x), color=ROULETTE)
-    found = _iterates(g, y, start, steps)
+    found = iterates(g, y, start, steps)
     # to the curve, to the diagonal, to the curve, ...
     across, up = np.repeat(found, 2)[:-1], np.append(start, np.repeat(found[1:], 2))
     up[0] = -span  # from the start on the horizontal axis

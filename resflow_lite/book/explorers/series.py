@@ -9,33 +9,31 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from ...errors import SettingsError
 from ..figures.style import AMBER, EXACT, GREEN, GREY, LIGHT, ROULETTE, TRUNCATED, styled
-from .simulation import Race, block_jacobians, noisy_rotation, race, rotation
+from .simulation import Race, noisy_rotation, partial_sums, race, rotation
 
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
-__all__ = ["truncation_bias", "truncated_against_roulette", "rotation", "noisy_rotation", "block_jacobians"]
-__all__ += ["race"]
+__all__ = ["truncation_bias", "truncated_against_roulette", "rotation", "noisy_rotation", "race"]
+
+
+def __getattr__(name: str):
+    if name != "block_jacobians":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .flows import block_jacobians  # needs torch, and waits until it is asked for
+
+    return block_jacobians
 
 
 @styled
 def truncation_bias(r: float = 0.8, angle: float = 180, n_terms: int = 5, n_max: int = 30) -> Figure:
     """Partial sums of log det(I + J) for J = r R(angle), angle in degrees, and their distance from the truth.
 
-    truth = log(1 + 2 r cos(angle) + r^2), term k = 2 (-1)^(k+1) r^k cos(k angle) / k, both over 2 dimensions.
-    The bound is the worst J of norm r, J = -r I: sum over k > n of r^k / k. Source: Behrmann et al. 2019, sec. 3.2.
     Raises SettingsError for r outside [0, 1) and n_terms outside 1 ... n_max.
     """
-    if not 0 <= r < 1:
-        raise SettingsError(f"r={r!r}: the series of log det(I + J) converges for 0 <= r < 1 only")
     if not 1 <= n_terms <= n_max:
         raise SettingsError(f"n_terms={n_terms!r}: expected 1 to n_max={n_max}")
-    angle = np.deg2rad(angle)
-    truth = np.log(1 + 2 * r * np.cos(angle) + r**2) / 2
-    k = np.arange(1, n_max + 1)
-    sums = np.cumsum((-1.0) ** (k + 1) * r**k * np.cos(k * angle) / k)
-    bound = -np.log1p(-r) - np.cumsum(r**k / k)
-    bias = sums - truth
-    here = n_terms - 1
+    truth, sums, bound = partial_sums(r, angle, n_max)
+    k, angle, bias, here = np.arange(1, n_max + 1), np.deg2rad(angle), sums - truth, n_terms - 1
 
     figure, axes = plt.subplots(1, 3, figsize=(10.5, 3.8), width_ratios=[1, 2, 2])
     ax = axes[0]

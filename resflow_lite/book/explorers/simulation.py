@@ -1,26 +1,71 @@
-"""Truncation against roulette on a Jacobian small enough to know the truth. NumPy only, fast enough for a slider.
+"""Truncation against roulette on a Jacobian small enough to know the truth, in nats per dimension. NumPy only.
 
-Everything is in nats per dimension.
+js/truncation.js and js/truncated_against_roulette.js compute the same numbers, draw for draw.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from ...errors import SettingsError
-from ...estimators.linearization import linearize
-from ...estimators.logdet import dense_jacobian
-from ...estimators.series import Geometric, Law, Roulette, tail_ratio
-from ...layers.residual import ResidualBlock
-from ...models.flow import Flow
 
-__all__ = ["rotation", "noisy_rotation", "block_jacobians", "spectral_radius", "log_series", "Race", "race"]
+if TYPE_CHECKING:
+    from ...estimators.series import Law, Roulette
+
+__all__ = [
+    "partial_sums",
+    "rotation",
+    "noisy_rotation",
+    "spectral_radius",
+    "probes",
+    "log_series",
+    "Uniforms",
+    "Race",
+    "race",
+]
 
 RUNS, DRAWS = 30, 10_000  # of the running means
-DEFAULT = Roulette(Geometric(0.25), n_exact=2)
 INTERVALS, INTERVAL_DRAWS = 1_000, 1_000  # of the coverage
+DEFAULT = SimpleNamespace(law=SimpleNamespace(survival=lambda k: 0.75**k), n_exact=2)
+"""Roulette(Geometric(0.25), n_exact=2), without torch."""
+
+
+def partial_sums(r: float, angle: float, n: int) -> tuple[float, np.ndarray, np.ndarray]:
+    """Of log det(I + J) / 2 for J = r R(angle), angle in degrees: the truth, (n,) partial sums, (n,) bounds of |bias|.
+
+    truth = log(1 + 2 r cos(angle) + r^2) / 2, term k = (-1)^(k+1) r^k cos(k angle) / k.
+    The bound is the worst J of norm r, J = -r I: sum over j > k of r^j / j. Source: Behrmann et al. 2019, sec. 3.2.
+    Raises SettingsError for r outside [0, 1).
+    """
+    if not 0 <= r < 1:
+        raise SettingsError(f"r={r!r}: the series of log det(I + J) converges for 0 <= r < 1 only")
+    k, angle = np.arange(1, n + 1), np.deg2rad(angle)
+    sums = np.cumsum((-1.0) ** (k + 1) * r**k * np.cos(k * angle) / k)
+    return np.log(1 + 2 * r * np.cos(angle) + r**2) / 2, sums, -np.log1p(-r) - np.cumsum(r**k / k)
+
+
+class Uniforms:
+    """Uniform numbers in [0, 1), one after another: a hash of the seed and a counter, 32 bits each.
+
+    The hash is Wellons's lowbias32. `random` asks as NumPy's generators do; kit.js makes the same numbers.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.key, self.used = _hash(np.array([seed + 0x9E3779B9 & 0xFFFFFFFF], np.uint32)), 0
+
+    def random(self, shape: tuple[int, ...]) -> np.ndarray:
+        counter = np.arange(self.used, self.used + prod(shape)).astype(np.uint32)
+        self.used += prod(shape)
+        return _hash(_hash(counter) + self.key).reshape(shape) / 2**32
+
+
+def _hash(x: np.ndarray) -> np.ndarray:
+    x = (x ^ (x >> 16)) * np.uint32(0x7FEB352D)
+    x = (x ^ (x >> 15)) * np.uint32(0x846CA68B)
+    return x ^ (x >> 16)
 
 
 def rotation(r: float, angle: float) -> np.ndarray:
@@ -38,24 +83,6 @@ def noisy_rotation(r: float, angle: float, noise: float) -> np.ndarray:
     return np.kron(np.eye(2), rotation(r, angle)) + np.kron(np.eye(2, k=1), noise * (1 - r**2) * np.eye(2))
 
 
-@torch.no_grad()
-def block_jacobians(flow: Flow, images: torch.Tensor) -> Mapping[str, np.ndarray]:
-    """{name of the block: (D, D) Jacobian of its branch} where the first of these events passes through the flow."""
-    jacobians = {}
-
-    def keep(block, inputs, name):
-        jacobians[name] = dense_jacobian(linearize(block.branch, inputs[0][:1]))[0].double().cpu().numpy()
-
-    blocks = [(name, module) for name, module in flow.named_modules() if isinstance(module, ResidualBlock)]
-    hooks = [b.register_forward_pre_hook(lambda block, inputs, name=n: keep(block, inputs, name)) for n, b in blocks]
-    try:
-        flow.encode(images[:1])
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return jacobians
-
-
 def spectral_radius(jacobian: np.ndarray) -> float:
     """The largest |eigenvalue|: the series converges where it is below 1."""
     return float(np.abs(np.linalg.eigvals(jacobian)).max())
@@ -68,15 +95,16 @@ def log_series(jacobian: np.ndarray, n: int) -> np.ndarray:
     D = 2 (1, 1) and (1, -1); otherwise cosines with random signs.
     """
     size = len(jacobian)
-    probes = _orthogonal(size)
-    powers, terms = probes, np.empty((size, n))
+    powers = v = probes(size)
+    terms = np.empty((size, n))
     for k in range(1, n + 1):
         powers = powers @ jacobian
-        terms[:, k - 1] = (-1) ** (k + 1) / k * (powers * probes).sum(1) / size
+        terms[:, k - 1] = (-1) ** (k + 1) / k * (powers * v).sum(1) / size
     return terms
 
 
-def _orthogonal(size: int) -> np.ndarray:
+def probes(size: int) -> np.ndarray:
+    """The rows of an orthogonal matrix, times sqrt(size)."""
     if size & (size - 1) == 0:  # Sylvester's matrix of signs
         signs = np.ones((1, 1))
         while len(signs) < size:
@@ -121,7 +149,7 @@ class Race:
 
 def race(
     jacobian: np.ndarray,
-    roulette: Roulette = DEFAULT,
+    roulette: "Roulette" = DEFAULT,
     n_terms: int | None = None,
     seed: int | np.random.Generator = 0,
     *,
@@ -147,7 +175,7 @@ def race(
     truncated = terms[:, :n_terms].sum(1)
     sums, largest = _tables(terms, survival, roulette.n_exact)
 
-    rng = np.random.default_rng(seed)
+    rng = Uniforms(seed) if isinstance(seed, int) else seed
 
     def draw(*shape: int) -> tuple[np.ndarray, np.ndarray]:
         """One uniform number chooses the probe and, with what is left of it, N."""
@@ -176,7 +204,7 @@ def race(
         largest_term=largest[probe[0], n[0]].max(),
         coverage=np.mean(abs(sample.mean(1) - truth) <= reach),
         rho=rho,
-        limit=tail_ratio(roulette.law),
+        limit=_limit(survival),
     )
 
 
@@ -187,7 +215,13 @@ def _tables(terms: np.ndarray, survival: np.ndarray, n_exact: int) -> tuple[np.n
     return np.cumsum(weighted, axis=1)[:, n_exact:], np.maximum.accumulate(abs(weighted), axis=1)[:, n_exact:]
 
 
-def _survival(law: Law) -> np.ndarray:
+def _limit(survival: np.ndarray) -> float:
+    """lim P(N >= k + 1) / P(N >= k), as estimators.series.tail_ratio: 0 where the ratio still falls far out."""
+    ratios = survival[1:] / survival[:-1]
+    return 0.0 if ratios[-1] < 0.9 * ratios[len(ratios) // 2] else float(ratios[-1])
+
+
+def _survival(law: "Law") -> np.ndarray:
     """P(N >= k) for k = 1, 2, ..., down to the resolution of a uniform number."""
     survival = [1.0]
     while survival[-1] > 1e-16:

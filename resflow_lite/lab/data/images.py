@@ -11,12 +11,12 @@ import torch
 from ...checks import CheckReport
 from ...errors import CheckFailed, DataError, SettingsError
 from ..home import home
+from ..names import image_names
 from .arrays import open_images
 from .folders import open_folder
 from .levels import SPLITS, Images, checked, expect_alike
 from .sources import IMAGE_SETS
 
-image_names = ("digits", *IMAGE_SETS)
 FOLDER = "folder:"
 
 

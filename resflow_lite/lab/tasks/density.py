@@ -21,9 +21,10 @@ from ...models.image import ImageModel, image_flow
 from ...models.systems import image_system, systems
 from ..data.images import Images, expected_images, image_names, image_shape, images_label, known_images, load_images
 from ..data.levels import expect_alike
+from ..names import PROFILES
 from ..scoring import affordable_truth, bits_of, claim, estimating_with, first_images, image_bits
 from .batches import SAMPLING, ImageSource, epochs
-from .profiles import BUDGET, PROFILES, base_model, profile_values
+from .profiles import BUDGET, base_model, profile_values
 from .question import PASSES, Question
 from .task import BLOCKS, PARAMETERS, TERMS, WIDTH, Task, Training, option
 from .words import ESTIMATORS, LAWS, USUAL, Unknown, estimator_words, known_or_unknown, named, rebuilt

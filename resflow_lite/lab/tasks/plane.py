@@ -14,8 +14,8 @@ from ...layers.residual import ResidualBlock
 from ...models.densities import toy_data, toy_names
 from ...models.flow import Flow
 from ...models.systems import systems, toy_system
+from ..names import PROFILES
 from ..scoring import described, error_bars, estimating_with, largest_share
-from .profiles import PROFILES
 from .question import PASSES, Question
 from .task import BLOCKS, PARAMETERS, Task, Training, option
 from .words import Unknown

@@ -8,8 +8,6 @@ from ...models.image import ImageModel
 from ...models.presets import presets, recipes
 from ..data.sources import IMAGE_SETS
 
-PROFILES = ("smoke", "laptop", "paper")
-
 # sets that the paper has no model of, and those whose model they take
 LIKE = {"fashion_mnist": "mnist", "svhn": "cifar10", "imagenet32_official": "imagenet32"}
 

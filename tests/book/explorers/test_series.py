@@ -53,7 +53,7 @@ def test_truncated_against_roulette_shows_the_race():
     assert np.allclose(one.lines[0].get_ydata(), race.roulette_means[0])
     largest = title(single).rpartition(" ")[2].replace(",", "")
     assert float(largest) == pytest.approx(race.largest_term, rel=5e-3)
-    assert "94% of" in texts(figure) and "finite: ρ² = 0.64 < 0.75" in texts(figure)
+    assert f"{race.coverage:.0%} of" in texts(figure) and "finite: ρ² = 0.64 < 0.75" in texts(figure)
 
 
 def test_an_infinite_variance_is_announced():

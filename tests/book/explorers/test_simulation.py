@@ -7,8 +7,9 @@ import pytest
 import torch
 
 import resflow_lite as rf
-from resflow_lite.book.explorers import simulation
+from resflow_lite.book.explorers import series, simulation
 from resflow_lite.estimators.logdet import SeriesDraw
+from resflow_lite.estimators.series import tail_ratio
 
 DEFAULT = rf.Roulette(rf.Geometric(0.25), n_exact=2)
 POISSON = rf.Roulette(rf.Poisson(2.0), n_exact=2)
@@ -118,7 +119,9 @@ def test_coverage_is_what_the_design_states(r, roulette, stated):
 
 def test_the_limit_tells_finite_variance_from_infinite():
     assert simulation.race(simulation.rotation(0.8, 180)).limit == pytest.approx(0.75)
-    assert simulation.race(simulation.rotation(0.8, 180), POISSON).limit == 0
+    for law in (rf.Poisson(0.5), rf.Poisson(8.0), rf.Geometric(0.9), rf.Geometric(0.05), rf.Matched(0.9)):
+        race = simulation.race(simulation.rotation(0.8, 180), rf.Roulette(law, 2))
+        assert race.limit == pytest.approx(tail_ratio(law))
     assert simulation.race(simulation.rotation(0.8, 60)).rho == pytest.approx(0.8)
 
 
@@ -137,7 +140,7 @@ def test_block_jacobians_are_those_of_the_branches_where_the_event_passes():
     x = rf.toy_data("pinwheel", 64).double()
     flow = flow.double()
     flow.initialize_(x)
-    jacobians = simulation.block_jacobians(flow, x[5:8])
+    jacobians = series.block_jacobians(flow, x[5:8])
     blocks = [m for m in flow.modules() if isinstance(m, rf.ResidualBlock)]
     assert len(jacobians) == len(blocks) == 3
     for block in blocks:

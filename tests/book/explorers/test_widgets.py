@@ -1,9 +1,11 @@
-"""Every control of an explorer changes its picture, and the pictures show trained flows."""
+"""The widgets: what they give a notebook, and the trained flows that they show."""
 
 import matplotlib
 
 matplotlib.use("Agg")
 
+import subprocess
+import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,75 +14,56 @@ import torch
 
 import resflow_lite as rf
 from resflow_lite.book import explorers
-from resflow_lite.book.explorers import series, widgets
+from resflow_lite.book.explorers import mass, memory, series
 from resflow_lite.book.figures import chapter07
 
 
-@pytest.fixture
-def controls_of():
-    """The controls by name and the picture of an explorer."""
-
-    def taken_apart(explorer):
-        row, picture = explorer.children
-        return {control.description: control for control in row.children}, picture
-
-    return taken_apart
+def test_where_no_kernel_runs_a_picture_with_its_description_stands_in():
+    explorer = explorers.truncation()
+    data, metadata = explorer._repr_mimebundle_()
+    assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == explorer.model_id
+    assert explorer.png[:4] == b"\x89PNG" and len(explorer.png) < 100_000
+    assert len(metadata["image/png"]["alt"]) > 100 and plt.get_fignums() == []
 
 
-def move(control):
-    """Another value, as a reader would choose it."""
-    if hasattr(control, "index"):
-        control.index = 1 if control.index == 0 else 0
-    elif isinstance(control.value, bool):
-        control.value = not control.value
-    else:
-        control.value = control.max if control.value < control.max else control.min
+def test_the_explorers_mathematics_is_free_of_torch():
+    program = "import sys; from resflow_lite.book import explorers; explorers.truncated_against_roulette();"
+    program += "from resflow_lite.book.explorers import balls, cobwebs, mass, memory; print('torch' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert told.stdout == "False\n"
 
 
-@pytest.mark.parametrize("name", widgets.__all__)
-def test_every_control_changes_the_picture(name, controls_of):
-    controls, picture = controls_of(getattr(explorers, name)())
-    assert bytes(picture.value[:4]) == b"\x89PNG"
-    for label, control in controls.items():
-        if control.disabled:
-            continue
-        before = picture.value
-        move(control)
-        assert picture.value != before, label
-    assert plt.get_fignums() == []
-
-
-def test_a_control_that_does_nothing_is_greyed_out(controls_of):
-    controls, picture = controls_of(explorers.truncated_against_roulette())
-    for law, enabled in (("Poisson", {"rate"}), ("Matched", set()), ("Geometric", {"p"})):
-        controls["law"].value = law
-        assert {name for name in ("p", "rate") if not controls[name].disabled} == enabled
-    assert controls["truncated at"].disabled
-    controls["equal cost"].value = False
-    assert not controls["truncated at"].disabled
-    before = picture.value
-    controls["truncated at"].value = 20
-    assert picture.value != before
-
-
-def test_the_race_takes_the_blocks_of_a_checkpoint(controls_of):
+def test_the_race_takes_the_blocks_of_a_checkpoint():
     flow = rf.lab.pretrained("digits")
     blocks = series.block_jacobians(flow.double(), torch.rand(1, 1, 8, 8))
-    controls, picture = controls_of(explorers.truncated_against_roulette(blocks))
-    assert list(controls["block"].options) == list(blocks) and len(blocks) == 10
-    before = picture.value
-    controls["block"].value = list(blocks)[3]
-    assert picture.value != before
+    data = explorers.truncated_against_roulette(blocks).data["blocks"]
+    assert list(data) == list(blocks) and len(blocks) == 10
+    for name, J in blocks.items():
+        assert np.array_equal(data[name]["jacobian"], J) and np.shape(data[name]["probes"]) == J.shape
+        assert data[name]["truth"] == pytest.approx(np.linalg.slogdet(np.eye(64) + J)[1] / 64)
 
 
-def test_the_race_takes_matrices_for_blocks(controls_of):
-    source = {"one": np.diag([-0.8, -0.7, -0.6]), "two": np.diag([0.3, 0.2, 0.1])}
-    controls, picture = controls_of(explorers.truncated_against_roulette(source))
-    assert set(controls) >= {"block", "probe noise", "law"} and "r" not in controls
-    for name in ("probe noise", "block"):
-        before = picture.value
-        move(controls[name])
-        assert picture.value != before, name
+def test_an_interval_keeps_its_mass_and_the_density_of_x_has_area_1():
+    for heights in (mass.HEIGHTS, (-3.0, -0.5, 0.0, 2.4, 2.5)):
+        found = mass.through_map(heights, -0.5, 1.5)
+        inside = (found["x"] >= -0.5 - 1e-9) & (found["x"] <= 1.0 + 1e-9)
+        assert np.trapezoid(found["density"][inside], found["x"][inside]) == pytest.approx(found["mass"], abs=1e-3)
+        assert (found["slope"] > 0).all() and np.allclose(np.gradient(found["f"], found["x"]), found["slope"], atol=0.1)
+        wide = mass.through_map(heights, -40, 80)
+        assert wide["mass"] == pytest.approx(1)
+    assert mass.through_map((-2, -1, 0, 1, 2))["area"] == pytest.approx(1, abs=1e-5)  # f(x) = x
+
+
+def test_a_map_that_falls_is_refused():
+    with pytest.raises(rf.SettingsError, match="expected five that rise"):
+        mass.through_map((0, 1, 0.5, 2, 3))
+
+
+def test_only_the_backpropagated_series_pays_for_its_terms():
+    one, many = (memory.peaks(n, 16, 134e6, 786e3) for n in (1, 5))
+    rising = [way for way in one if many[way] > one[way]]
+    assert rising == ["series, store"] and many["series, store"] == pytest.approx(16 * 23 * 134e6)
+    assert many["neumann, recompute"] == pytest.approx(16 * 3 * 786e3 + 7 * 134e6)
 
 
 def test_a_grid_goes_through_every_block_of_a_flow():
