@@ -79,6 +79,18 @@ def test_every_figure_is_drawn_in_the_cell_that_asks_for_it(chapter):
             assert pictures(cell) == cell.source.count("plt.show()"), cell.source
 
 
+def test_figures_have_the_numbers_that_the_text_refers_to(chapter):
+    path, cells = chapter
+    if "number_figures(" not in text(cells, "code"):
+        pytest.skip("no numbers yet")
+    outputs = [o for cell in cells if not cell.source.startswith("explorers.") for o in cell.get("outputs", [])]
+    alts = [output.metadata["image/png"]["alt"] for output in outputs if "image/png" in output.get("data", {})]
+    number = path.name[:2].lstrip("0")
+    assert [alt.split(". ")[0] for alt in alts] == [f"Figure {number}.{i}" for i in range(1, len(alts) + 1)]
+    told = re.findall(rf"Figure {number}\.(\d+)", text(cells))
+    assert told and all(1 <= int(i) <= len(alts) for i in told)
+
+
 def test_a_chapter_has_three_to_five_exercises_whose_solutions_are_folded_and_follow_the_stub(chapter):
     _, cells = chapter
     stubs = [i for i, cell in enumerate(cells) if cell.cell_type == "code" and "exercises.check_" in cell.source]

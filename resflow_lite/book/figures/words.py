@@ -8,6 +8,8 @@ from matplotlib.collections import PathCollection, PolyCollection
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
+from .numbers import write_number
+
 __all__ = ["describe", "show_with_words"]
 
 PANELS, SERIES, LONGEST = 6, 8, 1500
@@ -118,10 +120,16 @@ def _plain(text: str) -> str:
 
 def show_with_words() -> None:
     """Every figure that a notebook shows from now on carries its description, where JupyterLab, nbconvert and the site
-    look for one: in the output's metadata, image/png, alt. Without a notebook nothing happens."""
+    look for one: in the output's metadata, image/png, alt. So does its number, where a chapter has asked for numbers
+    (see numbers.py). Without a notebook nothing happens."""
     try:
         shell = get_ipython()  # type: ignore[name-defined]
     except NameError:
         return
     formatter = shell.display_formatter.mimebundle_formatter
-    formatter.for_type(Figure, lambda figure, **_: ({}, {"image/png": {"alt": describe(figure)}}))
+
+    def with_words(figure: Figure, **_: object) -> tuple[dict, dict]:
+        number = write_number(figure, shell)  # before the picture is made of the figure
+        return {}, {"image/png": {"alt": f"{number}{describe(figure)}"}}
+
+    formatter.for_type(Figure, with_words)
