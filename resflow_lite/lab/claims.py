@@ -146,7 +146,8 @@ def _hybrid(entries: Sequence[Entry]) -> list[str]:
     ]
     found = min((pair for pair in pairs if pair is not None), key=lambda pair: pair[0], default=None)
     words = "accuracy on digits at lambda = 1 in equal time, residual minus the better coupling: " + _told(found, "", 4)
-    return ["residual blocks beat coupling blocks in hybrid models", verdict(found, 1), words, "hybrid; chapter 9"]
+    told = f"{verdict(found, 1)}, in equal time"
+    return ["residual blocks beat coupling blocks in hybrid models", told, words, "hybrid; chapter 9"]
 
 
 def _densities(entries: Sequence[Entry]) -> list[str]:
