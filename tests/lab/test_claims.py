@@ -44,9 +44,9 @@ def test_an_interval_with_zero_in_it_says_how_many_seeds_it_would_take():
 def test_accuracy_is_better_the_higher_and_the_better_coupling_is_what_counts():
     entries = made_up("hybrid", "residual-1", [0.9, 0.91, 0.92], "accuracy")
     entries += made_up("hybrid", "coupling-1", [0.5, 0.51, 0.53], "accuracy")
-    assert cells(entries, "hybrid")[1] == "shown here"
+    assert cells(entries, "hybrid")[1] == "shown here, in equal time"
     entries += made_up("hybrid", "coupling+1x1-1", [0.95, 0.96, 0.98], "accuracy")
-    assert cells(entries, "hybrid")[1] == "refuted at this scale"
+    assert cells(entries, "hybrid")[1] == "refuted at this scale, in equal time"
 
 
 def test_an_unbiased_claim_and_a_better_model_are_told_apart():
