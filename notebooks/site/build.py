@@ -58,6 +58,8 @@ def for_the_site(notebook: nbformat.NotebookNode, page: str, address: str) -> nb
         for output in cell.get("outputs", []):
             if output.output_type == "stream":
                 output.text = PROGRESS.sub("", output.text)
+            elif "text/markdown" in output.get("data", {}):  # a rule at its end would leave the output, says docutils
+                output.data["text/markdown"] = output.data["text/markdown"].replace("\n______", "\n" + 6 * "\\_")
     return notebook
 
 

@@ -59,9 +59,19 @@ def test_an_unbiased_claim_and_a_better_model_are_told_apart():
     assert cells(entries, "unbiased")[1].startswith("unbiased: not resolved; a better model: not resolved")
 
 
+def test_truncation_is_shown_to_harm_only_where_every_seed_claims_too_little_and_has_become_worse():
+    entries = made_up("truth", "truncated-1", [2.3, 2.4])
+    assert cells(entries, "truncated series")[1] == "not in the ledger"
+    for last, told in ((2.25, "shown here"), (2.2, "not resolved")):  # the second seed rises by 0.05, or by nothing
+        for entry, end in zip(entries, (2.3, last)):
+            entry.facts["curve"] = [[50, 2.1, 2.4], [100, 1.9, 2.2], [150, 1.0, end]]
+        row = cells(entries, "truncated series")
+        assert row[1] == told and "2 seeds: claim minus truth at the end -1.30" in row[2]
+
+
 def test_every_claim_has_a_line_even_with_an_empty_ledger():
     rows = paper_claims([]).rows
-    assert len(rows) == 6 and all(len(row) == 4 for row in rows)
+    assert len(rows) == 7 and all(len(row) == 4 for row in rows)
     assert cells([], "LipSwish")[1] == "not in the ledger" and "7 of 7" in cells([], "densities")[2]
 
 

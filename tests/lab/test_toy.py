@@ -48,6 +48,23 @@ def test_a_run_leaves_an_entry_and_a_model(system, tmp_path):
     assert scores_of(experiment, flow)["nats"] == pytest.approx(entry["nats"], abs=1e-6)
 
 
+def test_residual_blocks_train_with_the_estimator_that_is_asked_for_and_a_file_gives_it_back():
+    asked = rf.PowerSeries(rf.Truncated(1))
+    experiment = smoke(train_estimator=repr(asked))
+    flow = experiment.build()
+    blocks = [m for m in flow.modules() if isinstance(m, rf.ResidualBlock)]
+    assert {block.train_estimator for block in blocks} == {asked} == {experiment.train_estimator}
+    usual = rf.toy_system("resflow", experiment.parameters, experiment.n_blocks)
+    assert {m.train_estimator for m in usual.modules() if isinstance(m, rf.ResidualBlock)} != {asked}
+    assert rf.ToyExperiment.from_record(experiment.as_json()) == experiment
+
+
+def test_an_estimator_is_refused_where_no_block_would_use_it():
+    for settings in (dict(system="glow", train_estimator="truncated"), dict(train_estimator="truncted")):
+        with pytest.raises(rf.SettingsError, match="train_estimator = "):
+            smoke(**settings)
+
+
 @pytest.mark.parametrize("system", rf.systems)
 def test_nats_are_those_of_the_exact_jacobian(system):
     flow, _ = train_toy(smoke(system=system))

@@ -1,7 +1,8 @@
-"""The ablation notebook through papermill, 23 tiny runs and its own two; and its prose against the ledger."""
+"""The ablation notebook through papermill, 26 tiny runs and its own two; and its prose against the ledger."""
 
 import json
 import re
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 
@@ -25,13 +26,13 @@ def test_the_smoke_profile_trains_what_the_ledger_lacks(run_page, tmp_path):
     finished = tmp_path / "runs" / "ablation-smoke" / "elu-roulette-seed1" / "ledger.json"
     assert run_page(NOTEBOOK, ("profile", "smoke"), ("steps", "5")) == 0
     entries = [json.loads(path.read_text()) for path in (tmp_path / "runs").rglob("ledger.json")]
-    assert len(entries) == 23 and finished.exists()
+    assert len(entries) == 26 and finished.exists()
     for entry in entries:
         validate_entry(entry)
     cells = nbformat.read(tmp_path / "page" / "notebook.ipynb", as_version=4).cells
     told = "".join(output.get("text", "") for cell in cells for output in cell.get("outputs", []))
     assert "truth: 0 of 10 runs in the ledger" in told and "ablation: 0 of 10 runs in the ledger" in told
-    bits = [e["bits_per_dim"] for e in entries if e["settings"]["activation"] == "clipswish"]
+    bits = [e["bits_per_dim"] for e in entries if e["settings"].get("activation") == "clipswish"]
     shown = float(re.search(r"clipswish-roulette +(\S+) \+- ", told)[1])
     assert abs(shown - sum(bits) / 2) < 5.1e-5
 
@@ -44,6 +45,9 @@ def test_wrong_parameters_are_refused_before_anything_trains(run_page, tmp_path,
     assert not (tmp_path / "runs").exists()
 
 
+PAIRS = [("truncated", "roulette"), ("truncated", "stratified"), ("roulette", "stratified")]
+
+
 def numbers():
     """What the page's prose says in numbers, from the ledger, as it is printed there."""
     entries = report.read_ledger(ROOT / "data" / "results")
@@ -53,13 +57,16 @@ def numbers():
         found[f"{setting}: claims"] = " / ".join(f"{entry['objective']:.2f}" for entry in facts)
         found[f"{setting}: claim"] = f"{fmean(entry['objective'] for entry in facts):.2f}"
         found[f"{setting}: truth"] = f"{fmean(entry['bits_per_dim'] for entry in facts):.3f}"
-    for new, old in (("truncated", "roulette"), ("roulette", "stratified")):
-        mean, half, _ = difference(entries, "truth", (f"{new}-1", f"{old}-1"))
-        found[f"{new} over {old}"] = f"{mean:.3f} ± {half:.3f}"
+    for n, (new, old) in product((1, 3, 5), PAIRS):
+        mean, half, _ = difference(entries, "truth", (f"{new}-{n}", f"{old}-{n}"))
+        found[f"{new} over {old} at {n}"] = f"{mean:.3f} ± {half:.3f}"
     long = {e.label: e.facts for e in entries if e.sweep == "truth_long"}
     for setting, facts in long.items():
         found[f"{setting}: long claim"] = f"{facts['objective']:.2f}"
         found[f"{setting}: long truth"] = f"{facts['bits_per_dim']:.3f}"
+    for setting in dict.fromkeys(entry.label for entry in entries if entry.sweep == "truth_plane"):
+        facts = [e.facts for e in entries if (e.sweep, e.label) == ("truth_plane", setting)]
+        found[f"{setting}: plane"] = " and ".join(f"{fmean(e[k] for e in facts):.2f}" for k in ("objective", "nats"))
     for step, pair in COMPARED.items():
         mean, half, n = difference(entries, "ablation", pair, family=len(COMPARED))
         found[step] = f"{mean:+.3f} ± {half:.3f}"
@@ -88,7 +95,8 @@ def test_every_number_in_the_prose_is_that_of_the_ledger():
     known = {number for told in numbers().values() for number in re.findall(r"\d+\.\d+", told)} | OTHERS
     said = set(re.findall(r"(?<![\d.,])\d+\.\d+", prose))
     assert said <= known, f"not in the ledger: {sorted(said - known)}"
-    for name in ("truncated-1: claims", "truncated-1: truth", "roulette-1: truth", "stratified-1: truth", *COMPARED):
+    needed = [f"{name}-{n}: truth" for n in (1, 3, 5) for name in ("truncated", "roulette")]
+    for name in (*needed, "stratified-1: truth", "truncated-1: claims", "control-variate-1: truth", *COMPARED):
         assert numbers()[name] in prose, name
 
 

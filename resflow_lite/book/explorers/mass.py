@@ -69,7 +69,7 @@ def mass_through_map(heights: Sequence[float] = HEIGHTS, left: float = 0.5, widt
     after.plot(x, found["base"], color=AMBER, linestyle="--", label=f"N(f(x)) alone: area {found['area']:.2f}")
     inside = (left <= x) & (x <= left + width)
     after.fill_between(x[inside], found["density"][inside], color=AMBER, alpha=0.5, linewidth=0)
-    after.set(xlabel="x", ylim=(0, None), title=f"mass between the marks: {found['mass']:.3f}, in x as in z")
+    top = 1.35 * max(found["density"].max(), found["base"].max())  # room for the legend
+    after.set(xlabel="x", ylim=(0, top), title=f"mass between the marks: {found['mass']:.3f}, in x as in z")
     after.legend(loc="upper left")
-    after.margins(y=0.3)
     return figure

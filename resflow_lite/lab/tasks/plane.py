@@ -18,7 +18,7 @@ from ..names import PROFILES
 from ..scoring import described, error_bars, estimating_with, largest_share
 from .question import PASSES, Question
 from .task import BLOCKS, PARAMETERS, Task, Training, option
-from .words import Unknown
+from .words import ESTIMATORS, Unknown, known_or_unknown, named, rebuilt
 
 STEPS = {"realnvp": 1400, "glow": 1100, "ffjord": 110, "flow++": 750, "iresnet": 410, "resflow": 410}
 """Steps of the laptop profile: what each system takes in 15 CPU seconds on one thread (measured on whole runs)."""
@@ -58,6 +58,7 @@ class ToyExperiment(Training):
     profile: str = option("laptop", "smoke (seconds), laptop (equal CPU time for all systems) or paper (equal steps)")
     parameters: int | None = option(None, "of the model, about so many")
     n_blocks: int | None = option(None, "of the model")
+    train_estimator: str | Estimator | None = option(None, "of residual blocks' log-determinants; None: the system's")
     points: int | None = option(None, "fresh ones to evaluate at")
     passes: int | None = option(None, "over these points with the evaluation estimator of residual blocks")
 
@@ -67,6 +68,7 @@ class ToyExperiment(Training):
         self._expect("dataset", known, f"one of {', '.join(toy_names)}, or a sampler (n, generator)")
         self._expect_one_of(systems, "system")
         self._expect_one_of(PROFILES, "profile")
+        self._check_estimator()
         own = dict(steps=STEPS[self.system], lr=RATES[self.system])
         usual = dict(smoke=SMOKE, laptop=LAPTOP | own, paper=PAPER)[self.profile]
         self._fill(usual)
@@ -80,12 +82,25 @@ class ToyExperiment(Training):
         if any(getattr(self, name) != usual[name] for name in ("parameters", "n_blocks")):
             self._expect_buildable((2,))
 
+    def _check_estimator(self) -> None:
+        object.__setattr__(self, "train_estimator", rebuilt(self.train_estimator))
+        if self.train_estimator is not None:
+            residual = ("resflow", "iresnet")
+            self._expect("train_estimator", self.system in residual, f"None, or system one of {', '.join(residual)}")
+            self._expect_object("train_estimator", "an estimator object", ("draw", "estimate"), ESTIMATORS)
+
     @classmethod
     def _read(cls, name: str, told: Any) -> Any:
+        if name == "train_estimator":
+            return known_or_unknown(name, told, ESTIMATORS)
         return Unknown(name, told) if name == "dataset" and told not in toy_names else told
 
     def _flow(self, shape: tuple[int, ...] | None = None) -> Flow:
-        return toy_system(self.system, self.parameters, self.n_blocks)
+        flow = toy_system(self.system, self.parameters, self.n_blocks)
+        if self.train_estimator is not None:
+            for block in (m for m in flow.modules() if isinstance(m, ResidualBlock)):
+                block.train_estimator = named(self.train_estimator)
+        return flow
 
 
 @torch.no_grad()

@@ -115,7 +115,7 @@ function mount(root, data, state, changed) {
   const controls = typeof explorer.controls === "function" ? explorer.controls(data) : explorer.controls;
   const fields = Object.entries(controls).map(([name, control]) => fieldOf(name, control));
   root.classList.add("explorer");
-  root.innerHTML = `<div class="bench"><form aria-label="Settings">${fields.join("")}<button type="reset">Start again</button></form>
+  root.innerHTML = `<div class="bench"><form aria-label="Settings" data-lm-suppress-shortcuts="true">${fields.join("")}<button type="reset">Start again</button></form>
     <div class="panels" role="img"></div><output class="verdict" aria-live="polite"></output></div>`;
   const [form, panels, verdict] = ["form", ".panels", ".verdict"].map((part) => root.querySelector(part));
   const read = () => Object.fromEntries(Object.entries(controls).map(([name, { kind }]) => {
@@ -161,6 +161,7 @@ function mount(root, data, state, changed) {
     later();
   });
   form.addEventListener("reset", () => setTimeout(later));
+  form.addEventListener("keydown", (event) => event.stopPropagation()); // arrow keys are JupyterLab's shortcuts, too
   form.addEventListener("submit", (event) => event.preventDefault());
   dragging(panels, form);
   write(state);
