@@ -210,7 +210,8 @@ def _test(options: argparse.Namespace) -> None:
         raise SettingsError(f"there are no tests in {root}: run this in a checkout, pip install -e .[dev]")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers share the cores
     nbval = ["--nbval", "--nbval-sanitize-with=tests/notebooks/sanitize.cfg", "--nbval-cell-timeout=600"]
-    chosen = ["-n", "2", "--dist", "loadscope", "-m", "not slow", *nbval, "tests", "notebooks"]
+    chosen = ["-n", "2", "--dist", "loadscope", "--no-loadscope-reorder", "-m", "not slow", *nbval]
+    chosen += ["notebooks", "tests/notebooks", "tests"]  # what takes longest starts first
     os.chdir(root)
     os.execv(sys.executable, [sys.executable, "-m", "pytest", *chosen, *options.more])
 

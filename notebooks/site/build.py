@@ -80,6 +80,19 @@ def copy_to(source: Path, address: str) -> None:
             nbformat.write(for_the_site(nbformat.read(found, as_version=4), page, address), copy)
 
 
+def reference(folder: Path) -> None:
+    """Pages of the package's faces, whose names are imported when somebody asks for them: here, for all of them."""
+    import pdoc
+
+    import resflow_lite as rf
+
+    for part in (rf, rf.lab, rf.book):
+        names = getattr(part, "__all__", None) or sorted({*dir(part)} - {*vars(part)})
+        found = {name: value for name in names if not isinstance(value := getattr(part, name), ModuleType)}
+        vars(part).update(found, __all__=list(found))
+    pdoc.pdoc("resflow_lite", "resflow_lite.lab", "resflow_lite.book", output_directory=folder)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "site", help="default: build/site")

@@ -9,7 +9,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import nn
@@ -28,7 +28,7 @@ from .flow import Flow
 from .image import ImageModel, image_flow
 from .toy import toy_flow
 
-__all__ = ["System", "systems", "toy_system", "image_system", "with_budget"]
+__all__ = ["System", "systems", "toy_system", "image_system", "width_within", "with_budget"]
 
 Shape = tuple[int, int, int]
 IRESNET = PowerSeries(Truncated(5), probe="gaussian")
@@ -148,7 +148,7 @@ def toy_system(name: str, parameters: int = 20_000, n_blocks: int = 8) -> Flow:
     Example: flow = toy_system("glow"); flow.initialize_(x); loss = -flow.log_prob(x).mean()
     """
     system, n_blocks = systems[name], integer(1)("n_blocks", n_blocks)
-    return with_budget(lambda width: system.toy(n_blocks, width), parameters)
+    return system.toy(n_blocks, _toy_width(name, n_blocks, integer(1)("parameters", parameters)))
 
 
 def image_system(
@@ -160,15 +160,29 @@ def image_system(
     """
     system = systems[name]
     model = ImageModel(shape, blocks, alpha=alpha, squeeze_first=name == "glow")
-    return with_budget(lambda width: system.image(model, width), parameters)
+    return system.image(model, _image_width(name, model, integer(1)("parameters", parameters)))
+
+
+@cache
+def _toy_width(name: str, n_blocks: int, parameters: int) -> int:
+    return width_within(partial(systems[name].toy, n_blocks), parameters)
+
+
+@cache
+def _image_width(name: str, model: ImageModel, parameters: int) -> int:
+    return width_within(partial(systems[name].image, model), parameters)
 
 
 def with_budget(build: Callable[[int], nn.Module], parameters: int) -> nn.Module:
-    """build(width) with the width whose number of parameters is closest to a budget, by bisection.
+    """build(width) with the width of `width_within`. Raises SettingsError as that."""
+    return build(width_within(build, integer(1)("parameters", parameters)))
+
+
+def width_within(build: Callable[[int], nn.Module], parameters: int) -> int:
+    """The width whose number of parameters is closest to a budget, by bisection.
 
     build: a model that grows with its width.  Raises SettingsError where the closest misses by more than 5 %.
     """
-    parameters = integer(1)("parameters", parameters)
     narrower = bisect_left(range(1, WIDEST), parameters, key=partial(_count, build))
     near = ((_count(build, width), width) for width in (max(1, narrower), narrower + 1))
     count, width = min(near, key=lambda pair: abs(pair[0] - parameters))
@@ -176,7 +190,7 @@ def with_budget(build: Callable[[int], nn.Module], parameters: int) -> nn.Module
         raise SettingsError(
             f"parameters={parameters!r}: the closest model has {count} (width {width}). Ask for that many, or for more"
         )
-    return build(width)
+    return width
 
 
 def _count(build: Callable[[int], nn.Module], width: int) -> int:

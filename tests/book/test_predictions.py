@@ -12,7 +12,7 @@ from resflow_lite.book import answer, concept_test, concepts, predict, predictio
 from resflow_lite.errors import SettingsError
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
-CALL = re.compile(r"^(predict|answer)\(\s*\"([^\"]+)\"", re.MULTILINE)
+CALL = re.compile(r"^ *(predict|answer)\(\s*\"([^\"]+)\"", re.MULTILINE)
 
 
 @pytest.fixture(autouse=True)

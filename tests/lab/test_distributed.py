@@ -93,7 +93,9 @@ def loss_and_gradient(task, draws):
     return float(loss), torch.cat(gradient)
 
 
-KINDS = {name: dict(system=name, parameters=20_000, blocks=(1, 1)) for name in rf.systems}
+KINDS = {
+    name: dict(system=name, parameters=5_000 if name == "ffjord" else 20_000, blocks=(1, 1)) for name in rf.systems
+}
 KINDS |= {
     "noise channels": dict(padding=2),
     "one N for each image": dict(train_estimator=rf.PowerSeries(rf.Roulette(per_sample=True), "gaussian", 2)),

@@ -1,4 +1,4 @@
-"""What every chapter of the first part owes its reader: length, figures, asserts, exercises, an opening bet, links.
+"""What every chapter owes its reader: length, figures, asserts, exercises, an opening bet, links.
 
 And what the pages beside the chapters do: a flow in one cell, what goes wrong, two appendices, the outlook.
 """
@@ -10,11 +10,12 @@ import nbformat
 import pytest
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
-CHAPTERS = sorted(NOTEBOOKS.glob("0[1-6]_*.ipynb"))
+CHAPTERS = sorted(NOTEBOOKS.glob("0[1-9]_*.ipynb"))
 START = NOTEBOOKS / "00_start_here.ipynb"
 PAGES = [NOTEBOOKS / "interlude_one_cell.ipynb", NOTEBOOKS / "what_goes_wrong.ipynb"]
 APPENDICES = [NOTEBOOKS / "04b_fewer_products_less_noise.ipynb", NOTEBOOKS / "06b_induced_norms.ipynb"]
-PAGES += [*APPENDICES, NOTEBOOKS / "10_outlook.ipynb"]
+OUTLOOK = NOTEBOOKS / "10_outlook.ipynb"
+PAGES += [*APPENDICES, OUTLOOK]
 KINDS = ("Routine", "Derive", "Find the bug")
 # the claim that a chapter opens with and refutes, and where it says what came out
 MISCONCEPTIONS = {
@@ -24,6 +25,9 @@ MISCONCEPTIONS = {
     "04": ("unbiased with small error bars means right", 'unbiased with small error bars" does not mean right'),
     "05": ("Less memory means approximate gradients", "**The answer to (a): the last digit,**"),
     "06": ("Smooth is enough", "Smooth is not enough"),
+    "07": ("more expressive always wins", "Expressive layers do not always win"),
+    "08": ("So bits/dim is a number, is it not?", "a number with at least three error bars"),
+    "09": ("a good density is a good classifier, is it not?", 'So "a good density is a good classifier" fails'),
 }
 # functions of resflow_lite.book.explorers that stand for an explorer's picture without its controls
 STATIC = {
@@ -33,6 +37,7 @@ STATIC = {
     "truncation": "series.truncation_bias",
     "truncated_against_roulette": "series.truncated_against_roulette",
     "unit_balls": "balls.unit_balls",
+    "grid_through_depth": "figures.pushed_grid",
 }
 
 
@@ -118,7 +123,7 @@ def test_a_chapter_ends_with_what_to_take_home_and_links_to_both_neighbours(chap
     path, cells = chapter
     last = cells[-1].source
     assert "## What to take home" in last
-    order = [START, *CHAPTERS, *sorted(NOTEBOOKS.glob("07_*.ipynb"))]
+    order = [START, *CHAPTERS, OUTLOOK]
     place = order.index(path)
     ending = last.split("## What to take home")[1]
     for neighbour in (order[place - 1], order[place + 1]):

@@ -75,8 +75,7 @@ def grade_folder(options: argparse.Namespace) -> None:
     limits = sandbox.Limits(seconds=options.seconds)
     course = run.Course(options.pack, options.assignment, wall, limits)
     options.out.mkdir(parents=True, exist_ok=True)
-    ids = [kind.grade_id for cell in build.read(course.source).cells if (kind := build.meta(cell)).grade]
-    hand_ins = find_hand_ins(options.submissions, options.assignment, ids, roster)
+    hand_ins = find_hand_ins(options.submissions, options.assignment, course.grade_ids, roster)
     print(f"{len(hand_ins)} hand-ins, confined by: {wall}", flush=True)
     verdicts = {v.student: v for v in run.grade_all(course, hand_ins, options.out, options.jobs)}
     everybody = {v.student for v in run.read_verdicts(options.out / "verdicts.jsonl")} | {p.student for p in roster}
@@ -116,8 +115,7 @@ def grade_one(options: argparse.Namespace) -> None:
     if not wall:
         raise Refused(sandbox.NO_WALL)
     course = run.Course(options.root / "source", options.assignment, wall)
-    ids = [kind.grade_id for cell in build.read(course.source).cells if (kind := build.meta(cell)).grade]
-    found = in_folder(options.root / "submission", options.assignment, ids)
+    found = in_folder(options.root / "submission", options.assignment, course.grade_ids)
     verdict = course.verdict(HandIn(student, "submission", found.file, found.time, found.notes, found.problem))
     target.write_text(json.dumps(gradescope.results(verdict.marks, verdict.notes), indent=1))
 

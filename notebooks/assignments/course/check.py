@@ -3,6 +3,8 @@
 It runs your notebook's cells from top to bottom in a fresh Python, as the grader does, with the tests that you see.
 """
 
+import contextlib
+import io
 import json
 import sys
 from pathlib import Path
@@ -24,18 +26,17 @@ def check(path: Path) -> list[str]:
             problems.append(f"{grade_id}: this cell stands there twice, and only the first counts")
         if cell["cell_type"] == "markdown" and mark.get("grade") and source.strip() in ("", "YOUR ANSWER HERE"):
             problems.append(f"{grade_id}: no answer yet")
-        if (
-            not grade_id
-            or grade_id in seen
-            or cell["cell_type"] != "code"
-            or "not-graded" in cell["metadata"].get("tags", [])
-        ):
+        runs = cell["cell_type"] == "code" and "not-graded" not in cell["metadata"].get("tags", [])
+        if not grade_id or grade_id in seen or not runs:
             continue
         seen.add(grade_id)
+        printed = io.StringIO()
         try:
-            exec(compile(source, grade_id, "exec"), names)
+            with contextlib.redirect_stdout(printed):
+                exec(compile(source, grade_id, "exec"), names)
         except AssertionError as error:
-            problems.append(f"{grade_id}: {error}")
+            cause = printed.getvalue().splitlines()[-1:]
+            problems.append(f"{grade_id}: {' '.join([*cause, str(error)])}")
         except NotImplementedError:
             problems.append(f"{grade_id}: no answer yet")
         except BaseException as error:

@@ -1,7 +1,7 @@
 """Confine this process, for good, before it runs a student's code (Linux only).
 
 Around it stands bubblewrap (sandbox.py) where the machine has it. From inside come, everywhere: limited memory, no
-capabilities, and no system calls for networks, programs, processes, signals, rights of files or shared memory
+capabilities, and no system calls for networks, programs, processes, threads, signals, rights of files or shared memory
 (seccomp). Where bubblewrap is missing, Landlock leaves only Python's files to read and one folder to write.
 """
 
@@ -21,7 +21,7 @@ pidfd_send_signal 424 424, pidfd_getfd 438 438, ptrace 101 117, process_vm_readv
 process_madvise 440 440, process_mrelease 448 448, kcmp 312 272, prlimit64 302 261, setrlimit 160 164, unshare 272 97,
 setns 308 268, mount 165 40, umount2 166 39, open_tree 428 428, fsopen 430 430, mount_setattr 442 442, chroot 161 51,
 pivot_root 155 41, bpf 321 280, keyctl 250 219, add_key 248 217, request_key 249 218, perf_event_open 298 241,
-userfaultfd 323 282, personality 135 92, setpgid 109 154, setsid 112 157,
+userfaultfd 323 282, personality 135 92, setpgid 109 154, setsid 112 157, clone 56 220, clone3 435 435, openat2 437 437,
 chmod 90 -, fchmod 91 52, fchmodat 268 53, fchmodat2 452 452, chown 92 -, lchown 94 -, fchown 93 55, fchownat 260 54,
 utime 132 -, utimes 235 -, futimesat 261 -, utimensat 280 88, setxattr 188 5, lsetxattr 189 6, fsetxattr 190 7,
 setxattrat 463 463, removexattr 197 14, lremovexattr 198 15, fremovexattr 199 16, removexattrat 466 466,
@@ -36,14 +36,13 @@ DENIED_FOR = {
     (16, 29): (1, (0x5412, 0x5452, 0x8901, 0x8902)),  # ioctl: TIOCSTI, FIOASYNC, FIOSETOWN, SIOCSPGRP
     (157, 167): (0, (1, 62)),  # prctl: PR_SET_PDEATHSIG, PR_SCHED_CORE
 }
-CLONE, CLONE3 = (56, 220), (435, 435)
+DENIED_WITH = {(2, -1): (1, 0x400000), (257, 56): (2, 0x400000)}  # open: O_TMPFILE, what has no name nobody counts
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-EPERM, ENOSYS = 1, 38
-CLONE_THREAD, X32 = 0x10000, 0x40000000
+EPERM, X32 = 1, 0x40000000
 
 LANDLOCK_CREATE, LANDLOCK_ADD, LANDLOCK_RESTRICT = 444, 445, 446
 READ = 1 << 2 | 1 << 3  # files, folders
-WRITE = READ | 1 << 1 | 1 << 5 | 1 << 8 | 1 << 14  # and write, remove, make and truncate files, without folders
+WRITE = READ | 1 << 1 | 1 << 8 | 1 << 14  # and write, make and truncate files: none removed, no folders, so all count
 RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # how many rights on files each version of Landlock knows
 PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 1, 22, 24, 38, 47
 CAPABILITIES_VERSION, NOBODY = 0x20080522, 65534
@@ -69,6 +68,8 @@ def confine(wall: str, readable: list[str], scratch: str, memory: int, seconds: 
 
     wall: "bwrap", "landlock", "nobody" (root becomes this user: for a container that holds one hand-in), or "none".
     """
+    if sys.platform == "linux" and len(os.listdir("/proc/self/task")) > 1:
+        raise OSError("other threads run already, which a wall around this one would leave free")
     pages = int(Path("/proc/self/statm").read_text().split()[0]) if sys.platform == "linux" else 0
     space = pages * resource.getpagesize() + memory
     for what, limit in (
@@ -144,14 +145,15 @@ def _system_calls() -> None:
     for call in DENIED.replace("\n", " ").split(","):
         if (value := call.split()[1 + column]) != "-":
             program += [unless_equal_skip(int(value)), verdict(EPERM)]
-    program += [unless_equal_skip(CLONE3[column]), verdict(ENOSYS)]  # libc then falls back to clone
     for numbers, (position, values) in DENIED_FOR.items():
         tests = [load(arguments + 8 * position)]
         for value in values:
             tests += [unless_equal_skip(value), verdict(EPERM)]
         program += [unless_equal_skip(numbers[column], len(tests) + 1), *tests, verdict(0)]
-    program += [unless_equal_skip(CLONE[column], skip=4), load(arguments)]
-    program += [instruction(0x45, 1, 0, CLONE_THREAD), verdict(EPERM), verdict(0), verdict(0)]
+    for numbers, (position, flag) in DENIED_WITH.items():
+        program += [unless_equal_skip(numbers[column], 4), load(arguments + 8 * position)]
+        program += [instruction(0x45, 0, 1, flag), verdict(EPERM), verdict(0)]
+    program += [verdict(0)]
 
     code = b"".join(program)
     buffer = ctypes.create_string_buffer(code, len(code))

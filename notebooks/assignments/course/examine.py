@@ -7,7 +7,9 @@ it, its parent (run.py) writes that student's row and goes on.
 import json
 import os
 import resource
+import select
 import sys
+import threading
 import time
 from dataclasses import asdict
 from multiprocessing.connection import Connection
@@ -54,10 +56,20 @@ def verdict(marks: list[Mark], notes: list[str], spent: float = 0.0) -> dict:
     return {"marks": [asdict(mark) for mark in marks], "notes": notes, "seconds": seconds}
 
 
+def end_with_the_reader(answer: Connection) -> None:
+    """The server that starts these processes lives as long as they do, so they look for themselves: where the grader is
+    killed, nobody reads the pipe any more."""
+    hung_up = select.poll()
+    hung_up.register(answer.fileno(), 0)
+    hung_up.poll()
+    os._exit(1)
+
+
 def child(request: dict, answer: Connection) -> None:
     """The whole life of the process: a verdict as JSON into the pipe, or {"error": ...}."""
     os.setsid()
     die_with_parent()
+    threading.Thread(target=end_with_the_reader, args=(answer,), daemon=True).start()
     torch.set_num_threads(1)
     if sys.platform == "linux":
         space = MEMORY + resource.getpagesize() * int(Path("/proc/self/statm").read_text().split()[0])

@@ -60,7 +60,8 @@ def feedback(assignment: str, result: Result) -> str:
     """One page for one student."""
     lines = [f"<p>{html.escape(note)}</p>" for note in result.notes]
     if result.late_days:
-        lines.append(f"<p>{result.late_days} days late</p>")
+        days = "day" if result.late_days == 1 else "days"
+        lines.append(f"<p>{result.late_days} {days} late</p>")
     messages = {mark.message for mark in result.marks if not mark.by_hand}
     if len(messages) == 1 and messages.issubset(result.notes):  # nothing could be graded: said once is enough
         return document(f"{assignment}: {result.person.student}", "".join(["<p>0 points</p>", *lines]))

@@ -51,5 +51,6 @@ def page(
 
 def shown(kind: str, content: str) -> str:
     if kind == "image/png":
-        return f'<p><img alt="" src="data:image/png;base64,{re.sub("[^A-Za-z0-9+/=]", "", content)}"></p>'
+        data = re.sub("[^A-Za-z0-9+/=]", "", content)
+        return f'<p><img alt="a figure from the notebook" src="data:image/png;base64,{data}"></p>'
     return text(content[:20000])

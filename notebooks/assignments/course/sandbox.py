@@ -56,8 +56,9 @@ def find_wall() -> str:
     """What can confine students' code here: "bwrap" or "landlock", or "" for nothing. Raises Refused as `packages`."""
     packages()
     if shutil.which("bwrap"):
+        look = f"import os; [os.listdir(folder) for folder in {packages()}]"
         with tempfile.TemporaryDirectory() as folder:
-            probe = subprocess.run([*_bwrap(Path(folder), []), "true"], capture_output=True)
+            probe = subprocess.run([*_bwrap(Path(folder)), *_python(), "-c", look], capture_output=True)
         if probe.returncode == 0:
             return "bwrap"
     return "landlock" if confine.landlock_version() else ""
@@ -72,14 +73,20 @@ def packages() -> list[str]:
     return folders
 
 
-def _bwrap(tools: Path, folders: list[str]) -> list[str]:
+def _python() -> list[str]:
+    """Without `site`, so that no editable install is importable."""
+    return [os.path.realpath(sys.executable), "-I", "-S"]
+
+
+def _bwrap(tools: Path) -> list[str]:
     """A machine of its own: no network, no other processes, no files but Python's, 64 MB to write."""
     command = [shutil.which("bwrap"), "--unshare-all", "--unshare-user", "--uid", "65534", "--gid", "65534"]
     command += ["--cap-drop", "ALL", "--die-with-parent", "--new-session", "--as-pid-1", "--dev", "/dev"]
-    for path in dict.fromkeys([*READABLE, *folders]):
+    command += ["--size", str(LARGEST_SCRATCH), "--tmpfs", "/tmp"]  # first: Python may lie in a folder below it
+    for path in dict.fromkeys([*READABLE, sys.base_prefix, *packages()]):
         command += ["--ro-bind-try", path, path]
     command += ["--ro-bind", str(tools), "/grader", "--proc", "/proc", "--remount-ro", "/dev"]
-    return [*command, "--size", str(LARGEST_SCRATCH), "--tmpfs", "/tmp", "--remount-ro", "/", "--chdir", "/tmp"]
+    return [*command, "--remount-ro", "/", "--chdir", "/tmp"]
 
 
 class Sandbox:
@@ -97,13 +104,12 @@ class Sandbox:
         _fonts(tools)
         self.scratch, home = scratch, "/tmp" if inside else str(scratch)
         there = "/grader" if inside else str(tools)
-        command = [os.path.realpath(sys.executable), "-I", "-S", f"{there}/worker.py"]
+        command = [*(_bwrap(tools) if inside else ()), *_python(), f"{there}/worker.py"]
         python = [sys.base_prefix, *packages()]
-        if inside:
-            command = [*_bwrap(tools, python), *command]
         # No variable of the grader's environment (tokens, paths) reaches the student.
         environment = {"PATH": "/usr/bin:/bin", "HOME": home, "MPLCONFIGDIR": home, "TMPDIR": home}
         environment |= {"OMP_NUM_THREADS": "1", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
+        environment["TORCHINDUCTOR_CACHE_DIR"] = home  # torch.func looks for it, and Landlock lets nobody make one
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -114,18 +120,23 @@ class Sandbox:
             start_new_session=True,
         )
         self.base, self.spent = 0, 0.0
+        self.family: list[psutil.Process] = []
         settings = dict(packages=packages(), readable=[*READABLE, "/dev/urandom", *python, str(tools)], scratch=home)
         settings |= dict(wall=wall, memory=limits.memory, seconds=limits.total)
         self.process.stdin.write(json.dumps(settings).encode() + b"\n")
         self.process.stdin.flush()
-        started = self._receive(STARTING)
+        try:
+            started = self._receive(STARTING)
+        except Stopped as error:  # before any of the student's code
+            started = f"behind {wall} Python does not start ({error})"
         if started is not None:
             self.close()
             raise OSError(started)
         self.base = self._resident()
+        self.family = self._processes() if wall != "none" else []  # behind a wall no others can come
 
-    def run(self, source: str, seconds: float, title: str = "cell") -> None:
-        self._ask({"do": "run", "source": source, "title": title}, seconds)
+    def run(self, source: str, seconds: float) -> None:
+        self._ask({"do": "run", "source": source}, seconds)
 
     def call(self, name: str, args: tuple, kwargs: dict, seconds: float) -> Any:
         return self._ask({"do": "call", "name": name, "args": args, "kwargs": kwargs}, seconds)
@@ -153,7 +164,8 @@ class Sandbox:
     def _processes(self) -> list[psutil.Process]:
         try:
             top = psutil.Process(self.process.pid)
-            return [p for p in (top, *top.children(recursive=True)) if p.status() != psutil.STATUS_ZOMBIE]
+            family = self.family or (top, *top.children(recursive=True))
+            return [process for process in family if process.status() != psutil.STATUS_ZOMBIE]
         except psutil.Error:
             return []  # it has just ended, as the next read will tell
 

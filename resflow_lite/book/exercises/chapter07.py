@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .verdict import close, exercise, expect, shaped
+from .verdict import close, exercise, expect, numbers, shaped
 
 __all__ = ["check_eight_gaussians", "check_bisection", "check_trace_series", "check_paired"]
 
@@ -81,14 +81,15 @@ def check_trace_series(truncated: Callable[[Tensor, Tensor, int], Tensor]) -> st
 def check_paired(paired: Callable[[Tensor, Tensor], Any]) -> str:
     """paired(a, b): nats of two systems for the same five seeds -> (mean of a - b, half-width of its 95 % interval)."""
     a = torch.tensor([-2.81, -2.95, -2.77, -3.02, -2.88], dtype=torch.float64)
-    b = a - torch.tensor([0.05, 0.02, 0.07, 0.04, 0.03], dtype=torch.float64)
-    answer = paired(a, b)
-    expect(isinstance(answer, tuple | list) and len(answer) == 2, "return two numbers: difference, half_width")
-    mean, half_width = (float(value) for value in answer)
+    b = a - torch.tensor([0.05, -0.02, 0.17, 0.04, 0.13], dtype=torch.float64)
+    mean, half_width = numbers(paired(a, b), "difference", "half_width")
     difference = a - b
     right, error = float(difference.mean()), float(difference.std()) / 5**0.5
     expect(not close(mean, -right), "the sign is wrong: a minus b")
     expect(close(mean, right), f"mean difference {mean:.4f} where {right:.4f} was expected")
+    by_rank = a.sort().values - b.sort().values
+    sorted_first = "best meets best here, whatever the seed; a pair is two runs of one seed"
+    expect(not close(half_width, 2.776 * by_rank.std() / 5**0.5), sorted_first)
     unpaired = float((a.var() + b.var()) / 5) ** 0.5
     for factor in (1.0, 1.96, 2.0, 2.306, 2.776):
         together = "that is the interval of independent runs. Subtract seed by seed: what a seed does to both drops out"

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...layers.elementwise import Logit
 from ...models.flow import bits_per_dim
-from .verdict import close, exercise, expect, shaped
+from .verdict import close, exercise, expect, numbers, shaped
 
 __all__ = ["check_inverse_logit", "check_error_bars", "check_tighter_bound"]
 
@@ -35,9 +35,7 @@ def check_error_bars(error_bars: Callable[[Tensor], Any]) -> str:
     generator = torch.Generator().manual_seed(0)
     of_image = 0.2 * torch.randn(images, generator=generator, dtype=torch.float64)
     bits = 2 + of_image + 0.03 * torch.randn(passes, images, generator=generator, dtype=torch.float64)
-    answer = error_bars(bits)
-    expect(len(answer) == 2, "error_bars should return two numbers: the standard error and the noise of the passes")
-    total, noise = (float(a) for a in answer)
+    total, noise = numbers(error_bars(bits), "the standard error", "the noise of the passes")
     right_total = float(bits.mean(0).std() / images**0.5)
     right_noise = float((bits.var(0).mean() / (passes * images)).sqrt())
     count = passes * images

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from .verdict import close, exercise, expect, shaped
+from .verdict import close, exercise, expect, number, shaped
 
 __all__ = ["check_label_worth", "check_objective", "check_calibration", "check_auroc"]
 
@@ -15,13 +15,12 @@ __all__ = ["check_label_worth", "check_objective", "check_calibration", "check_a
 @exercise
 def check_label_worth(worth: Callable[[int, int], float]) -> str:
     """worth(n_classes, n_dims): bits/dim that knowing every label is worth, at most: log2(n_classes) / n_dims."""
-    answer = worth(10, 3072)
-    answer, right = float(answer), math.log2(10) / 3072
+    answer, right = number(worth(10, 3072)), math.log2(10) / 3072
     expect(not close(answer, math.log2(10)), "that is per image; bits/dim are per dimension")
     expect(not close(answer, math.log(10) / 3072), "that is in nats; divide by log 2 for bits")
     expect(not close(answer, 1 / 3072), "one label is worth log2(n_classes) bits, not one bit")
     expect(close(answer, right), f"for 10 classes and 3072 dimensions expected {right:.6f}, got {answer:.6f}")
-    expect(close(worth(2, 8), 1 / 8), "right for 10 classes and 3072 dimensions, not for 2 classes and 8")
+    expect(close(number(worth(2, 8)), 1 / 8), "right for 10 classes and 3072 dimensions, not for 2 classes and 8")
     return f"on CIFAR-10 all the labels together are worth {right:.4f} bits/dim."
 
 
@@ -48,8 +47,7 @@ def check_calibration(error: Callable[[Tensor, Tensor, int], float]) -> str:
     """error(confidence, right, n_bins): the sum over bins of the share of images times |accuracy - confidence|."""
     confidence = torch.tensor([0.55, 0.95, 0.96, 0.97, 0.98, 0.31], dtype=torch.float64)
     right = torch.tensor([True, True, False, True, True, False])
-    answer = error(confidence, right, 10)
-    answer = float(answer)
+    answer = number(error(confidence, right, 10))
     alone, together, lost = 1 - 0.55, abs(3 / 4 - float(confidence[1:5].mean())), 0.31
     expected = (alone + 4 * together + lost) / 6
     expect(math.isfinite(answer), "an empty bin has no accuracy: leave it out")
@@ -65,8 +63,7 @@ def check_calibration(error: Callable[[Tensor, Tensor, int], float]) -> str:
 def check_auroc(auroc: Callable[[Tensor, Tensor], float]) -> str:
     """auroc(known, strange): the share of pairs in which the known image scores higher, a tie counting one half."""
     known, strange = torch.tensor([4.0, 2.0, 1.0]), torch.tensor([3.0, 1.0])
-    answer = auroc(known, strange)
-    answer = float(answer)
+    answer = number(auroc(known, strange))
     expect(not close(answer, 1 - 3.5 / 6), "that counts the pairs in which the strange image scores higher")
     expect(not close(answer, 3 / 6) and not close(answer, 4 / 6), "one pair is a tie: it counts one half")
     expect(not close(answer, 3.5), "that is the number of pairs; divide it by how many there are")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["exercise", "expect", "shaped", "number", "whole", "close"]
+__all__ = ["exercise", "expect", "shaped", "number", "numbers", "whole", "close"]
 
 
 class _NotYet(Exception):
@@ -74,6 +74,17 @@ def shaped(answer: Any, shape: tuple[int, ...], what: str, hint: str = "") -> Te
 def number(answer: Any, what: str = "one number") -> float:
     """The answer as a float: of a Python number, of numpy's, or of a tensor with one entry."""
     return float(shaped(answer, (), what).detach())
+
+
+def numbers(answer: Any, *names: str) -> list[float]:
+    """As many floats as there are names: of a tuple, a list, an array or a tensor."""
+    told = f"return {len(names)} numbers: {', '.join(names)}"
+    try:
+        answer = list(answer)
+    except TypeError:
+        raise _NotYet(told) from None
+    expect(len(answer) == len(names), told)
+    return [number(value, name) for value, name in zip(answer, names)]
 
 
 def whole(answer: Any, what: str) -> int:

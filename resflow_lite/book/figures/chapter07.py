@@ -97,7 +97,7 @@ def densities(panels: Curves, points: Any, limit: float, nats: Mapping[str, floa
         last.set_title("dashed: the ceiling")
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[])
-    last.set(xlabel="nats per point", ylim=(0.8 - len(nats), 0.7), box_aspect=1)
+    last.set(xlabel="nats per point", ylim=(0.4 - len(nats), 0.8), box_aspect=1)
     last.xaxis.set_major_locator(MaxNLocator(3))
     last.margins(x=0.35)
     return figure
@@ -198,7 +198,7 @@ def steepness(stretch: Mapping[str, Any], bounds: Sequence[float], labels: Mappi
     for name, values in stretch.items():
         values = np.sort(array(values))
         left.plot(np.linspace(0, 100, len(values)), values, color=SYSTEM_COLOURS[name], label=labels[name])
-    left.set(yscale="log", xlabel="points with less, %", ylabel="largest stretch of f")
+    left.set(yscale="log", xlabel="points with less, %", ylabel="factor", title="largest stretch of f, at test points")
     left.legend(fontsize=9)
     depth = np.arange(len(bounds) + 1)
     right.plot(depth, np.cumprod([1, *(1 + np.array(bounds))]), "o-", color=ROULETTE, label="stretch, at most")

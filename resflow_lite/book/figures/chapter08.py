@@ -93,7 +93,7 @@ def cost_per_image(bits: Any, images: Any, extremes: int = 6) -> Figure:
     figure, axes = plt.subplots(1, 3, figsize=(8, 2.7), width_ratios=[1, 2.4, 1])
     axes[1].hist(bits, bins=30, color=SKY)
     axes[1].axvline(bits.mean(), color=EXACT, linestyle="--", linewidth=1.5)
-    axes[1].text(bits.mean(), 1.0, " mean", va="top", transform=axes[1].get_xaxis_transform())
+    axes[1].text(bits.mean(), 1.0, "mean", va="bottom", ha="center", transform=axes[1].get_xaxis_transform())
     axes[1].set(xlabel="bits/dim of one image", ylabel="images")
     for ax, chosen, title in ((axes[0], order[:extremes], "cheapest"), (axes[2], order[-extremes:], "most expensive")):
         show_images(ax, images[chosen.tolist()], 2)

@@ -81,7 +81,7 @@ def learning_curves(records: Mapping[str, Sequence[tuple[float, float, float]]],
     right.set(xlabel="step", ylabel="bits/dim", title="the density", ylim=(None, top * 1.02))
     left.set_yticks([1, 3, 10, 30, 90], ["1", "3", "10", "30", "90"])
     left.minorticks_off()
-    right.legend(loc="upper right")
+    left.legend(loc="lower left")
     return figure
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Self
 
 import torch
@@ -13,7 +13,7 @@ from ...estimators.logdet import Estimator
 from ...estimators.noise import Noise, rows
 from ...layers.residual import ResidualBlock
 from ...models.hybrid import HEADS, HybridFlow, hybrid_flow, hybrid_kinds
-from ...models.systems import with_budget
+from ...models.systems import width_within
 from ..data.images import load_images
 from ..data.sources import IMAGE_SETS
 from ..names import PROFILES
@@ -98,14 +98,23 @@ class HybridExperiment(Training):
             self._expect_buildable(SHAPES[self.dataset])
 
     def _flow(self, shape: tuple[int, int, int] | None) -> HybridFlow:
-        def of_width(width: int) -> HybridFlow:
-            return hybrid_flow(shape, N_CLASSES, self.blocks, width, self.kind, self.head_width, self.heads)
-
-        flow = with_budget(of_width, self.parameters)
+        settings = (shape, self.blocks, self.kind, self.head_width, self.heads)
+        flow = _of_width(*settings, width=_width(*settings, self.parameters))
         for block in flow.modules():
             if isinstance(block, ResidualBlock) and self.profile != "paper":
                 block.memory = "store"  # faster, and these models are small
         return flow
+
+
+def _of_width(shape: tuple[int, ...], blocks: tuple[int, ...], *others: Any, width: int) -> HybridFlow:
+    return hybrid_flow(shape, N_CLASSES, blocks, width, *others)
+
+
+@cache
+def _width(*settings: Any) -> int:
+    """Of the settings of `_of_width`, and a number of parameters."""
+    *sizes, parameters = settings
+    return width_within(lambda width: _of_width(*sizes, width=width), parameters)
 
 
 def _profile(dataset: str, profile: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -91,6 +92,15 @@ def wrong_way_round(a, b):
     return (b - a).mean(), 2.776 * (a - b).std() / 5**0.5
 
 
+def pairs_of_equal_rank(a, b):
+    difference = a.sort().values - b.sort().values
+    return difference.mean(), 2.776 * difference.std() / len(difference) ** 0.5
+
+
+def one_number(a, b):
+    return (a - b).mean()
+
+
 WRONG = [
     ("check_eight_gaussians", weight_forgotten, "integrates to 8"),
     ("check_eight_gaussians", constant_of_one_dimension, "constant of one dimension"),
@@ -113,6 +123,8 @@ WRONG = [
     ("check_paired", normal_interval, "t-distribution"),
     ("check_paired", not_divided, "divide by sqrt(5)"),
     ("check_paired", wrong_way_round, "a minus b"),
+    ("check_paired", pairs_of_equal_rank, "whatever the seed"),
+    ("check_paired", one_number, "return 2 numbers: difference, half_width"),
 ]
 
 
@@ -120,3 +132,48 @@ WRONG = [
 def test_a_typical_mistake_is_named(check, answer, reason, verdict):
     said = verdict(CHAPTER, check, answer)
     assert said.startswith("not yet: ") and reason in said
+
+
+def a_mixture_of_torch(x):
+    angle = torch.arange(8, dtype=x.dtype) * math.pi / 4
+    normal = torch.distributions.Normal(2.8 * torch.stack([angle.cos(), angle.sin()], 1), 0.2)
+    kinds = torch.distributions.Categorical(torch.ones(8))
+    each = torch.distributions.Independent(normal, 1)
+    return torch.distributions.MixtureSameFamily(kinds, each, validate_args=False).log_prob(x)[:, None]
+
+
+def bisection_by_hand(h, y, low, high):
+    while (high - low).max() > 1e-13:
+        middle = (low + high) / 2
+        low[h(middle) < y] = middle[h(middle) < y]
+        high[h(middle) >= y] = middle[h(middle) >= y]
+    return high.numpy()
+
+
+def by_eigenvalues(t, d, n):
+    root = (t.to(torch.complex128) ** 2 / 4 - d).sqrt()
+    powers = ((t / 2 + s * root) ** k * (-1) ** (k + 1) / k for s in (1, -1) for k in range(1, n + 1))
+    return sum(powers).real
+
+
+def by_numpy(a, b):
+    difference = (a - b).numpy()
+    return np.array([difference.mean(), 2.776 * difference.std(ddof=1) / np.sqrt(5)])
+
+
+def as_a_list(a, b):
+    return [(a.mean() - b.mean())[None], 2.776445 * (a - b).std() / math.sqrt(5)]
+
+
+RIGHT = [
+    ("check_eight_gaussians", a_mixture_of_torch),
+    ("check_bisection", bisection_by_hand),
+    ("check_trace_series", by_eigenvalues),
+    ("check_paired", by_numpy),
+    ("check_paired", as_a_list),
+]
+
+
+@pytest.mark.parametrize(("check", "answer"), RIGHT, ids=[answer.__name__ for _, answer in RIGHT])
+def test_a_right_answer_in_another_form_is_accepted(check, answer, verdict):
+    assert verdict(CHAPTER, check, answer).startswith("correct: ")

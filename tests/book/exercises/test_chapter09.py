@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
@@ -127,3 +128,49 @@ WRONG = [
 def test_a_typical_wrong_answer_is_refused_with_its_reason(check, answer, reason, verdict):
     sentence = verdict(CHAPTER, check, answer)
     assert sentence.startswith("not yet: ") and reason in sentence
+
+
+def worth_by_numpy(n_classes, n_dims):
+    return np.log2(n_classes) / n_dims
+
+
+def worth_as_a_tensor(n_classes, n_dims):
+    return torch.tensor([n_classes]).log2() / n_dims
+
+
+def objective_as_a_column(log_prob, logits, labels, weight):
+    chosen = logits.gather(1, labels[:, None])
+    return weight * log_prob[:, None] + chosen - logits.logsumexp(1, keepdim=True)
+
+
+def row_by_row(log_prob, logits, labels, weight):
+    return torch.vmap(lambda p, row, y: weight * p + row.log_softmax(0)[y])(log_prob, logits, labels)
+
+
+def calibration_by_numpy(confidence, right, n_bins):
+    edges = np.linspace(0, 1, n_bins + 1)
+    bins = np.digitize(confidence.numpy(), edges, right=True)
+    gaps = np.bincount(bins, (right.double() - confidence).numpy())
+    return np.abs(gaps).sum() / len(bins)
+
+
+def auroc_by_ranks(known, strange):
+    both = torch.cat([known, strange])
+    ranks = (both[:, None] > both).double().sum(1) + 0.5 * ((both[:, None] == both).double().sum(1) - 1)
+    n, m = len(known), len(strange)
+    return ((ranks[:n].sum() - n * (n - 1) / 2) / (n * m))[None]
+
+
+RIGHT = [
+    ("check_label_worth", worth_by_numpy),
+    ("check_label_worth", worth_as_a_tensor),
+    ("check_objective", objective_as_a_column),
+    ("check_objective", row_by_row),
+    ("check_calibration", calibration_by_numpy),
+    ("check_auroc", auroc_by_ranks),
+]
+
+
+@pytest.mark.parametrize(("check", "answer"), RIGHT, ids=[answer.__name__ for _, answer in RIGHT])
+def test_a_right_answer_in_another_form_is_accepted(check, answer, verdict):
+    assert verdict(CHAPTER, check, answer).startswith("correct: ")

@@ -1,6 +1,7 @@
 """Alternative texts: what a figure shows, in numbers, and where a notebook, a page and the site find it."""
 
 import re
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import nbformat
@@ -84,3 +85,12 @@ def test_the_page_of_a_run_has_the_words_and_needs_no_network(executed, tmp_path
     assert "ass from 1 to 2" in page and "No description has been provided" not in page
     assert page.count("<math") == 2 and "<mfrac>" in page and "<code>$HOME</code>" in page
     assert not re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=.https?:", page)
+
+
+def test_every_figure_of_every_stored_notebook_has_words():
+    silent = []
+    for path in sorted((Path(__file__).parents[3] / "notebooks").rglob("*.ipynb")):
+        for cell in nbformat.read(path, as_version=4).cells:
+            figures = [output for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
+            silent += [path.stem for figure in figures if not figure.metadata.get("image/png", {}).get("alt")]
+    assert silent == []

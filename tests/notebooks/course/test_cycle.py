@@ -57,6 +57,14 @@ def test_an_assignment_has_100_points_of_which_about_30_are_for_words(cycle, kit
     assert 27 <= sum(kit.kind(cell)["points"] for cell in cells if cell.cell_type == "markdown") <= 33
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_an_assignment_is_stored_as_it_ran_and_its_lines_fit_a_screen(name):
+    code = [cell for cell in nbformat.read(ASSIGNMENTS / f"{name}.ipynb", 4).cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert not any(output.output_type == "error" for cell in code for output in cell.outputs)
+    assert max(len(line) for cell in code for line in cell.source.splitlines()) <= 88
+
+
 def test_solutions_earn_every_point_and_the_blank_hand_out_none(cycle, kit, grades):
     name, out, _ = cycle
     for grade_id, cell in kit.by_id(nbformat.read(ASSIGNMENTS / f"{name}.ipynb", 4)).items():

@@ -10,7 +10,7 @@ import pytest
 
 import resflow_lite as rf
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CHAPTERS = sorted(path for path in (ROOT / "notebooks").glob("*.ipynb"))
 PAGES = sorted(
     path for folder in ("explorers", "reproduction") for path in (ROOT / "notebooks" / folder).glob("*.ipynb")
