@@ -14,7 +14,7 @@ def main(words: list[str] | None = None) -> int:
     a sweep or the machine failed, 143 if SIGTERM stopped a training, 130 after Ctrl-C; each with one sentence."""
     try:
         options = parser().parse_args(words)
-        from .commands import VERBS  # torch takes seconds, which --help and a wrong option need not wait for
+        from .book.commands import VERBS  # torch takes seconds, which --help and a wrong option need not wait for
 
         VERBS[options.verb](options)
     except ResflowError as error:

@@ -24,7 +24,7 @@ FILES = {
 # what a module belongs to, from the ground up; the first that fits
 HOUSES = (
     *("errors", "faces", "expect", "incoming", "numerics", "estimators", "layers", "models", "checks"),
-    *("lab", "book", "commands", "__main__"),
+    *("lab", "book", "__main__"),
 )
 FACES = [name for name, path in FILES.items() if path.name == "__init__.py"]
 NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))

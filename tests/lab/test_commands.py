@@ -339,7 +339,7 @@ def test_what_was_given_is_told_from_what_failed_by_the_exit_code(monkeypatch, t
     def failing(*_, **__):
         raise error("the sentence")
 
-    monkeypatch.setattr("resflow_lite.commands.fit", failing)
+    monkeypatch.setattr("resflow_lite.lab.commands.fit", failing)
     assert main([*FIT, "--run-dir", str(tmp_path)]) == code
     assert len(capsys.readouterr().err.splitlines()) == 1
 
@@ -354,7 +354,7 @@ def test_ctrl_c_is_one_line(monkeypatch, tmp_path, capsys):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("resflow_lite.commands.fit", interrupted)
+    monkeypatch.setattr("resflow_lite.lab.commands.fit", interrupted)
     assert main([*FIT, "--run-dir", str(tmp_path)]) == 130
     assert capsys.readouterr().err == "stopped by Ctrl-C\n"
 
@@ -368,7 +368,9 @@ def test_a_damaged_metrics_file_does_not_stop_a_finished_run(folder, content, ca
 
 
 def test_a_machine_that_only_trains_needs_no_matplotlib():
-    program = "import sys, resflow_lite.commands; sys.exit('matplotlib' in sys.modules or 'papermill' in sys.modules)"
+    program = (
+        "import sys, resflow_lite.book.commands; sys.exit('matplotlib' in sys.modules or 'papermill' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 

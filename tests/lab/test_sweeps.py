@@ -124,7 +124,8 @@ def test_the_cost_is_told_before_anything_starts_and_the_table_after(sweep, tmp_
     path, carry_out = sweep(seeds=[0, 1]), reproduction.carry_out
     said_before = []
     monkeypatch.setattr(
-        "resflow_lite.commands.carry_out", lambda *args: said_before.append(capsys.readouterr().out) or carry_out(*args)
+        "resflow_lite.lab.commands.carry_out",
+        lambda *args: said_before.append(capsys.readouterr().out) or carry_out(*args),
     )
     assert main(["reproduce", str(path), "--profile", "smoke", "--publish"]) == 0
     assert "2 runs,   0 finished, about" in said_before[0] and "(timed)" in said_before[0]

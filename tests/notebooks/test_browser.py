@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from resflow_lite import commands
 from resflow_lite.__main__ import main
+from resflow_lite.book import commands
 
 ROOT = Path(__file__).parents[2]
 CHAPTER = ROOT / "notebooks" / "02_invertible_residual_blocks.ipynb"

@@ -48,7 +48,7 @@ def test_the_report_of_a_checkout_rewrites_its_page_and_its_readme(tmp_path, mon
     (tmp_path / "README.md").write_text(readme[:begin] + "old" + readme[end:])
     shutil.copytree(ROOT / "data" / "results", tmp_path / "data" / "results")
     monkeypatch.setenv("RESFLOW_HOME", str(tmp_path))
-    monkeypatch.setattr("resflow_lite.commands.NOTEBOOKS", tmp_path / "notebooks")
+    monkeypatch.setattr("resflow_lite.lab.commands.NOTEBOOKS", tmp_path / "notebooks")
     assert main(["report"]) == 0
     assert (tmp_path / "README.md").read_text() == readme
     entries = report.read_ledger(tmp_path / "data" / "results")

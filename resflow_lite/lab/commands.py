@@ -1,39 +1,36 @@
-"""What the verbs of the command line do; `lab/verbs.py` has their options."""
+"""What the verbs of the command line do; verbs.py has their options, and `book/commands.py` the verbs that draw."""
 
 import argparse
 import json
-import math
 import os
 import sys
 from datetime import datetime
-from importlib.util import find_spec
-from io import BytesIO
 from pathlib import Path
 
-from .errors import SettingsError
-from .estimators.krylov import Krylov
-from .estimators.logdet import Exact
-from .lab import arguments
-from .lab.data.images import FOLDER, fetch
-from .lab.evaluation import Evaluation, dequantised, evaluate, sample_levels
-from .lab.files import write_whole
-from .lab.home import home, make_folder
-from .lab.leaderboard import update_readme
-from .lab.ledger import publish, read_ledger
-from .lab.machine import connect
-from .lab.names import SWEEPS, TASK_NAMES
-from .lab.notebooks import notebook_parameters, refresh_notebook, run_notebook
-from .lab.rates import try_rates
-from .lab.released import import_released
-from .lab.reproduction import carry_out, carry_out_one, estimate, publish_entries, table
-from .lab.runs import Run, load_run
-from .lab.sweeps import Planned, planned, rates_file, sweep_names
-from .lab.tasks.registry import TASKS
-from .lab.training import fit
-from .layers.residual import EVALUATE
-from .models.bias import bias_report
+from ..errors import SettingsError
+from ..estimators.krylov import Krylov
+from ..estimators.logdet import Exact
+from ..layers.residual import EVALUATE
+from ..models.bias import bias_report
+from . import arguments
+from .data.images import FOLDER, fetch
+from .evaluation import Evaluation, dequantised, evaluate
+from .home import home, make_folder
+from .leaderboard import update_readme
+from .ledger import publish, read_ledger
+from .machine import connect
+from .names import SWEEPS, TASK_NAMES
+from .notebooks import notebook_parameters, refresh_notebook, run_notebook
+from .package_data import CHECKOUT
+from .rates import try_rates
+from .released import import_released
+from .reproduction import carry_out, carry_out_one, estimate, publish_entries, table
+from .runs import Run, load_run
+from .sweeps import Planned, planned, rates_file, sweep_names
+from .tasks.registry import TASKS
+from .training import fit
 
-NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+NOTEBOOKS = CHECKOUT / "notebooks"
 EVALUATION = dict(best=None, exact=Exact(), krylov=Krylov(20), roulette=EVALUATE)
 """What --estimator names."""
 
@@ -81,9 +78,9 @@ def _help(options: argparse.Namespace, heading: str, lines: str) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    run = _loaded(options)
+    run = loaded(options)
     result = evaluate(run, options.split, EVALUATION[options.estimator], options.passes, options.images)
-    if not _first():
+    if not first():
         return
     if options.bias:
         print(bias_report(run, dequantised(run, options.split, 16)))
@@ -98,24 +95,12 @@ def _evaluate(options: argparse.Namespace) -> None:
     print(f"{parts}; weights of step {result.step} ({result.weights}); last step {result.last_step[0]:.4f}")
 
 
-def _sample(options: argparse.Namespace) -> None:
-    if _first():
-        from .book.figures.panels import image_grid  # matplotlib, which a machine that only trains can do without
-
-        run = _loaded(options)
-        levels = sample_levels(run, options.n, options.temperature, options.seed)
-        path, picture = options.run_dir / "samples.png", BytesIO()
-        image_grid(levels, columns=math.ceil(options.n**0.5), vmax=run.n_levels - 1).savefig(picture)
-        write_whole(path, picture.getvalue())
-        print(path)
-
-
 def _certify(options: argparse.Namespace) -> None:
-    if _first():
-        print(_loaded(options).flow.certify())
+    if first():
+        print(loaded(options).flow.certify())
 
 
-def _loaded(options: argparse.Namespace) -> Run:
+def loaded(options: argparse.Namespace) -> Run:
     """The run, with the settings that --experiment names in place of those in its folder, where it names some."""
     own = None if options.experiment is None else arguments.object_of_settings(options.experiment)
     return load_run(arguments.run_folder(options.run_dir), options.weights, own)
@@ -174,7 +159,7 @@ def _results(options: argparse.Namespace) -> None:
     print(readme, page, sep="\n")
 
 
-def _first() -> bool:
+def first() -> bool:
     """Whether this is the first of the processes that torchrun has started: the one that speaks."""
     return connect().rank == 0
 
@@ -188,19 +173,6 @@ def _lab(options: argparse.Namespace) -> None:
         raise SettingsError(f"there are no notebooks in {NOTEBOOKS.parent}: run this in a checkout, pip install -e .")
     start = [f"--ServerApp.root_dir={NOTEBOOKS}", "--LabApp.default_url=/lab/tree/00_start_here.ipynb"]
     os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", *start, *options.more])
-
-
-def _explore(options: argparse.Namespace) -> None:
-    if options.pages is not None:
-        from .book.explorers.pages import write_pages  # matplotlib
-
-        return print(*write_pages(options.pages), sep="\n")
-    page = NOTEBOOKS / "explorers" / "explorers.ipynb"
-    if not page.is_file():
-        raise SettingsError(f"there is no {page}: run this in a checkout, pip install -e .[dev]")
-    if find_spec("voila") is None:
-        raise SettingsError("Voila, which shows the page, is not installed: pip install -c constraints.txt -e .[dev]")
-    os.execv(sys.executable, [sys.executable, "-m", "voila", str(page), *options.more])
 
 
 def _test(options: argparse.Namespace) -> None:
@@ -222,7 +194,7 @@ def _new_run_dir(name: str) -> Path:
 
 def _report(run_dir: Path) -> None:
     """Print which files a run has left and, if it was evaluated, its score."""
-    if not _first():
+    if not first():
         return
     for file in sorted(run_dir.glob("[!.]*")):
         print(file)
@@ -251,5 +223,5 @@ def _proof(bound: float | None) -> str:
     return f": {'proven' if bound < 1 else 'NOT proven'}, Lip(g) <= {bound:.4f} in every block"
 
 
-VERBS = dict(run=_run, fit=_fit, evaluate=_evaluate, sample=_sample, certify=_certify, reproduce=_reproduce)
-VERBS |= {"import": _import} | dict(report=_results, fetch=_fetch, lab=_lab, explore=_explore, test=_test)
+VERBS = dict(run=_run, fit=_fit, evaluate=_evaluate, certify=_certify, reproduce=_reproduce)
+VERBS |= {"import": _import} | dict(report=_results, fetch=_fetch, lab=_lab, test=_test)
