@@ -1,4 +1,12 @@
-"""Lets nbval pass over what notebooks write to stderr: warnings and progress bars differ from machine to machine."""
+"""What nbval needs to know: kernels of their own kind, and what notebooks write to stderr is passed over, as warnings
+and progress bars differ from machine to machine."""
+
+import os
+import tempfile
+
+# Neither a reader's own start-up files, nor a history that two kernels would lock from each other.
+IPYTHON = tempfile.TemporaryDirectory(prefix="ipython-")
+os.environ["IPYTHONDIR"] = IPYTHON.name
 
 
 def pytest_collectstart(collector):
