@@ -4,8 +4,8 @@ PROFILE ?= laptop
 BIN := .venv/bin
 STAMP := .venv/.installed
 NBVAL := --nbval --nbval-sanitize-with=tests/notebooks/sanitize.cfg --nbval-cell-timeout=600
-# Two workers share two cores: more threads than cores would only wait for each other. In the order
-# of their names the notebooks, which take longest, are not the last to start.
+# Two workers share two cores: more threads than cores would only wait for each other. Files start
+# in the order of their names; by the number of their tests, as xdist would, the longest would start last.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 .PHONY: help setup run reproduce lab explore report test test-slow test-gpu assignments instructor-pack site
