@@ -1,11 +1,11 @@
 """What the lab is asked for by name, for whoever needs no more than the names: this file loads no torch."""
 
-from .data.sources import IMAGE_SETS
+from .data.sources import IMAGE_SETS, MADE_HERE
 from .package_data import shipped
 
 __all__ = ["PROFILES", "SWEEPS", "TASK_NAMES", "image_names"]
 
-image_names = ("digits", *IMAGE_SETS)
+image_names = (*MADE_HERE, *IMAGE_SETS)
 PROFILES = ("smoke", "laptop", "paper")
 SWEEPS = shipped("sweeps")
 """The folder of the sweeps: NAME.yaml."""

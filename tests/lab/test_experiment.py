@@ -99,9 +99,9 @@ def test_the_paper_profile_is_the_preset_and_its_recipe(dataset):
 @pytest.mark.parametrize("profile", ["smoke", "laptop"])
 @pytest.mark.parametrize("dataset", rf.image_names)
 def test_every_data_set_has_a_model_that_fits_its_images(dataset, profile):
-    from resflow_lite.lab.data.sources import IMAGE_SETS
+    from resflow_lite.lab.data.images import image_shape
 
-    shape = (1, 8, 8) if dataset == "digits" else IMAGE_SETS[dataset].shape
+    shape = image_shape(dataset)
     assert rf.Experiment(dataset=dataset, profile=profile).model(shape).shape == shape
 
 

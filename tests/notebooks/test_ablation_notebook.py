@@ -1,4 +1,4 @@
-"""The ablation notebook through papermill, 26 tiny runs and its own two; and its prose against the ledger."""
+"""The ablation notebook through papermill, 32 tiny runs and its own two; and its prose against the ledger."""
 
 import json
 import re
@@ -26,7 +26,7 @@ def test_the_smoke_profile_trains_what_the_ledger_lacks(run_page, tmp_path):
     finished = tmp_path / "runs" / "ablation-smoke" / "elu-roulette-seed1" / "ledger.json"
     assert run_page(NOTEBOOK, ("profile", "smoke"), ("steps", "5")) == 0
     entries = [json.loads(path.read_text()) for path in (tmp_path / "runs").rglob("ledger.json")]
-    assert len(entries) == 26 and finished.exists()
+    assert len(entries) == 32 and finished.exists()
     for entry in entries:
         validate_entry(entry)
     cells = nbformat.read(tmp_path / "page" / "notebook.ipynb", as_version=4).cells

@@ -189,3 +189,6 @@ IMAGE_SETS = {
 }
 """By name. `imagenet32` is the paper's; numbers on `imagenet32_official`, other images of the same photographs, are not
 comparable with it."""
+
+MADE_HERE = {"digits": (1, 8, 8), "mnist14": (1, 14, 14)}
+"""Shapes (C, H, W) of the sets that are not a publisher's files as they are: images.py makes them."""

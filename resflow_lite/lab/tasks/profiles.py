@@ -6,10 +6,10 @@ from typing import Any
 from ...errors import SettingsError
 from ...models.image import ImageModel
 from ...models.presets import presets, recipes
-from ..data.sources import IMAGE_SETS
+from ..data.sources import IMAGE_SETS, MADE_HERE
 
 # sets that the paper has no model of, and those whose model they take
-LIKE = {"fashion_mnist": "mnist", "svhn": "cifar10", "imagenet32_official": "imagenet32"}
+LIKE = {"mnist14": "mnist", "fashion_mnist": "mnist", "svhn": "cifar10", "imagenet32_official": "imagenet32"}
 
 COMMON = dict(batch_size=128, accumulation=1, lr=4e-3, warm_up=50, cool_down=0.3, ema=0.99)
 COMMON |= dict(train_estimator="stratified", memory="store", norms="spectral", flip=False, validation=0)
@@ -31,9 +31,9 @@ def profile_values(dataset: str | Callable, profile: str) -> dict[str, Any]:
     if profile == "smoke":
         return SMOKE
     if profile == "laptop":
-        return DIGITS if dataset == "digits" else LAPTOP
+        return DIGITS if dataset in MADE_HERE else LAPTOP
     name = f"paper/{LIKE.get(dataset, dataset)}"
-    if name not in recipes:
+    if name not in recipes or dataset in MADE_HERE:
         raise SettingsError(f"profile = 'paper': the paper has no model of {dataset}; expected 'smoke' or 'laptop'")
     model, recipe, images = presets[name], recipes[name], IMAGE_SETS[dataset]
     batch = recipe.batch_size * recipe.accumulation

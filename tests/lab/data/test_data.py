@@ -63,6 +63,15 @@ def test_fewer_bits_are_the_highest_bits(n_bits, miniature, tmp_path):
     assert np.array_equal(data.images, small.parts["test"][0] // 2 ** (8 - n_bits))
 
 
+def test_mnist14_is_the_mean_of_two_by_two_pixels_of_mnist(miniature, tmp_path):
+    small = miniature("mnist")
+    small.put(tmp_path)
+    data, whole = (rf.load_images(name, "test", tmp_path) for name in ("mnist14", "mnist"))
+    means = torch.nn.functional.avg_pool2d(whole.images.double(), 2)
+    assert torch.equal(data.images, (means + 0.5).floor().to(torch.uint8)) and data.n_levels == 256
+    assert torch.equal(data.labels, whole.labels) and rf.Experiment("mnist14", "smoke").model((1, 14, 14))
+
+
 def test_celebahq_has_five_bits_unless_told_otherwise(miniature, tmp_path):
     miniature("celebahq256").put(tmp_path)
     for n_bits, n_levels in ((None, 32), (5, 32), (8, 256)):
