@@ -7,6 +7,7 @@ from typing import Any
 
 from scipy.special import stdtrit
 
+from .data.sources import MADE_HERE
 from .files import read_json
 from .package_data import shipped
 from .report import TARGETS, Entry
@@ -22,6 +23,13 @@ COMPARED = {
     "CLipSwish, not LipSwish": ("clipswish-roulette", "lipswish-roulette"),
 }
 """The family of the ablation: each setting with the one that it is held against."""
+ROULETTE = {
+    "at one, 800 steps": ("truth_long", ("roulette-1", "truncated-1"), 1),
+    "at one, MNIST 14x14": ("truth_mnist", ("roulette-1", "truncated-1"), 1),
+    "at three, 800 steps": ("truth_long", ("roulette-3", "truncated-3"), 1),
+    "at three, ELU": ("ablation", COMPARED["roulette, not truncated (ELU)"], len(COMPARED)),
+}
+"""Where else a roulette is held against a truncated series of as many products: sweep, settings, size of the family."""
 NOTHING = 0.02
 """Bits/dim between a claim and the truth that the claim's draws explain."""
 
@@ -29,12 +37,10 @@ NOTHING = 0.02
 def difference(
     entries: Sequence[Entry], sweep: str, pair: tuple[str, str], score: str = "bits_per_dim", family: int = 1
 ) -> tuple[float, float, int] | None:
-    """New minus old setting of a sweep on digits: mean, half-width (paired_interval) and common seeds; None where the
-    ledger lacks one of them, or has fewer than two common seeds."""
+    """New minus old setting of a sweep on small images: mean, half-width (paired_interval) and common seeds; None where
+    the ledger lacks one of them, or has fewer than two common seeds."""
     new, old = (
-        by_seed(
-            [e.facts for e in entries if (e.sweep, e.label, e.settings["dataset"]) == (sweep, name, "digits")], score
-        )
+        by_seed([facts for facts in _of(entries, sweep, name) if facts["settings"]["dataset"] in MADE_HERE], score)
         for name in pair
     )
     n = len(new.keys() & old.keys())
@@ -88,11 +94,11 @@ def _unbiased(entries: Sequence[Entry]) -> list[str]:
     words = f"claim minus truth at one product: {', '.join(biases)} bits/dim; the roulette's model minus the truncated "
     words += f"one's: {_told(found, ' bits/dim')}"
     told = f"unbiased: {'shown here' if unbiased else 'not resolved'}; a better model: {verdict(found)}"
-    family = len(COMPARED)
-    three = difference(entries, "ablation", COMPARED["roulette, not truncated (ELU)"], family=family)
-    if three is not None:
-        told += f"; at three products (ELU): {verdict(three, family=family)}"
-        words += f"; at three: {_told(three, ' bits/dim')}"
+    for where, (sweep, pair, family) in ROULETTE.items():
+        more = difference(entries, sweep, pair, family=family)
+        if more is not None:
+            told += f"; {where}: {verdict(more, family=family)}"
+            words += f"; {where}: {_told(more, ' bits/dim')}"
     return [claim, told, words, page]
 
 

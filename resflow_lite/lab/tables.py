@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 TITLES = dict(mnist="MNIST", cifar10="CIFAR-10", imagenet32="ImageNet 32", imagenet64="ImageNet 64")
-TITLES |= dict(celebahq256="CelebA-HQ 256", digits="digits 8x8")
+TITLES |= dict(celebahq256="CelebA-HQ 256", digits="digits 8x8", mnist14="MNIST 14x14")
 UNITS = dict(bits_per_dim="bits/dim", nats="nats", accuracy="accuracy")
 
 

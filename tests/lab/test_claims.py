@@ -55,6 +55,9 @@ def test_an_unbiased_claim_and_a_better_model_are_told_apart():
     row = cells(entries, "unbiased")
     assert row[1] == "unbiased: shown here; a better model: shown here"
     assert "truncated -1.85, roulette -0.01 bits/dim" in row[2] and "-1.845" in row[2]
+    longer = made_up("truth_long", "truncated-1", [2.3, 2.4]) + made_up("truth_long", "roulette-1", [2.1, 2.21])
+    row = cells(entries + longer, "unbiased")
+    assert row[1].endswith("; at one, 800 steps: shown here") and "at one, 800 steps: -0.195" in row[2]
     entries = made_up("truth", "truncated-1", [0.5, 0.5]) + made_up("truth", "roulette-1", [0.5, 0.51])
     assert cells(entries, "unbiased")[1].startswith("unbiased: not resolved; a better model: not resolved")
 
