@@ -11,7 +11,7 @@ import pytest
 from scipy.special import stdtrit
 
 import resflow_lite as rf
-from resflow_lite.lab import COMPARED, independent_pixels, report
+from resflow_lite.lab import COMPARED, by_seed, group, independent_pixels, paired_interval, report
 from resflow_lite.lab.claims import difference
 from resflow_lite.lab.ledger import validate_entry
 
@@ -46,27 +46,33 @@ def test_wrong_parameters_are_refused_before_anything_trains(run_page, tmp_path,
 
 
 PAIRS = [("truncated", "roulette"), ("truncated", "stratified"), ("roulette", "stratified")]
+PAIRS += [("roulette", "control-variate")]
+
+
+def ends(entries, sweep):
+    """What the page may say of a sweep of claims: name -> text."""
+    score, found = ("nats" if sweep == "truth_plane" else "bits_per_dim"), {}
+    of = group([e for e in entries if e.sweep == sweep], lambda entry: entry.label)
+    scores = {setting: by_seed([e.facts for e in members], score) for setting, members in of.items()}
+    for setting, members in of.items():
+        claims = [e.facts["objective"] for e in members]
+        found[f"{sweep} {setting}: claims"] = " / ".join(f"{claim:.2f}" for claim in claims)
+        found[f"{sweep} {setting}: claim"] = f"{fmean(claims):.2f}"
+        found[f"{sweep} {setting}: truth"] = f"{fmean(scores[setting].values()):.{2 if score == 'nats' else 3}f}"
+    for n, (new, old) in product((1, 3, 5), PAIRS):
+        one, other = (scores.get(f"{name}-{n}", {}) for name in (new, old))
+        if len(one.keys() & other.keys()) > 1:
+            mean, half = paired_interval(one, other)
+            found[f"{sweep} {new} over {old} at {n}"] = f"{abs(mean):.3f} ± {half:.3f}"
+    return found
 
 
 def numbers():
     """What the page's prose says in numbers, from the ledger, as it is printed there."""
     entries = report.read_ledger(ROOT / "data" / "results")
     found = {}
-    for setting in dict.fromkeys(entry.label for entry in entries if entry.sweep == "truth"):
-        facts = [e.facts for e in entries if (e.sweep, e.label) == ("truth", setting)]
-        found[f"{setting}: claims"] = " / ".join(f"{entry['objective']:.2f}" for entry in facts)
-        found[f"{setting}: claim"] = f"{fmean(entry['objective'] for entry in facts):.2f}"
-        found[f"{setting}: truth"] = f"{fmean(entry['bits_per_dim'] for entry in facts):.3f}"
-    for n, (new, old) in product((1, 3, 5), PAIRS):
-        mean, half, _ = difference(entries, "truth", (f"{new}-{n}", f"{old}-{n}"))
-        found[f"{new} over {old} at {n}"] = f"{mean:.3f} ± {half:.3f}"
-    long = {e.label: e.facts for e in entries if e.sweep == "truth_long"}
-    for setting, facts in long.items():
-        found[f"{setting}: long claim"] = f"{facts['objective']:.2f}"
-        found[f"{setting}: long truth"] = f"{facts['bits_per_dim']:.3f}"
-    for setting in dict.fromkeys(entry.label for entry in entries if entry.sweep == "truth_plane"):
-        facts = [e.facts for e in entries if (e.sweep, e.label) == ("truth_plane", setting)]
-        found[f"{setting}: plane"] = " and ".join(f"{fmean(e[k] for e in facts):.2f}" for k in ("objective", "nats"))
+    for sweep in ("truth", "truth_long", "truth_mnist", "truth_plane"):
+        found |= ends(entries, sweep)
     for step, pair in COMPARED.items():
         mean, half, n = difference(entries, "ablation", pair, family=len(COMPARED))
         found[step] = f"{mean:+.3f} ± {half:.3f}"
@@ -95,8 +101,12 @@ def test_every_number_in_the_prose_is_that_of_the_ledger():
     known = {number for told in numbers().values() for number in re.findall(r"\d+\.\d+", told)} | OTHERS
     said = set(re.findall(r"(?<![\d.,])\d+\.\d+", prose))
     assert said <= known, f"not in the ledger: {sorted(said - known)}"
-    needed = [f"{name}-{n}: truth" for n in (1, 3, 5) for name in ("truncated", "roulette")]
-    for name in (*needed, "stratified-1: truth", "truncated-1: claims", "control-variate-1: truth", *COMPARED):
+    needed = [f"truth {name}-{n}: truth" for n in (1, 3, 5) for name in ("truncated", "roulette")]
+    needed += [f"truth {name}" for name in ("stratified-1: truth", "truncated-1: claims", "control-variate-1: truth")]
+    kinds = ("truncated-1", "roulette-1", "stratified-1")
+    needed += [f"{sweep} {name}: truth" for sweep in ("truth_mnist", "truth_plane") for name in kinds]
+    needed += [f"truth_mnist {name} at 1" for name in ("truncated over roulette", "roulette over stratified")]
+    for name in (*needed, *COMPARED):
         assert numbers()[name] in prose, name
 
 

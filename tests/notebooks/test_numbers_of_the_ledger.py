@@ -7,7 +7,8 @@ import nbformat
 import pytest
 
 import resflow_lite as rf
-from resflow_lite.lab import by_seed, group, hybrid_weights, paired_interval, read_entries
+from resflow_lite.lab import COMPARED, by_seed, group, hybrid_weights, paired_interval, read_entries
+from resflow_lite.lab.claims import difference
 from resflow_lite.lab.ledger import read_ledger
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +34,12 @@ def verdicts(found, base, score, sign, family):
 def told(words, labels):
     better, worse, ties = (", ".join(labels[name] for name in names) or "none" for names in words)
     return f"better {better}; worse {worse}; ties {ties}"
+
+
+def test_chapter_6_says_by_how_much_lipswish_is_ahead():
+    pair, family = COMPARED["LipSwish, not ELU"], len(COMPARED)
+    mean, half, seeds = difference(read_ledger(RESULTS), "ablation", pair, family=family)
+    assert seeds == 5 and f"by {-mean:.3f} ± {half:.3f} bits/dim (five seeds;" in text("06_activations_and_norms")
 
 
 LABELS = {name: system.label for name, system in rf.systems.items()}
