@@ -8,6 +8,7 @@ memory mode that computes a thing twice instead of keeping it.
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any, Protocol
 
 import torch
@@ -170,11 +171,11 @@ class PowerSeries:
                 _add_(total, sign / k, weight, w)
                 previous = w
             values.append(per_sample_dot(total, v.to(wide)) + correction)
-            pulled.append((u / self.n_probes).to(v.dtype))
+            pulled.append(u.to(v.dtype))
         # one more product, <u, J v>, is spent by whoever differentiates
         products = self._products(draw) + self.n_probes
-        value = torch.stack(values).mean(0)
-        return LogDetEstimate(value, g.output, len(draw.weights), products), torch.stack(pulled)
+        value, u = reduce(torch.add, values) / self.n_probes, torch.stack(pulled) / self.n_probes
+        return LogDetEstimate(value, g.output, len(draw.weights), products), u
 
     def _start(self, g: Linearization, v: Tensor) -> tuple[Tensor | None, float | Tensor]:
         """With the control variate J^T v, which it shares with the first term, and its value tr(K) - v^T K v, (B,)."""
@@ -206,7 +207,7 @@ class PowerSeries:
 def _add_(total: Tensor, factor: float, weight: float | Tensor, t: Tensor) -> None:
     """total += factor weight t, over its first samples."""
     if isinstance(weight, Tensor):
-        weight, t = 1.0, _on(weight, t) * t
+        weight, t = 1.0, _on(weight, total) * t
     total[: len(t)].add_(t, alpha=factor * weight)
 
 

@@ -200,10 +200,10 @@ class BranchLinearization(Linearization):
         direct = self._trace_gradient(weights) if control_variate else None
         sweeps = []
         for one_u, one_v in zip(u, v):
-            share = one_v / len(v)
-            sweeps.append(self._sweep(cotangent, each * (one_u - share if same else one_u), one_v, direct))
+            one_u = one_u - one_v / len(v) if same else one_u
+            sweeps.append(self._sweep(cotangent, each * one_u, one_v, direct))
             if control_variate and not same:
-                sweeps.append(self._sweep(None, -each * share, self.frozen_slope * one_v, start=1))
+                sweeps.append(self._sweep(None, each * one_v / -len(v), self.frozen_slope * one_v, start=1))
             cotangent = direct = None
         return [reduce(torch.add, parts) for parts in zip(*sweeps)]
 

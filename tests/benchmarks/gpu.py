@@ -36,7 +36,7 @@ CASES = list(itertools.product(("recompute",), ("cifar10", "mnist"), ("bf16", "t
 CASES += [("recompute", "cifar10", "bf16", "block"), ("recompute", "cifar10", "tf32", "block")]
 CASES += itertools.product(("store",), ("cifar10", "mnist"), ("bf16", "tf32", "fp32"), ("stratified",))
 """Stratified draws run as graphs, one for each length of the tail; those of the paper, one for each block, cannot."""
-BATCH, WARM_UP, TIMED = 64, 6, 7
+BATCH, WARM_UP, TIMED, TOGETHER = 64, 6, 7, 5
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -187,9 +187,10 @@ def measured(experiment: rf.Experiment) -> dict[str, float]:
         for _ in range(TIMED):
             synchronize()
             started = time.perf_counter()
-            step()
+            for _ in range(TOGETHER):  # as in fit, which does not wait for the device between two steps
+                step()
             synchronize()
-            times.append(1e3 * (time.perf_counter() - started))
+            times.append(1e3 * (time.perf_counter() - started) / TOGETHER)
         row = dict(ms=statistics.median(times), least=min(times), most=max(times), first=first)
         if DEVICE.type == "cuda":
             row |= counted(step) | dict(GiB=torch.cuda.max_memory_allocated() / 2**30)
@@ -221,7 +222,7 @@ def line(row: dict[str, float]) -> str:
 def table(cases: dict[str, rf.Experiment], until: float) -> bool:
     """One row per case while there is time; whether all that were tried ran."""
     print(
-        f"\na step of fit, ms: median, least and most of {TIMED} after {WARM_UP}; busy: ms in kernels; first: seconds"
+        f"\na step of fit, ms: median, least and most of {TIMED} times {TOGETHER} after {WARM_UP}; busy: ms in kernels; first: seconds"
     )
     print(f"{'model, precision, memory':36}" + "".join(f"{name:>9}" for name in COLUMNS))
     good, longest = True, 0.0
