@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import fold, normalize, pad, unfold
 
+from .kernels import by_matrix, collect, gather, kernel_matrix
+
 __all__ = ["gram_product", "krylov_vectors", "leading_eigenvectors", "leading_vectors", "signs"]
 
 KRYLOV = 10
@@ -45,16 +47,34 @@ def gram_product(kernels: Tensor, image: tuple[int, int], *, whole: bool) -> Cal
     at once that it pays for a 1 x 1 kernel too.
     """
     count, wide, narrow, side, _ = kernels.shape
+    if side == 3 and 9 * narrow < 2 * wide and by_matrix(kernels.device):
+        return _gathered(kernels, image)
     factor = kernels.flatten(2)
     gram = factor.mT @ factor if narrow * side**2 < 2 * wide and (whole or side > 1) else None
 
     def product(v: Tensor) -> Tensor:
         batch = v.shape[1]
-        around = unfold(v.reshape(-1, narrow, *image), side, padding=side // 2)
+        around = v.reshape(-1, narrow, *image)
+        around = unfold(around, side, padding=side // 2) if side > 1 else around.flatten(2)
         around = around.view(len(v), batch, *around.shape[1:]).transpose(1, 2).flatten(2)
         around = factor.mT @ (factor @ around) if gram is None else gram @ around
         given = around.view(count, len(around[0]), batch, -1).transpose(1, 2).flatten(0, 1)
-        return fold(given, image, side, padding=side // 2).view(count, batch, -1)
+        given = fold(given, image, side, padding=side // 2) if side > 1 else given
+        return given.reshape(count, batch, -1)
+
+    return product
+
+
+def _gathered(kernels: Tensor, image: tuple[int, int]) -> Callable[[Tensor], Tensor]:
+    """As `gram_product`, where unfold and fold work image by image."""
+    (count, _, narrow, *_), matrix = kernels.shape, kernel_matrix(kernels)
+    gram = matrix @ matrix.mT
+
+    def product(v: Tensor) -> Tensor:
+        pixels = v.reshape(-1, narrow, *image).permute(0, 2, 3, 1)
+        rows = gather(pixels).view(len(v), -1, len(gram[0])) @ gram
+        found = collect(rows.flatten(0, 1), (count * v.shape[1], *image, narrow))
+        return found.permute(0, 3, 1, 2).reshape(count, v.shape[1], -1)
 
     return product
 
@@ -83,7 +103,8 @@ def _beside(basis: Tensor, w: Tensor) -> Tensor:
     noise = 100 * torch.finfo(w.dtype).eps * w.norm(dim=2, keepdim=True)
     for _ in range(2):
         w = w - (w @ basis.mT) @ basis
-    return torch.where(w.norm(dim=2, keepdim=True) > noise, normalize(w, dim=2), 0)
+    length = w.norm(dim=2, keepdim=True)
+    return torch.where(length > noise, w / length, 0)
 
 
 def leading_eigenvectors(gram: Tensor, digits: int) -> Tensor:

@@ -23,9 +23,21 @@ def _launch(kernel, programs: tuple[int, ...], first: Tensor, *arguments, **cons
 
 def _aligned(*tensors: Tensor) -> list[Tensor]:
     """The tensors with equal entries at equal offsets, without gaps; a copy of those that are not so already."""
-    first = tensors[0]
-    order = _strides(torch.empty_like(first, device="meta"))
-    return [t if _strides(t) == order else torch.empty_like(first, dtype=t.dtype).copy_(t) for t in tensors]
+    first = tensors[0] if _dense(tensors[0]) else tensors[0].contiguous()
+    order = _strides(first)
+    return [
+        t if _strides(t) == order else torch.empty_like(first, dtype=t.dtype).copy_(t) for t in (first, *tensors[1:])
+    ]
+
+
+def _dense(t: Tensor) -> bool:
+    """Whether its entries fill a stretch of memory, in whatever order of its axes."""
+    filled = 1
+    for step, n in sorted((step, n) for step, n in zip(t.stride(), t.shape) if n > 1):
+        if step != filled:
+            return False
+        filled *= n
+    return True
 
 
 def _strides(t: Tensor) -> list[int]:
