@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from .errors import CheckFailed, DataError
+from .errors import CheckFailed, DataError, SettingsError
 from .estimators.linearization import AutogradLinearization
 from .estimators.logdet import Estimator, Exact, dense_jacobian, log_det
-from .expect import SEED, instance, integer, number
+from .expect import SEED, instance, integer, number, shown
 from .incoming import batch, entries
 from .layers.activations import Activation
 from .layers.bijection import BIJECTION, Bijection
@@ -149,6 +149,10 @@ def check_unbiased(
 def _points(name: str, x: Tensor) -> None:
     batch(name, x)
     entries(name, x)
+    if x.dtype != torch.float64:
+        raise SettingsError(
+            f"{name} is {shown(x)}: expected float64, as rounding would look like a fault. model.double()"
+        )
     if len(x) == 0:
         raise DataError(f"{name} holds no points: expected a few")
 
@@ -185,7 +189,7 @@ def check_activation(activation: Activation, reach: float = 12.0) -> CheckReport
     """Both derivatives against autograd, the Lipschitz constants in the 1-, 2- and infinity-norm against the largest
     slope, and a learned scale s against the form a(z) = F(s z) / s, all at 200,000 points of [-reach, reach]."""
     activation = copy.deepcopy(instance(Activation)("activation", activation)).double()
-    reach = number("(0, inf)")("reach", reach)
+    reach = number("[0.001, 10000]")("reach", reach)
     z = torch.linspace(-reach, reach, 200_000, dtype=torch.float64).requires_grad_()  # an even number: no kink at 0
     scale = activation.scale()
     value, *derivatives = activation.derivatives(z, 2, scale)

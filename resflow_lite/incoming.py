@@ -16,6 +16,8 @@ __all__ = ["GENERATOR", "batch", "entries", "levels", "readable"]
 
 REAL = (-math.inf, math.inf)
 PRECISE = (torch.float32, torch.float64)
+WIDE = (torch.uint16, torch.uint32, torch.uint64)
+"""Integers that torch cannot compare."""
 GENERATOR = Check(
     "a generator on the CPU, torch.Generator().manual_seed(seed), or None",
     lambda value: value is None or isinstance(value, torch.Generator) and value.device.type == "cpu",
@@ -25,7 +27,7 @@ GENERATOR = Check(
 def batch(name: str, x: Tensor, shape: tuple[int, ...] | None = None, like: Tensor | None = None) -> None:
     """Refuse what is no dense tensor (B, *shape), float32 or float64, on the device of `like` and no more precise.
 
-    like: a parameter of the model. Raises SettingsError.
+    shape: of an event; None: any that has entries.  like: a parameter of the model. Raises SettingsError.
     """
     _tensor(name, x)
     given = f"{name} is {shown(x)}"
@@ -35,6 +37,8 @@ def batch(name: str, x: Tensor, shape: tuple[int, ...] | None = None, like: Tens
             "integer levels of pixels; for other data x.to(torch.get_default_dtype())"
         )
     _shaped(name, x, shape)
+    if x.dim() < 2 or 0 in x.shape[1:]:
+        raise SettingsError(f"{given}: expected (batch, ...), events of one entry or more")
     if like is not None and like.dtype not in PRECISE:
         raise SettingsError(
             f"a model in {like.dtype}: log-determinants and norms need float32. Take model.float(), and for speed "
@@ -76,7 +80,7 @@ def levels(name: str, x: Tensor, n_levels: int, shape: tuple[int, ...] | None = 
         raise SettingsError(f"{name} is {shown(x)}: expected integers, from 0 to {n_levels - 1}")
     _shaped(name, x, shape)
     if readable(x):
-        low, high = (int(end) for end in x.aminmax())
+        low, high = (int(end) for end in (x.long() if x.dtype in WIDE else x).aminmax())
         if low < 0 or high >= n_levels:
             raise DataError(f"{name} holds {low} to {high}: expected integers from 0 to {n_levels - 1}")
 
@@ -93,6 +97,8 @@ def readable(x: Tensor) -> bool:
 def _tensor(name: str, x: Tensor) -> None:
     if not isinstance(x, Tensor):
         raise SettingsError(f"{name}={shown(x)}: expected a tensor. torch.as_tensor(...) makes one of arrays and lists")
+    if x.is_nested:
+        raise SettingsError(f"{name} is nested: expected a dense tensor, events of one shape")
     if x.layout != torch.strided:
         raise SettingsError(f"{name} is sparse: expected a dense tensor, {name}.to_dense()")
 

@@ -97,9 +97,10 @@ def _log_corner(h: Tensor) -> Tensor:
     identity = torch.eye(h.shape[1], dtype=h.dtype, device=h.device)
     shifted = identity + nodes[:, None, None, None] * h
     first = identity[:, :1].expand(len(nodes), len(h), -1, -1)
-    factors, pivots = torch.linalg.lu_factor(shifted)
+    factors, pivots, _ = torch.linalg.lu_factor_ex(shifted)
     swaps = (pivots != torch.arange(1, len(identity) + 1, device=h.device)).sum(-1)
-    if not bool((factors.diagonal(dim1=-2, dim2=-1).sign().prod(-1) * (-1) ** swaps > 0).all()):
+    inside = factors.diagonal(dim1=-2, dim2=-1).sign().prod(-1) * (-1) ** swaps > 0
+    if not bool(inside.all() & (torch.linalg.slogdet(identity + h)[0] > 0).all()):  # t = 1 is no node
         raise NotContractiveError(
             "Krylov: det(I + t J) changes its sign between t = 0 and 1, so J has an eigenvalue of -1 or below, where "
             "the logarithm ends. Scale g down, or take Exact()"

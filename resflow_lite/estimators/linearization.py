@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import get_device_states, set_device_states
 
 from ..errors import NotContractiveError, SettingsError
@@ -104,8 +105,11 @@ def image_of(g: Callable[[Tensor], Tensor], x: Tensor, name: str = "g") -> Tenso
         if "in-place" not in str(error):
             raise
         raise SettingsError(f"{name} {IN_PLACE}") from error
-    if not isinstance(y, Tensor) or y.shape != x.shape:
-        raise SettingsError(f"{name} maps {shown(x)} to {shown(y)}: x + g(x) and log det(I + dg/dx) need equal shapes")
+    if not isinstance(y, Tensor) or y.shape != x.shape or y.is_complex() or y.device != x.device:
+        raise SettingsError(
+            f"{name} maps {shown(x)} to {shown(y)}: x + g(x) and log det(I + dg/dx) need equal shapes, "
+            "real numbers and one device"
+        )
     if before != (0 if x.is_inference() else x._version):
         raise SettingsError(f"{name} {IN_PLACE}")
     return y
@@ -150,9 +154,18 @@ class AutogradLinearization(Linearization):
 
 
 def linearize(g: Callable[[Tensor], Tensor], x: Tensor) -> Linearization:
-    """The map's own linearization where it has one, the autograd one otherwise."""
+    """The map's own linearization where it has one, the autograd one otherwise. Raises SettingsError for a batch norm
+    in training mode."""
     own = getattr(g, "linearize", None)
-    return own(x) if own is not None else AutogradLinearization(g, x)
+    if own is not None:
+        return own(x)
+    for part in g.modules() if isinstance(g, nn.Module) else ():
+        if isinstance(part, _BatchNorm) and (part.training or part.running_mean is None):
+            raise SettingsError(
+                f"g holds a {type(part).__name__} in training mode, which mixes the samples of a batch, so that none "
+                "has a log-determinant of its own: take an ActNorm between blocks, or its eval()"
+            )
+    return AutogradLinearization(g, x)
 
 
 Again = Callable[..., Linearization]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..errors import DataError, SettingsError
 from ..estimators.noise import Noise
+from ..expect import Check, instance, integer, number
 from ..models.flow import Flow
 from .data.images import load_images
 from .files import write_whole
@@ -73,6 +74,14 @@ PLAIN = ("step", "since", "seconds", "cpu_seconds", "recorded", "best")
 CHECKSUM = "sha256"
 """The fact that holds the SHA-256 of the whole file, in which its own digits count as zeros. Older files have none."""
 DIGITS = re.compile(rb'"\\"([0-9a-f]{64})\\""')
+SECONDS = number("[0, inf)")
+FACTS = dict(step=integer(0, 2**63 - 1), since=integer(0, 2**63 - 1), n_levels=integer(2, 256) | None)
+FACTS |= dict(seconds=SECONDS, cpu_seconds=SECONDS, recorded=SECONDS, best=number("[-inf, inf]"))
+FACTS |= dict(source=instance(dict))
+FACTS["hardware"] = Check(
+    "a dictionary, of 1 or more processes",
+    lambda told: isinstance(told, dict) and integer(1).fits(told.get("processes", 1)),
+)
 LARGEST = 2**24
 """Entries of an event, at most."""
 
@@ -166,7 +175,7 @@ def facts_of(path: Path) -> dict[str, Any]:
     try:
         with Path(path).open("rb") as file:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        return {name: json.loads(value) for name, value in header["__metadata__"].items()}
+        return _facts(header["__metadata__"])
     except Exception as error:
         raise _unreadable(path, error) from error
 
@@ -189,7 +198,7 @@ def load_state_(path: Path, state: TrainingState) -> None:
         raise SettingsError(f"{path} is of an older version: start a new run from its weights (fit, source or --from)")
     try:
         state.flow.load_state_dict(_under(tensors, "flow."))
-        state.averaged = [tensors[f"averaged.{i}"].to(t.device) for i, t in enumerate(state.averaged)]
+        state.averaged = [tensors[f"averaged.{i}"].to(t) for i, t in enumerate(state.averaged)]
         moments: dict[int, dict[str, Tensor]] = {}
         for name, t in _under(tensors, "optimizer.").items():
             i, kind = name.split(".")
@@ -255,10 +264,17 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         content = Path(path).read_bytes()
         _verify(content)
         size = int.from_bytes(content[:8], "little")
-        facts = json.loads(content[8 : 8 + size])["__metadata__"]
-        return load(content), {name: json.loads(value) for name, value in facts.items() if name != CHECKSUM}
+        return load(content), _facts(json.loads(content[8 : 8 + size])["__metadata__"])
     except Exception as error:
         raise _unreadable(path, error) from error
+
+
+def _facts(told: Mapping[str, str]) -> dict[str, Any]:
+    """As save_flow and save_state were given them. Raises SettingsError for a value that no training has."""
+    facts = {name: json.loads(value) for name, value in told.items() if name != CHECKSUM}
+    for name in FACTS.keys() & facts.keys():
+        FACTS[name](name, facts[name])
+    return facts
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:

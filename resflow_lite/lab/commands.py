@@ -113,6 +113,8 @@ def _reproduce(options: argparse.Namespace) -> None:
     if options.rates:
         return _try_rates(names, options.profile)
     runs = [run for name in names for run in planned(name, options.profile)]
+    if options.index is not None and options.list:
+        raise SettingsError("--index runs one and --list runs none: give one of the two")
     if options.index is not None:
         return _reproduce_one(runs, options)
     if options.list:

@@ -14,10 +14,10 @@ from typing import Any
 from ..errors import DataError
 from ..layers.residual import ResidualBlock
 from .data.images import image_names, load_images
-from .files import as_json, read_json, read_lines, write_whole
+from .files import as_json, read_json, write_whole
 from .home import home, make_folder
 from .package_data import shipped
-from .runs import ENTRY, EVENTS, Run, sha256
+from .runs import ENTRY, Run, read_events, sha256
 from .schema import OPTIONAL, SCHEMAS, SELECTION, validate_entry
 from .tasks.registry import completed, task_of
 
@@ -81,10 +81,10 @@ def write_entry(run: Run, found: Mapping[str, Any]) -> dict[str, Any]:
         wall_seconds=seconds,
         cpu_seconds=history[-1].get("cpu_seconds", 0.0),
         device_hours=seconds * hardware.get("processes", 1) / 3600,
-        failures=[f"step {line['step']}: {line['event']}" for line in read_lines(run.directory / EVENTS)],
+        failures=[f"step {line['step']}: {line['event']}" for line in read_events(run.directory)],
         checkpoint_sha256=sha256(run.path),
     )
-    curve = [[row["step"], row["claim"], row["truth"]] for row in run.history if "truth" in row]
+    curve = [[row["step"], row.get("claim"), row["truth"]] for row in run.history if "truth" in row]
     facts |= dict(curve=curve) if curve else {}
     facts |= dict(source=source) if source else {}
     facts |= {name: None if value != value else value for name, value in found.items()}  # nan: not known

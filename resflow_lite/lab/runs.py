@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError, SettingsError
+from ..expect import Check, instance, integer, number
 from ..models.flow import Flow
 from .checkpoints import facts_of, load_weights
 from .data.images import load_images
@@ -13,7 +14,7 @@ from .files import add_line, as_json, read_json, read_lines, write_whole
 from .tasks.registry import completed
 from .tasks.task import Training
 
-__all__ = ["Run", "claim", "finished", "load_run", "note", "occupy", "read_record", "sha256"]
+__all__ = ["Run", "claim", "finished", "load_run", "note", "occupy", "read_events", "read_record", "sha256"]
 
 SETTINGS = "experiment.json"
 RECORD = "training.jsonl"
@@ -81,11 +82,20 @@ def folder(run_dir: Any) -> Path:
 
 def read_record(path: Path) -> list[dict[str, Any]]:
     """The lines of a record. Raises DataError for one without its step or its seconds."""
+    return _rows(path, step=integer(0, 2**63 - 1), seconds=number("[0, inf)"))
+
+
+def read_events(directory: Path) -> list[dict[str, Any]]:
+    """What `note` has written in a folder. Raises DataError for a line without its step or its event."""
+    return _rows(directory / EVENTS, step=integer(0, 2**63 - 1), event=instance(str))
+
+
+def _rows(path: Path, **checks: Check) -> list[dict[str, Any]]:
     lines = read_lines(path)
-    for number, line in enumerate(lines, 1):
-        wrong = [name for name in ("step", "seconds") if type(line.get(name)) not in (int, float)]
-        if wrong:
-            raise DataError(f"{path}, line {number}: {wrong[0]} = {line.get(wrong[0])!r}, expected a number, as of fit")
+    for i, line in enumerate(lines, 1):
+        for name, check in checks.items():
+            if not check.fits(line.get(name)):
+                raise DataError(f"{path}, line {i}: {name} = {line.get(name)!r}, expected {check.words}, as of fit")
     return lines
 
 

@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 from ..errors import DataError
+from ..expect import integer
 from .names import PROFILES
 
 __all__ = ["OPTIONAL", "SCHEMAS", "SELECTION", "validate_entry"]
@@ -84,6 +85,9 @@ OPTIONAL |= {"cpu_seconds": NUMBER, "source": (dict,)}
 LEAST = {"n_test": 1, "parameters": 0}
 PARTS = {"estimator": ("training", "evaluation"), "hardware": ("device", "name", "processes")}
 PARTS |= {"source": ("kind", "file", "sha256", "reported")}
+ITEMS: dict[str, tuple[type, ...]] = {"failures": (str,), "infinite_variance": (str,), "curve": (list,)}
+ITEMS |= {"last_step": (float, int)}
+"""What the lists of an entry hold."""
 PATH_UP = re.compile(r"^[/\\~]|(^|[/\\])\.\.([/\\]|$)|[\x00-\x1f]")
 
 SCHEMAS = {"density": COMMON | DENSITY, "toy": COMMON | TOY, "hybrid": COMMON | HYBRID}
@@ -118,9 +122,13 @@ def validate_entry(entry: dict[str, Any]) -> None:
             raise DataError(f"ledger entry: {name} = {value!r}, expected 64 hexadecimal digits")
         if types == (int,) and not LEAST.get(name, 0) <= value < 2**63:
             raise DataError(f"ledger entry: {name} = {value!r}, expected {LEAST.get(name, 0)} or more, below 2^63")
+        if name in ITEMS and not all(isinstance(item, ITEMS[name]) for item in value):
+            raise DataError(f"ledger entry: {name} = {value!r}, expected a list of {ITEMS[name][0].__name__}")
         for part in PARTS.get(name, ()):
             if part not in value:
                 raise DataError(f"ledger entry: {name} = {value!r}, expected {', '.join(PARTS[name])} in it")
+    if not integer(1).fits(entry["hardware"]["processes"]):
+        raise DataError(f"ledger entry: hardware = {entry['hardware']!r}, expected 1 or more processes")
     _validate_settings(entry["settings"])
 
 

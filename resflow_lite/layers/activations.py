@@ -161,7 +161,8 @@ class Softplus(Activation):
 
     def derivatives(self, z: Tensor, order: int, scale: Tensor | None = None) -> tuple[Tensor, ...]:
         slope = z.sigmoid()
-        return (softplus(z), slope, slope * (1 - slope))[: order + 1]
+        # beyond the threshold torch takes z, with the slope 1: by default too early for float64
+        return (softplus(z, threshold=40.0), slope, slope * (1 - slope))[: order + 1]
 
 
 class ReLU(Activation):

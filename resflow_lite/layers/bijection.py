@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Iterable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import SettingsError
 from ..expect import offering
+from ..incoming import batch
 
 __all__ = ["Bijection", "Chain"]
 
@@ -18,6 +19,14 @@ class Bijection(nn.Module):
 
     interval: tuple[float, float] | None = (-math.inf, math.inf)
     """Where every entry of x has to lie; None: wherever the next layer of a chain has it."""
+
+    def __call__(self, x: Tensor, *more: Any, **named: Any) -> Any:
+        """`forward`; of what is no batch for this layer a SettingsError, in place of torch's words of its insides."""
+        try:
+            return super().__call__(x, *more, **named)
+        except (AttributeError, IndexError, RuntimeError, TypeError):
+            batch("x", x, like=next(self.parameters(), None))
+            raise
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """x (B, ...) -> y (B, ...) and log |det dy/dx| (B,) in nats."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from ..errors import SettingsError
+from ..errors import InverseError, SettingsError
 from ..expect import FLAG, integer, offering, settle, shown
 from .bijection import Bijection, channels_of
 
@@ -218,4 +218,7 @@ class InvertibleLinear(Bijection):
 
     def inverse(self, y: Tensor) -> Tensor:
         channels_of(y, len(self.weight), self)
-        return torch.linalg.solve(self.weight, y.flatten(2) if y.dim() > 2 else y.unsqueeze(2)).view_as(y)
+        solved, singular = torch.linalg.solve_ex(self.weight, y.flatten(2) if y.dim() > 2 else y.unsqueeze(2))
+        if bool(singular.any()):
+            raise InverseError("the weight of an InvertibleLinear is singular: take weights of an earlier step")
+        return solved.view_as(y)

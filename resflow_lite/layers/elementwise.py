@@ -9,7 +9,10 @@ from ..expect import integer, number
 from ..incoming import entries
 from .bijection import Bijection, channels_of
 
-__all__ = ["ActNorm", "Normalize", "Logit"]
+__all__ = ["ALPHA", "ActNorm", "Normalize", "Logit"]
+
+ALPHA = number("[1e-30, 0.49]")
+"""Of a Logit: below, float32 takes log s at x = 0 for infinite; near 1/2 log s - log(1 - s) cancels."""
 
 
 class ActNorm(Bijection):
@@ -74,7 +77,7 @@ class Logit(Bijection):
 
     def __init__(self, alpha: float) -> None:
         super().__init__()
-        self.alpha = number("(0, 0.5)")("alpha", alpha, "Logit")
+        self.alpha = ALPHA("alpha", alpha, "Logit")
 
     @property
     def interval(self) -> tuple[float, float]:

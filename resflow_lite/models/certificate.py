@@ -26,8 +26,8 @@ class Certificate:
 
     @property
     def worst(self) -> tuple[str, float]:
-        """The block with the largest bound."""
-        return max(self.bounds.items(), key=lambda item: item[1], default=("no blocks", 0.0))
+        """The block with the largest bound; one that is no number counts as the largest."""
+        return max(self.bounds.items(), key=lambda item: (math.isnan(item[1]), item[1]), default=("no blocks", 0.0))
 
     def __str__(self) -> str:
         lines = [f"{'block':28} {'Lip(g) <=':>10}  invertible"]

@@ -6,8 +6,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..errors import DataError
 from ..expect import Named, integer, shown
-from ..incoming import GENERATOR, batch
+from ..incoming import GENERATOR, batch, entries
 
 __all__ = ["toy_data", "toy_names", "TOY"]
 
@@ -98,5 +99,10 @@ def toy_data(name: str | Sampler, n: int, generator: torch.Generator | None = No
     """
     sampler = name if callable(name) else TOY[name]
     x = sampler(integer(0)("n", n), GENERATOR("generator", generator))
-    batch(f"what {shown(name)} gives", x, (2,))
+    if callable(name):
+        told = f"what {shown(name)} gives"
+        batch(told, x, (2,))
+        entries(told, x)
+        if len(x) != n:
+            raise DataError(f"{told} has {len(x)} points: expected {n}")
     return x

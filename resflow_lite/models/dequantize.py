@@ -12,8 +12,8 @@ from ..layers.coupling import AffineCoupling, conv_net
 
 __all__ = ["uniform_dequantize", "VariationalDequantizer"]
 
-N_LEVELS = integer(2, 2**24)
-"""Beyond, float32 has no room for noise between two levels."""
+N_LEVELS = integer(2, 2**16)
+"""Far beyond, float32 has no room for noise between two levels."""
 
 
 def uniform_dequantize(levels: Tensor, n_levels: int, generator: torch.Generator | None = None) -> Tensor:
@@ -30,8 +30,9 @@ def uniform_dequantize(levels: Tensor, n_levels: int, generator: torch.Generator
 
 
 def _in_level(levels: Tensor, noise: Tensor, n_levels: int) -> Tensor:
-    # the largest float below 1 keeps level + noise from rounding up to the next level
-    return ((levels + noise) / n_levels).clamp_max(1 - torch.finfo(noise.dtype).eps / 2)
+    # noise so near to 1 that the highest level + noise would be rounded up to the next
+    gap = 2 ** (n_levels - 1).bit_length() * torch.finfo(noise.dtype).eps / 2
+    return (levels + noise.clamp_max(1 - gap)) / n_levels
 
 
 class VariationalDequantizer(nn.Module):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..errors import DataError, SettingsError
 from ..estimators.noise import device_generator
 from ..expect import integer, number, shown, sizes
-from ..incoming import GENERATOR, REAL, batch, entries
+from ..incoming import GENERATOR, PRECISE, REAL, batch, entries
 from ..layers.bijection import BIJECTION, Bijection
 from ..layers.residual import ResidualBlock
 from .certificate import Certificate, certify, enforce_
@@ -33,8 +33,8 @@ def bits_per_dim(log_prob: Tensor, event_shape: tuple[int, ...], n_levels: int) 
     D log n_levels is the change of variables back to integer levels. With uniform noise the result is an upper bound of
     the discrete model's bits (Theis et al. 2016, sec. 3.1). NaN stays NaN.
     """
-    if not isinstance(log_prob, Tensor | float):
-        raise SettingsError(f"log_prob={shown(log_prob)}: expected a tensor, (B,) nats")
+    if not isinstance(log_prob, float) and getattr(log_prob, "dtype", None) not in PRECISE:
+        raise SettingsError(f"log_prob={shown(log_prob)}: expected a tensor, (B,) nats, float32 or float64")
     n_levels = integer(2)("n_levels", n_levels)
     dimensions = math.prod(sizes()("event_shape", event_shape))
     return (dimensions * math.log(n_levels) - log_prob) / (dimensions * math.log(2))
@@ -77,7 +77,8 @@ class Flow(nn.Module):
     def encode(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """z = f(x) and log |det df/dx|."""
         self._events(x, generator)
-        return self.bijection(x, generator)
+        z, log_det = self.bijection(x, generator)
+        return _of_shape("latent_shape", self.latent_shape, z), log_det
 
     def _events(self, x: Tensor, generator: torch.Generator | None = None, least: int = 0) -> None:
         """Refuse what is no batch of `least` or more events of this flow."""
@@ -87,22 +88,23 @@ class Flow(nn.Module):
         if len(x) < least:
             raise DataError(f"x has {len(x)} events: expected {least} or more")
 
-    def _anchor(self) -> Tensor:
-        """A tensor of the dtype and on the device of the model."""
-        return next(chain(self.parameters(), self.buffers()), torch.empty(0))
+    def _anchor(self) -> Tensor | None:
+        """A tensor of the dtype and on the device of the model; None where it has none."""
+        return next(chain(self.parameters(), self.buffers()), None)
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """x = f^-1(z) by fixed-point iteration through the blocks. Raises InverseError where one does not converge."""
         batch("z", z, self.latent_shape, like=self._anchor())
         entries("z", z)
-        return self.bijection.inverse(z)
+        return _of_shape("event_shape", self.event_shape, self.bijection.inverse(z))
 
     def sample(self, n: int, generator: torch.Generator | None = None, temperature: float = 1.0) -> Tensor:
         """n events: decode(temperature * standard normal noise), 0 <= temperature."""
         n, temperature = integer(0)("n", n), number("[0, inf)")("temperature", temperature)
         GENERATOR("generator", generator)
         anchor = self._anchor()
+        anchor = torch.empty(0) if anchor is None else anchor
         source, like = device_generator(generator, anchor.device), dict(device=anchor.device, dtype=anchor.dtype)
         return self.decode(temperature * torch.randn((n, *self.latent_shape), generator=source, **like))
 
@@ -141,3 +143,11 @@ class Flow(nn.Module):
         if any(block.contraction is None for block in blocks):
             raise SettingsError("the contraction of the blocks was never measured: pass events, variance_report(x)")
         return variance_report(self)
+
+
+def _of_shape(name: str, shape: tuple[int, ...], found: Tensor) -> Tensor:
+    if tuple(found.shape[1:]) != shape:
+        raise SettingsError(
+            f"{name} = {shape}, but the bijection gives {tuple(found.shape)}: expected (batch, *{name})"
+        )
+    return found

@@ -9,7 +9,7 @@ from ..expect import FLAG, instance, integer, number, one_of, settle, sizes
 from ..layers.activations import Activation
 from ..layers.bijection import Bijection, Chain
 from ..layers.branch import LipschitzBranch
-from ..layers.elementwise import ActNorm, Logit
+from ..layers.elementwise import ALPHA, ActNorm, Logit
 from ..layers.gradient import GRADIENTS, MEMORY
 from ..layers.residual import EVALUATE, TRAIN, ResidualBlock
 from ..layers.shape import FactorOut, Flatten, NoiseChannels, Squeeze, squeezed
@@ -55,7 +55,7 @@ class ImageModel:
         shape, blocks = sizes(3, "(channels, height, width)"), "one positive number of blocks per scale, such as (4, 4)"
         settle(self, shape=shape, blocks=sizes(words=blocks))
         settle(self, width=integer(1), n_dense=integer(0), dense_width=integer(1), padding=integer(0))
-        settle(self, alpha=number("(0, 0.5)"), coeff=number("(0, 1]"), squeeze_first=FLAG, factor_out=FLAG)
+        settle(self, alpha=ALPHA, coeff=number("(0, 1]"), squeeze_first=FLAG, factor_out=FLAG)
         settle(self, train_estimator=ESTIMATOR, eval_estimator=ESTIMATOR)
         settle(self, gradient=one_of(GRADIENTS), memory=one_of(MEMORY), norms=one_of(NORMS))
         factor = 2 ** (len(self.blocks) - 1 + self.squeeze_first)

@@ -147,6 +147,39 @@ def test_a_line_of_the_record_that_is_none_is_named(folder, line):
         rf.load_run(folder)
 
 
+@pytest.mark.parametrize(
+    "line", ['{"step": NaN, "seconds": 1}', '{"step": 4, "seconds": -1}', '{"step": 2.5, "seconds": 1}']
+)
+def test_steps_and_seconds_that_no_training_counts_are_named(folder, line):
+    (folder / "training.jsonl").write_text(line + "\n")
+    with pytest.raises(rf.DataError, match=r"training.jsonl, line 1: (step|seconds) = .*as of fit"):
+        rf.load_run(folder)
+
+
+@pytest.mark.parametrize("line", ['{"event": "x"}', '{"step": 1}', '{"step": 1, "event": 5}'])
+def test_an_event_that_is_none_is_named_by_the_evaluation(folder, line):
+    """It ended in a KeyError after the work."""
+    (folder / "events.jsonl").write_text(line + "\n")
+    with pytest.raises(rf.DataError, match=r"events.jsonl, line 1: (step|event) = .*as of fit"):
+        rf.evaluate(folder, n_images=4)
+
+
+FACTS = [dict(step=-1), dict(step="2"), dict(n_levels=0), dict(seconds=-5), dict(best="x"), dict(source="x")]
+FACTS += [dict(hardware=[]), dict(hardware=dict(processes="x"))]
+
+
+@pytest.mark.parametrize("fact", FACTS, ids=str)
+def test_facts_that_no_training_has_written_are_refused(folder, fact):
+    """A file with a checksum of its own, or of a time before there was one."""
+    for name in ("model.safetensors", "checkpoint.safetensors"):
+        path = folder / name
+        facts = {key: json.dumps(value) for key, value in (facts_of(path) | fact).items()}
+        save_file(load_file(path), path, facts)
+        (told,) = fact
+        with pytest.raises(rf.DataError, match=rf"{name} is not a readable flow checkpoint \({told} = "):
+            load_weights(path)
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"steps": "many"}', '{"steps": 4'])
 def test_settings_that_are_none_are_refused_by_fit(folder, content):
     (folder / "experiment.json").write_text(content)

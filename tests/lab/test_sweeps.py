@@ -176,6 +176,7 @@ def test_an_index_is_exactly_one_run(sweep, capsys):
     assert [run.entry is not None for run in planned(path, "smoke")] == [False, False, True, False]
     assert "elu-seed0: bits_per_dim" in capsys.readouterr().out
     assert main(["reproduce", str(path), "--profile", "smoke", "--index", "4"]) == 2
+    assert main(["reproduce", str(path), "--profile", "smoke", "--index", "2", "--list"]) == 2  # it trained
     assert "expected one sweep, and one of its 4 runs" in capsys.readouterr().err
 
 

@@ -47,8 +47,12 @@ def open_folder(path: str, split: str) -> Images:
     Raises DataError for a folder that is not there or has no images of this split, and for a file that is no image or
     cannot be taken as it is: it names the file and what to do.
     """
-    folder = Path(path).expanduser().absolute()
-    if not folder.is_dir():
+    try:
+        folder = Path(path).expanduser().absolute()
+        there = folder.is_dir()
+    except (OSError, RuntimeError) as error:  # a name that is too long, a user who is not known
+        raise DataError(f"folder {path[:60]!r} cannot be looked at ({error}): expected one that holds images") from None
+    if not there:
         raise DataError(f"there is no folder {folder}: expected one that holds images")
     try:
         files = list(_files(folder))
@@ -129,6 +133,8 @@ def _pixels(path: Path) -> np.ndarray:
     """uint8 (1 or 3, H, W)."""
     from PIL import Image, ImageOps
 
+    if not path.is_file():  # a pipe would be read for ever
+        raise DataError(f"{path} is no file: move it away")
     try:
         with Image.open(path) as image:
             if getattr(image, "n_frames", 1) > 1:

@@ -79,7 +79,12 @@ def _levels(images: Any, n_levels: int, where: str) -> Tensor:
 
 
 def _labels(labels: Any, n: int, where: str) -> Tensor:
-    labels = torch.tensor(labels) if isinstance(labels, list | tuple) else _tensor(labels, "labels", where)
+    if isinstance(labels, list | tuple):
+        try:
+            labels = torch.tensor(labels)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise DataError(f"{where}: labels are no whole numbers ({error}), expected {n}, -1 for none") from None
+    labels = _tensor(labels, "labels", where)
     if labels.shape != (n,) or labels.dtype.is_floating_point or labels.dtype.is_complex or labels.dtype == torch.bool:
         raise DataError(
             f"{where}: labels {labels.dtype} {tuple(labels.shape)} for {n} images, expected int64 ({n},), -1 for none"
@@ -96,6 +101,8 @@ def _tensor(found: Any, what: str, where: str) -> Tensor:
             raise DataError(f"{where}: {what} are an array of {found.dtype}, expected whole numbers") from None
     if not isinstance(found, Tensor):
         raise DataError(f"{where}: {what} are {_kind(found)}, expected a tensor or an array of whole numbers")
+    if found.is_meta or found.is_quantized or found.is_nested or found.layout != torch.strided:
+        raise DataError(f"{where}: {what} are nested, sparse, quantized or on meta, expected a dense tensor of values")
     return found.detach()
 
 

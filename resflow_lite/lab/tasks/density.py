@@ -14,6 +14,7 @@ from ...estimators.noise import PROBES, Noise
 from ...estimators.series import DRAWS, Law, Roulette
 from ...expect import number
 from ...layers.activations import ACTIVATIONS, Activation
+from ...layers.elementwise import ALPHA
 from ...layers.gradient import MEMORY
 from ...models.branches import NORMS
 from ...models.flow import Flow, bits_per_dim
@@ -137,7 +138,7 @@ class Experiment(Training):
         self._expect_one_of(SAMPLING, "sampling")
         self._expect("flip", isinstance(self.flip, bool), "True or False")
         self._expect_blocks()
-        self._expect_number("alpha", 0, 0.5, "a number between 0 and 0.5, such as 0.05")
+        self._settle(ALPHA, "alpha")
         for name in ("validation", "truth_images"):
             unused = self.train_on_validation and getattr(self, name)
             self._expect(name, not unused, "0 with train_on_validation, which holds no images out")

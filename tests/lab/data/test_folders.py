@@ -1,6 +1,7 @@
 """A folder of images of one's own: every picture arrives as it is, or its file is named."""
 
 import hashlib
+import os
 import re
 
 import numpy as np
@@ -130,6 +131,20 @@ def test_a_file_that_is_no_whole_image_is_refused_by_name(put, load, kind):
     put("test/y.png", levels(40, 60))
     with pytest.raises(rf.DataError, match=r"train/x\.png is no image that Pillow reads whole"):
         load()
+
+
+def test_a_pipe_among_the_images_is_refused_and_not_waited_for(put, load):
+    for i in range(20):
+        path = put(f"{i}.png")
+    os.mkfifo(path.with_name("z.png"))
+    with pytest.raises(rf.DataError, match="z.png is no file"):
+        load("train")
+
+
+@pytest.mark.parametrize("path", ["a/" * 5000, "~nobody-of-that-name"])
+def test_a_path_that_cannot_be_looked_at_is_refused(path):
+    with pytest.raises(rf.DataError, match="cannot be looked at"):
+        rf.load_images(f"folder:{path}", "train")
 
 
 def test_a_folder_that_is_not_there_or_empty_is_refused(tmp_path, load):

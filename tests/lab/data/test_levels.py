@@ -100,3 +100,19 @@ def test_other_shapes_and_levels_than_those_of_training_are_refused():
         expect_alike(data, (1, 8, 8), 17, "own, test")
     with pytest.raises(rf.DataError, match="own, test: n_levels = 17, but 256 in training"):
         expect_alike(data, (1, 4, 4), 256, "own, test")
+
+
+@pytest.mark.parametrize(
+    "images",
+    [IMAGES.to("meta"), IMAGES.to_sparse()],
+    ids=["meta", "sparse"],
+)
+def test_tensors_of_other_kinds_are_called_what_they_are(images):
+    with pytest.raises(rf.DataError, match="own, test: images are nested, sparse, quantized or on meta"):
+        load(images, LABELS, 17)
+
+
+@pytest.mark.parametrize("labels", [[[0], [1, 2]], [*"abcde"], [None] * 5, [2**70] * 5], ids=str)
+def test_lists_that_make_no_labels_are_refused(labels):
+    with pytest.raises(rf.DataError, match="own, test: labels are no whole numbers"):
+        load(IMAGES, labels, 17)
