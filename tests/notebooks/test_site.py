@@ -80,6 +80,8 @@ def test_the_site_is_built_and_loads_nothing_from_elsewhere(tmp_path):
         text = page.read_text(encoding="utf-8")
         assert 'src="http' not in text and 'rel="stylesheet" href="http' not in text, page
     assert broken_links(tmp_path / "html") == []
+    chapter = (tmp_path / "html/04_russian_roulette.html").read_text(encoding="utf-8")
+    assert "https://mybinder.org/" in chapter and "https://colab.research.google.com/" in chapter
 
 
 def broken_links(site):
