@@ -51,6 +51,32 @@ def test_conda_and_make_install_the_same():
     assert shared == ["-c constraints.txt", "-e .[dev,course]"]
 
 
+def test_pip_and_uv_install_what_make_installs_and_uv_runs_what_was_installed():
+    lines = re.findall(r"^(?:python -m|uv) .*$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    tested = [line for line in lines if "pip install" in line and "constraints" in line]
+    assert {line.split()[0] for line in tested} == {"python", "uv"}
+    assert all(line.endswith('-c constraints.txt -e ".[dev,course]"') for line in tested)
+    assert all(line.startswith("uv run --no-sync ") for line in lines if line.startswith("uv run"))
+
+
+def test_the_workflows_do_what_there_is_to_do_with_the_pythons_of_the_project():
+    jobs = [yaml.safe_load(path.read_text())["jobs"] for path in (ROOT / ".github/workflows").glob("*.yml")]
+    jobs = {name: job for found in jobs for name, job in found.items()}
+    steps = [step for job in jobs.values() for step in job["steps"]]
+    setups = [step["with"] for step in steps if "setup-python" in step.get("uses", "")]
+    oldest, *newer = jobs["package"]["strategy"]["matrix"]["python"]  # text: YAML's 3.10 would be 3.1
+    assert f">={oldest}" == PROJECT["requires-python"] and newer == ["3.12", "3.13", "3.14"]
+    assert {setup["python-version"] for setup in setups} == {oldest, "${{ matrix.python }}"}
+    commands = [step["run"] for step in steps if "run" in step]
+    make, test = (ROOT / "Makefile").read_text(), "-n 2 --dist loadscope"
+    assert "bash .ci/run" in commands and (ROOT / ".ci/run").is_file()
+    assert "make site" in commands and "\nsite: " in make
+    assert 'python -m pip install -c constraints.txt -e ".[dev]"' in commands
+    assert any(test in command for command in commands) and test in make
+    edited = next(command for command in commands if command.startswith("sed"))
+    assert edited.split("#")[1] in (ROOT / edited.split()[-1]).read_text()  # or the site would link to OWNER
+
+
 def test_the_colab_cell_leaves_torch_alone_and_installs_what_colab_lacks():
     (cell,) = re.findall(r"```python\n(REPOSITORY.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
     package, others = (line.split()[2:] for line in cell.splitlines() if line.startswith("%pip install"))

@@ -22,6 +22,13 @@ SITE = Path(__file__).resolve().parent
 NOTEBOOKS, ROOT = SITE.parent, SITE.parents[1]
 LINK = re.compile(r"(?<!!)\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)]*)?\)")
 EXPLORER = re.compile(r"\[([^]]*)\]\((explorers/\w+\.html)\)")  # a page that Jupyter Book knows nothing of
+LOCAL = re.compile(r'<a href="#([^"]+)">(.*?)</a>')
+# The reference is as dark as the book: pdoc has one set of colours, and knows nothing of what was chosen there.
+DARK = """<style>html.dark { filter: invert(0.92) hue-rotate(180deg); background: white; }</style>
+<script>
+const dark = matchMedia("(prefers-color-scheme: dark)").matches, chosen = localStorage.getItem("theme");
+document.documentElement.classList.toggle("dark", ["dark", "light"].includes(chosen) ? chosen === "dark" : dark);
+</script>"""
 BOOK = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"  # it has no __main__
 PROGRESS = re.compile(r"^.*\d+%\|.*$\n?", re.MULTILINE)
 
@@ -91,6 +98,15 @@ def reference(folder: Path) -> None:
         found = {name: value for name in names if not isinstance(value := getattr(part, name), ModuleType)}
         vars(part).update(found, __all__=list(found))
     pdoc.pdoc("resflow_lite", "resflow_lite.lab", "resflow_lite.book", output_directory=folder)
+    for page in folder.rglob("*.html"):
+        text = _without_dead_ends(page.read_text(encoding="utf-8"))
+        page.write_text(text.replace("</head>", f"{DARK}</head>"), encoding="utf-8")
+
+
+def _without_dead_ends(text: str) -> str:
+    """A page of the reference without links to what is inherited and has no words of its own: it is not on the page."""
+    there = set(re.findall(r'\bid="([^"]+)"', text))
+    return LOCAL.sub(lambda match: match[0] if match[1] in there else match[2], text)
 
 
 def main() -> None:

@@ -114,13 +114,17 @@ def _palettised(png: str) -> str:
 
 
 def _check(notebook: str, known: dict, parameters: dict) -> None:
-    """Refuse a name that is not `known` and, where all parameters are settings of an experiment, a wrong value."""
+    """Refuse a name that is not `known` and, where the parameters are those of an experiment, a wrong value."""
     for name in parameters:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f" (did you mean {near[0]}?)" if near else ""
             raise SettingsError(f"{notebook} has no parameter {name}{hint}; it has: {', '.join(known) or 'none'}")
     if known and set(known) <= {field.name for field in fields(Experiment)}:
+        try:
+            Experiment.from_parameters(_literals(known))
+        except SettingsError:
+            return  # such as blocks = 8: its names mean something else there
         Experiment.from_parameters({**_literals(known), **parameters})
 
 

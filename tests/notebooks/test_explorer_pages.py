@@ -35,16 +35,25 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def tab(browser):
+def pages_of(browser, width, height, **options):
     """One page of a browser without network, for all tests; `failures` is what went wrong in it."""
-    context = browser.new_context(viewport={"width": 1366, "height": 768}, offline=True)
+    context = browser.new_context(viewport={"width": width, "height": height}, offline=True, **options)
     page = context.new_page()
     page.failures, page.asked = [], []
     page.on("pageerror", lambda error: page.failures.append(error))
     page.on("request", lambda request: page.asked.append(request.url.split("#")[0]))
     yield page
     context.close()
+
+
+@pytest.fixture(scope="module")
+def tab(browser):
+    yield from pages_of(browser, 1366, 768)
+
+
+@pytest.fixture(scope="module")
+def phone(browser):
+    yield from pages_of(browser, 390, 844, is_mobile=True, has_touch=True, color_scheme="dark")
 
 
 def opened(tab, folder, name, hash=""):
@@ -77,6 +86,7 @@ def test_a_page_is_driven_by_keyboard_fits_its_screens_and_needs_nothing_else(ta
         for _ in range(20):
             tab.keyboard.press("Tab")
             if tab.evaluate("document.activeElement.name") == control:
+                assert tab.evaluate("getComputedStyle(document.activeElement).outline").endswith("solid 3px")
                 break
         tab.keyboard.press(key)
         tab.wait_for_function("before => document.querySelector('.panels').innerHTML != before", arg=before)
@@ -88,10 +98,55 @@ def test_a_page_is_driven_by_keyboard_fits_its_screens_and_needs_nothing_else(ta
     tab.get_by_role("button", name="Start again").click()
     tab.wait_for_function("!location.hash")
     assert picture(tab) == reset and len(tab.locator(".panels").get_attribute("aria-label")) > 60
-    tab.set_viewport_size({"width": 390, "height": 844})
-    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
-    tab.set_viewport_size({"width": 1366, "height": 768})
     assert tab.failures == []
+
+
+WORDS = """Array.from(document.querySelectorAll(".panels text"), (text) => {
+  const [words, frame] = [text, text.closest("svg[data-axes]")].map((part) => part.getBoundingClientRect());
+  const inside = words.left > frame.left - 1 && words.right < frame.right + 1;
+  const size = parseFloat(getComputedStyle(text).fontSize) * text.ownerSVGElement.getScreenCTM().a;
+  return [text.textContent, inside, size];
+})"""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_is_read_and_moved_on_a_phone_in_the_dark(phone, folder, name):
+    opened(phone, folder, name)
+    assert phone.evaluate("document.documentElement.scrollWidth") <= 390
+    for words, inside, pixels in phone.evaluate(WORDS):
+        assert inside and pixels >= 11, words
+    assert phone.evaluate("getComputedStyle(document.querySelector('main')).backgroundColor") == "rgb(20, 24, 30)"
+    before, slider = picture(phone), phone.locator("input[type=range]:enabled").first.bounding_box()
+    assert slider["width"] > 150
+    phone.touchscreen.tap(slider["x"] + 0.55 * slider["width"], slider["y"] + slider["height"] / 2)
+    phone.wait_for_function("before => document.querySelector('.panels').innerHTML != before", arg=before)
+    phone.wait_for_function("location.hash")
+    assert phone.evaluate("document.documentElement.scrollWidth") <= 390 and phone.failures == []
+
+
+@pytest.mark.parametrize(("name", "control", "value"), [("mass_through_map", "f2", 1.45), ("cobweb", "y", 2.5)])
+def test_a_finger_moves_a_dot_and_not_the_page(phone, folder, name, control, value):
+    opened(phone, folder, name)
+    handle = phone.locator(f"[data-drag=',{control}']")
+    handle.scroll_into_view_if_needed()
+    before, box = phone.evaluate("scrollY"), handle.bounding_box()
+    finger = phone.context.new_cdp_session(phone)
+    for i, touch in enumerate(["Start", *8 * ["Move"], "End"]):
+        at = dict(x=box["x"] + box["width"] / 2, y=box["y"] + box["height"] / 2 - 8 * i)
+        finger.send("Input.dispatchTouchEvent", dict(type=f"touch{touch}", touchPoints=[] if touch == "End" else [at]))
+        phone.evaluate("new Promise(requestAnimationFrame)")
+    phone.wait_for_function("control => location.hash.includes(control)", arg=control)
+    moved = float(phone.evaluate("control => document.querySelector('form')[control].value", control))
+    assert moved == pytest.approx(value, abs=0.2) and phone.evaluate("scrollY") == before
+
+
+def test_a_phone_that_is_turned_has_wider_panels(phone, folder):
+    opened(phone, folder, "cobweb")
+    width = "document.querySelector('svg[data-axes]').viewBox.baseVal.width"
+    assert phone.evaluate(width) == 440
+    phone.set_viewport_size({"width": 844, "height": 390})
+    phone.wait_for_function(f"{width} == 480")
+    phone.set_viewport_size({"width": 390, "height": 844})
 
 
 def test_a_page_is_dark_where_the_reader_wants_it_dark(tab, folder):

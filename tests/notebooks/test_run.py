@@ -42,6 +42,13 @@ def test_a_wrong_name_or_value_is_refused_before_anything_runs(write_notebook, t
     assert not (tmp_path / "run").exists()
 
 
+def test_names_of_settings_that_mean_something_else_in_a_notebook_are_not_held_to_an_experiment(
+    write_notebook, tmp_path
+):
+    path = write_notebook("print('blocks:', blocks)", "blocks: int = 8\nseed: int = 0")
+    assert "blocks: 4" in run_notebook(path, tmp_path / "run", {"blocks": 4}).read_text()
+
+
 def test_a_refused_name_comes_with_the_near_one(write_notebook, tmp_path):
     with pytest.raises(SettingsError, match=r"tiny\.ipynb has no parameter lrr \(did you mean lr\?\); it has: lr"):
         run_notebook(write_notebook(), tmp_path / "run", {"lrr": 1})

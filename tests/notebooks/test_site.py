@@ -1,9 +1,12 @@
 """The book as a site: what is copied, where links lead, what stands beside a figure. `make site` builds it."""
 
 import importlib.util
+import re
 import subprocess
 import sys
+from html import unescape
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import nbformat
 import pytest
@@ -63,8 +66,6 @@ def test_workflows_and_forms_are_yaml_with_what_their_readers_look_for():
         content = yaml.safe_load(path.read_text())
         needed = {"workflows": {"name", "jobs"}, "ISSUE_TEMPLATE": {"name", "description", "body"}}[path.parent.name]
         assert path.name == "config.yml" or needed <= set(content), path
-    tests = (ROOT / ".github" / "workflows" / "tests.yml").read_text()
-    assert "bash .ci/run" in tests and "windows-latest" in tests
 
 
 @pytest.mark.slow
@@ -78,3 +79,30 @@ def test_the_site_is_built_and_loads_nothing_from_elsewhere(tmp_path):
     for page in pages:
         text = page.read_text(encoding="utf-8")
         assert 'src="http' not in text and 'rel="stylesheet" href="http' not in text, page
+    assert broken_links(tmp_path / "html") == []
+    chapter = (tmp_path / "html/04_russian_roulette.html").read_text(encoding="utf-8")
+    assert "https://mybinder.org/" in chapter and "https://colab.research.google.com/" in chapter
+
+
+def broken_links(site):
+    """Page and link, where no file lies there or the page has no such place. The theme keeps templates in _static/."""
+    pages = [page.resolve() for page in site.rglob("*.html") if "_static" not in page.parts]
+    texts = {page: re.sub(r"<script.*?</script>", "", page.read_text("utf-8"), flags=re.DOTALL) for page in pages}
+    places = {page: set(re.findall(r'<[^>]*?\s(?:id|name)="([^"]+)"', text)) for page, text in texts.items()}
+    found = []
+    for page, text in texts.items():
+        for link in set(re.findall(r'<[^>]*?\s(?:href|src)="([^"]*)"', text)):
+            address = urlsplit(unescape(link))
+            if address.scheme:
+                continue
+            target, place = page.parent / unquote(address.path), unquote(address.fragment)
+            target = page if not address.path else target / "index.html" if target.is_dir() else target.resolve()
+            if not target.is_file() or (place and place not in places.get(target, {place})):
+                found.append(f"{page.relative_to(site.resolve())}: {link}")
+    return found
+
+
+def test_a_link_without_its_target_is_found(tmp_path):
+    (tmp_path / "a.html").write_text('<a href="b.html#here">b</a> <a class="x" href="b.html#there">b</a>')
+    (tmp_path / "b.html").write_text('<p id="here"><img src="no.png"> <a href="a.html">a</a> <a href="c.html">c</a>')
+    assert sorted(broken_links(tmp_path)) == ["a.html: b.html#there", "b.html: c.html", "b.html: no.png"]

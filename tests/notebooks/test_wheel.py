@@ -16,7 +16,7 @@ PAGES = sorted(
     path for folder in ("explorers", "reproduction") for path in (ROOT / "notebooks" / folder).glob("*.ipynb")
 )
 SOON = [ROOT / "notebooks" / name for name in ("04_russian_roulette.ipynb", "reproduction/results.ipynb")]
-QUICK = {path: "-p steps 10".split() for path in CHAPTERS if path.name[:2] in ("08", "09")}
+QUICK = {path: "-p steps 25".split() for path in CHAPTERS if path.name[:2] in ("08", "09")}
 
 
 @pytest.fixture(scope="session")

@@ -41,11 +41,16 @@ function ticks(low, high) {
   return span(Math.ceil(low / step - 1e-9), Math.floor(high / step + 1e-9)).map((i) => [i * step, minus((i * step + 0).toLocaleString("en", options))]);
 }
 
+/** Pixels for a panel: where they are fewer than its natural width, it is drawn narrower, or its words would shrink. */
+const WIDEST = 560, NARROWEST = 440;
+let room = WIDEST;
+
 /**
  * x, y: the range of each axis; log: "x", "y", "xy" or "".  size: of the picture, in pixels at its natural size.
  * Colours are names of the palette in kit.css.
  */
 function panel({ title = "", labels = ["", ""], x, y, log = "", size = [460, 380], colour = "exact" }) {
+  size = size.map((s) => Math.round(s * Math.min(1, room / size[0])));
   const [x0, y0, x1, y1] = [66, title ? 30 : 12, size[0] - 14, size[1] - 48];
   const scale = (axis, [low, high], from, to) => {
     const way = log.includes(axis) ? (v) => Math.log10(Math.max(v, 1e-300)) : (v) => v;
@@ -130,7 +135,9 @@ function mount(root, data, state, changed) {
       else if (kind === "range" ? Number.isFinite(Number(value)) : options.includes(value)) field.value = value;
     }
   };
+  const roomNow = () => Math.min(Math.max(panels.clientWidth || WIDEST, NARROWEST), WIDEST); // 0: not in the page yet
   const show = () => {
+    room = roomNow();
     const settings = read(), idle = explorer.idle?.(settings) ?? [];
     const drawn = explorer.draw(explorer.compute(settings, data), settings, data);
     for (const name of Object.keys(controls)) {
@@ -166,6 +173,7 @@ function mount(root, data, state, changed) {
   dragging(panels, form);
   write(state);
   show();
+  new ResizeObserver(() => roomNow() !== room && show()).observe(panels); // a phone is turned, a panel dragged wider
   return (settings) => {
     write({ ...defaultsOf(controls), ...settings });
     show();
@@ -194,6 +202,8 @@ function dragging(panels, form) {
       form.elements[name].dispatchEvent(new Event("input", { bubbles: true }));
     });
   });
+  // without this the page scrolls as soon as the handle under the finger has been drawn anew
+  panels.addEventListener("touchstart", (event) => event.target.closest("[data-drag]") && event.preventDefault(), { passive: false });
   for (const end of ["pointerup", "pointercancel"]) panels.addEventListener(end, () => (held = null));
 }
 

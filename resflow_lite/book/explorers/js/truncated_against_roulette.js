@@ -151,8 +151,8 @@ function errorsPanel(result) {
   p.lines(errors.map((run) => [counts, run]), "roulette", { width: 0.7, opacity: 0.4 });
   p.line(counts, columns(errors, median), "roulette", { width: 3 });
   p.line(counts, columns(result.truncated_means.map(off), median), "truncated", { width: 3 });
-  p.text(0.99, 0.965, `truncated, ${result.n_terms} products: bias ${signed(result.truncated - truth)}`, "truncated", "end");
-  p.text(0.99, 0.915, `roulette, ${short(result.products)} products on average: 30 runs, their median`, "roulette", "end");
+  p.text(0.99, 0.96, `truncated, ${result.n_terms} products: bias ${signed(result.truncated - truth)}`, "truncated", "end");
+  p.text(0.99, 0.9, `roulette, ${short(result.products)} products on average: 30 runs, median`, "roulette", "end");
   return p;
 }
 

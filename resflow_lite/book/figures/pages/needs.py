@@ -51,7 +51,13 @@ def _all(needs: Needs, page: str) -> set[str]:
 
 @styled
 def map_of_the_book(needs: Needs) -> Figure:
-    """Every page of the book, with arrows to the pages that need it."""
+    """Every page of the book, with arrows to the pages that need it; of no pages, a sentence that says so."""
+    if not needs:
+        figure, ax = plt.subplots(figsize=(6, 0.6))  # axes: without any, Jupyter shows nothing
+        figure.set_label("No chapter lies in this folder: the map of the book is drawn from their heads.")
+        ax.text(0.5, 0.4, figure.get_label(), ha="center", color=GREY)
+        ax.set_axis_off()
+        return figure
     arrows, depth = direct(needs), {}
     while len(depth) < len(needs):  # a page stands one column to the right of the last that it needs
         depth |= {p: max((depth[a] + 1 for a in of), default=0) for p, of in needs.items() if of <= depth.keys()}

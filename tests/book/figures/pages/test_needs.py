@@ -58,3 +58,9 @@ def test_the_map_on_the_first_page_is_that_of_the_heads():
     (stored,) = [o for cell in cells for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
     told = describe(needs.map_of_the_book(needs.prerequisites(NOTEBOOKS)))
     assert stored.metadata["image/png"]["alt"] == told
+
+
+def test_a_folder_without_chapters_leaves_a_sentence_in_place_of_the_map(tmp_path):
+    figure = needs.map_of_the_book(needs.prerequisites(tmp_path))
+    (text,) = figure.axes[0].texts  # in axes, or Jupyter shows nothing
+    assert describe(figure) == text.get_text() and text.get_text().startswith("No chapter lies in this folder")
