@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...estimators.logdet import Estimator
 from ...estimators.noise import Noise, rows
+from ...expect import FLAG, integer, one_of
 from ...layers.residual import ResidualBlock
 from ...models.hybrid import HEADS, HybridFlow, hybrid_flow, hybrid_kinds
 from ...models.systems import width_within
@@ -21,7 +22,7 @@ from ..scoring import affordable_truth, described, estimating_with, first_images
 from .batches import ImageSource
 from .hybrid_scores import score_hybrid, summary
 from .question import Question
-from .task import BELOW, PARAMETERS, WIDTH, Task, Training, option
+from .task import PARAMETERS, PER_SCALE, WIDTH, Task, Training, option, within
 
 __all__ = ["Hybrid", "HybridExperiment", "hybrid_weights"]
 
@@ -31,6 +32,7 @@ SHAPES |= {name: IMAGE_SETS[name].shape for name in ("mnist", "fashion_mnist", "
 N_CLASSES = 10
 VALIDATION_SEED = 2
 """Of the noise in validation."""
+LAMBDA = within("[0, inf)", "a number, 0 or more, such as 0, 1/D or 1")
 WARM_UP = 0.1
 """Fraction of the steps in which the learning rate rises from 0."""
 
@@ -57,19 +59,21 @@ class HybridExperiment(Training):
     Raises SettingsError for a wrong value, with its name.
     """
 
-    dataset: str = option("digits", f"one of {', '.join(SHAPES)}, which have labels")
-    kind: str = option("residual", f"of the blocks: {', '.join(hybrid_kinds)}")
+    dataset: str = option("digits", f"one of {', '.join(SHAPES)}, which have labels", one_of(SHAPES))
+    kind: str = option("residual", f"of the blocks: {', '.join(hybrid_kinds)}", one_of(hybrid_kinds))
     weight: float | None = option(
-        None, "lambda in lambda log p(x) + log p(y | x); None: 1 over the number of dimensions"
+        None, "lambda in lambda log p(x) + log p(y | x); None: 1 over the number of dimensions", LAMBDA
     )
-    profile: str = option("laptop", "smoke (seconds), laptop (a minute on digits) or paper (a GPU)")
-    blocks: tuple[int, ...] | None = option(None, "per scale, such as [4, 4]")
-    parameters: int | None = option(None, "of the whole model; the width follows")
-    head_width: int | None = option(None, "channels of a head")
+    profile: str = option("laptop", "smoke (seconds), laptop (a minute on digits) or paper (a GPU)", one_of(PROFILES))
+    blocks: tuple[int, ...] | None = option(None, "per scale, such as [4, 4]", PER_SCALE)
+    parameters: int | None = option(None, "of the whole model; the width follows", integer(1, PARAMETERS))
+    head_width: int | None = option(None, "channels of a head", integer(1, WIDTH))
     heads: str = option(
-        "normed", "convolution, ActNorm, ReLU (normed, as the paper's public code) or SiLU alone (plain)"
+        "normed", "convolution, ActNorm, ReLU (normed, as the paper's public code) or SiLU alone (plain)", one_of(HEADS)
     )
-    augment: bool = option(True, "images are cut at random out of a reflected frame, an eighth wider to each side")
+    augment: bool = option(
+        True, "images are cut at random out of a reflected frame, an eighth wider to each side", FLAG
+    )
 
     @classmethod
     def from_record(cls, told: Mapping[str, Any]) -> Self:
@@ -78,21 +82,12 @@ class HybridExperiment(Training):
 
     def __post_init__(self, filled: dict[str, Any] | None) -> None:
         self._refuse_carried(filled)
-        self._expect_one_of(SHAPES, "dataset")
-        self._expect_one_of(hybrid_kinds, "kind")
-        self._expect_one_of(PROFILES, "profile")
+        self._check_each()
         self._expect("profile", (self.dataset, self.profile) != ("digits", "paper"), "'smoke' or 'laptop' for digits")
         usual = _profile(self.dataset, self.profile)
         self._fill(usual | dict(weight=hybrid_weights(self.dataset)["1/D"]))
-        self._expect_whole(1, "steps")
-        self._expect_whole(1, "parameters", most=PARAMETERS)
-        self._expect_whole(1, "head_width", most=WIDTH)
-        self._expect_one_of(HEADS, "heads")
-        self._expect("augment", isinstance(self.augment, bool), "True or False")
         self._fill(dict(accumulation=1, warm_up=round(WARM_UP * self.steps), cool_down=0.3))
         self._check_training()
-        self._expect_number("weight", BELOW, math.inf, "a number, 0 or more, such as 0, 1/D or 1")
-        self._expect_blocks()
         self._expect_scales(SHAPES[self.dataset], len(self.blocks) - 1)
         if any(getattr(self, name) != usual[name] for name in ("parameters", "blocks", "head_width")):
             self._expect_buildable(SHAPES[self.dataset])

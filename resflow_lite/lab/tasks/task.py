@@ -8,7 +8,7 @@ import json
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import InitVar, dataclass, field, fields, replace
 from typing import Any, ClassVar, Self, get_args
@@ -19,7 +19,7 @@ from torch import Tensor
 from ...errors import SettingsError
 from ...estimators.logdet import Estimator
 from ...estimators.noise import Noise
-from ...expect import Check, integer, number, offering, one_of, shown
+from ...expect import Check, integer, number, one_of, shown, sizes
 from ...models.flow import Flow
 from ..machine import World
 from .question import Question
@@ -29,13 +29,28 @@ __all__ = ["PRECISIONS", "Question", "Task", "TaskSettings", "Training", "noises
 PRECISIONS = ("fp32", "tf32", "bf16")
 
 
-BLOCKS, WIDTH, PARAMETERS, TERMS = 1_000, 100_000, 10**10, 10_000
+BLOCKS, WIDTH, PARAMETERS, TERMS, MOST = 1_000, 100_000, 10**10, 10_000, 2**63 - 1
 """What a model has at most: more is a slip of the keyboard, and would run without an answer."""
 
 
-def option(default: Any, told: str) -> Any:
-    """A field of a dataclass of settings, with the line that `--help` prints."""
-    return field(default=default, metadata={"help": told})
+def option(default: Any, told: str, check: Check | None = None) -> Any:
+    """A field of a dataclass of settings, with the line that `--help` prints and what is expected of its value."""
+    return field(default=default, metadata={"help": told, "check": check})
+
+
+def within(interval: str, words: str) -> Check:
+    """A number in an interval (expect.number), in other words."""
+    return replace(number(interval), words=words)
+
+
+COUNT, SOME, PRECISION = integer(0, MOST), integer(1, MOST), one_of(PRECISIONS)
+SMALL, DECAY = (
+    within("(0, 1)", "a number between 0 and 1, such as 1e-3"),
+    within("[0, 1)", "a number from 0 to below 1"),
+)
+SHARE, AMOUNT = within("[0, 1]", "a fraction from 0 to 1"), within("[0, inf)", "a number, 0 or more")
+BETAS = Check("two such as [0.9, 0.99]", lambda b: isinstance(b, tuple) and len(b) == 2 and all(map(DECAY.fits, b)))
+PER_SCALE = sizes(words="blocks per scale: [4, 4]")
 
 
 @contextmanager
@@ -92,44 +107,29 @@ class TaskSettings:
         """as_dict() as a JSON file gives it back: with lists in place of tuples."""
         return json.loads(json.dumps(self.as_dict()))
 
-    def _fill(self, values: Mapping[str, Any]) -> None:
-        """Give these values to the settings that are None, and make tuples of lists."""
+    def _check_each(self) -> None:
+        """Each setting by itself; lists become tuples. A None that a profile fills in is not looked at."""
         mine = vars(self)  # before anybody else sees the object, which is frozen from then on
+        for f in fields(self):
+            value, check = mine[f.name], f.metadata.get("check")
+            value = mine[f.name] = tuple(value) if isinstance(value, list) else value
+            if check is not None and not (value is None and f.default is None):
+                mine[f.name] = check(f.name, value)
+
+    def _fill(self, values: Mapping[str, Any]) -> None:
+        """Give these values to the settings that are None."""
+        mine = vars(self)
         given = {f.name: values[f.name] for f in fields(self) if mine[f.name] is None and f.name in values}
-        mine.update({name: tuple(v) if isinstance(v, list) else v for name, v in (mine | given).items()})
         mine["filled"] = (mine.get("filled") or {}) | given
+        mine.update(given)
 
     def _expect(self, name: str, condition: bool, expected: str) -> None:
         if not condition:
             raise SettingsError(f"{name} = {shown(getattr(self, name))}: expected {expected}")
 
-    def _settle(self, check: Check, *names: str) -> None:
-        for name in names:
-            check(name, getattr(self, name))
-
-    def _expect_one_of(self, known: Mapping[str, Any] | tuple[str, ...], *names: str) -> None:
-        self._settle(one_of(known), *names)
-
-    def _expect_whole(self, least: int, *names: str, most: int = 2**63 - 1) -> None:
-        self._settle(integer(least, most), *names)
-
-    def _expect_object(self, name: str, expected: str, verbs: tuple[str, ...], names: Collection[str] = ()) -> None:
-        """One of the names, or the object that is expected, which has these methods: no class in its place."""
-        own = offering(f"one of {', '.join(names)}, or {expected}" if names else expected, *verbs)
-        if not (isinstance(getattr(self, name), str) and getattr(self, name) in names):
-            self._settle(own, name)
-
-    def _expect_number(self, name: str, low: float, high: float, expected: str) -> None:
-        """Strictly between the two."""
-        self._settle(replace(number(f"({low}, {high})"), words=expected), name)
-
-    def _expect_blocks(self) -> None:
-        good = isinstance(self.blocks, tuple) and len(self.blocks) > 0 and all(type(b) is int for b in self.blocks)
-        self._expect("blocks", good and min(self.blocks) >= 1, "blocks per scale: [4, 4]")
-        self._expect("blocks", sum(self.blocks) <= BLOCKS, f"{BLOCKS:,} blocks at most")
-
     def _expect_scales(self, shape: tuple[int, int, int] | None, halvings: int) -> None:
-        """Images that are halved so often; None: they are not known yet."""
+        """Not too many blocks, and images that can be halved so often; None: they are not known yet."""
+        self._expect("blocks", sum(self.blocks) <= BLOCKS, f"{BLOCKS:,} blocks at most")
         if shape is not None:
             good = all(size % 2**halvings == 0 for size in shape[1:])
             told = f"fewer scales: images of {shape[1]} x {shape[2]} cannot be halved {halvings} times"
@@ -162,7 +162,6 @@ def _as_number(value: Any, types: tuple[Any, ...]) -> Any:
     return number if math.isfinite(number) else value
 
 
-BELOW = math.nextafter(0, -1)
 PROFILE_OF = ("dataset", "profile", "system")
 """The settings by which a profile fills in others."""
 
@@ -175,19 +174,21 @@ class Training(TaskSettings):
     filled: InitVar[dict[str, Any] | None] = None
     """What a profile has filled in, and of which data: dataclasses.replace hands it on."""
 
-    seed: int = option(0, "of the weights, the batches and all noise")
-    steps: int | None = option(None, "of the optimiser")
-    batch_size: int | None = option(None, "samples per step, over all processes and passes")
-    accumulation: int | None = option(None, "passes in which a process computes its share of a batch")
-    lr: float | None = option(None, "learning rate of Adam, the largest of its schedule")
-    warm_up: int | None = option(None, "steps in which the learning rate rises from 0")
-    cool_down: float | None = option(None, "last fraction of the steps, in which the learning rate falls to 0")
-    betas: tuple[float, float] = option((0.9, 0.99), "of Adam: decay of its two running means")
-    weight_decay: float = option(0.0, "of Adam: this times the weights is added to the gradient")
-    clip: float = option(1.0, "largest norm of a step's gradient")
-    norm_tolerance: float = option(1e-3, "a layer's norm is updated until it grows by less than this fraction")
-    ema: float | None = option(None, "decay of the averaged weights, which are reported; 0: the last step's")
-    precision: str = option("fp32", f"of the training steps: {', '.join(PRECISIONS)} (bf16: in the branches)")
+    seed: int = option(0, "of the weights, the batches and all noise", COUNT)
+    steps: int | None = option(None, "of the optimiser", SOME)
+    batch_size: int | None = option(None, "samples per step, over all processes and passes", SOME)
+    accumulation: int | None = option(None, "passes in which a process computes its share of a batch", SOME)
+    lr: float | None = option(None, "learning rate of Adam, the largest of its schedule", SMALL)
+    warm_up: int | None = option(None, "steps in which the learning rate rises from 0", COUNT)
+    cool_down: float | None = option(None, "last fraction of the steps, in which the learning rate falls to 0", SHARE)
+    betas: tuple[float, float] = option((0.9, 0.99), "of Adam: decay of its two running means", BETAS)
+    weight_decay: float = option(0.0, "of Adam: this times the weights is added to the gradient", AMOUNT)
+    clip: float = option(1.0, "largest norm of a step's gradient", within("(0, inf)", "a positive number"))
+    norm_tolerance: float = option(1e-3, "a layer's norm is updated until it grows by less than this fraction", SMALL)
+    ema: float | None = option(None, "decay of the averaged weights, which are reported; 0: the last step's", DECAY)
+    precision: str = option(
+        "fp32", f"of the training steps: {', '.join(PRECISIONS)} (bf16: in the branches)", PRECISION
+    )
 
     def _refuse_carried(self, filled: dict[str, Any] | None) -> None:
         """Values that one profile has filled in may be none of another's. Raises SettingsError with their names."""
@@ -206,17 +207,6 @@ class Training(TaskSettings):
                 )
 
     def _check_training(self) -> None:
-        self._expect_whole(1, "steps", "batch_size", "accumulation")
-        self._expect_whole(0, "seed", "warm_up")
-        self._expect_number("lr", 0, 1, "a number between 0 and 1, such as 1e-3")
-        self._expect_number("ema", BELOW, 1, "a number from 0 to below 1")
-        self._expect_number("cool_down", BELOW, math.nextafter(1, 2), "a fraction from 0 to 1")
-        pair = isinstance(self.betas, tuple) and len(self.betas) == 2
-        self._expect("betas", pair and all(number("[0, 1)").fits(b) for b in self.betas), "two such as [0.9, 0.99]")
-        self._expect_number("weight_decay", BELOW, math.inf, "a number, 0 or more")
-        self._expect_number("clip", 0, math.inf, "a positive number")
-        self._expect_number("norm_tolerance", 0, 1, "a number between 0 and 1, such as 1e-3")
-        self._expect_one_of(PRECISIONS, "precision")
         parts = self.batch_size % self.accumulation
         self._expect("accumulation", not parts, f"a divisor of batch_size = {self.batch_size}")
 
