@@ -13,8 +13,6 @@ from IPython.display import display
 from ..expect import one_of
 from .predictions import WIDE, WithText, keep, kept
 
-__all__ = ["QUESTIONS", "Question", "concept_test"]
-
 
 class Question(NamedTuple):
     """asked: a sentence.  options: four.  right: which of them, from 0.  why: a sentence.  chapter: that teaches it."""

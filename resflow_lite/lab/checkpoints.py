@@ -22,18 +22,6 @@ from .package_data import shipped
 from .tasks.registry import TASKS, read_settings, task_of
 from .tasks.task import Training
 
-__all__ = [
-    "TrainingState",
-    "save_flow",
-    "load_flow",
-    "load_toy",
-    "save_state",
-    "load_state_",
-    "load_weights",
-    "facts_of",
-    "write_whole",
-]
-
 
 @dataclass
 class TrainingState:

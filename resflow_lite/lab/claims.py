@@ -13,8 +13,6 @@ from .report import TARGETS, Entry
 from .seeds import by_seed, paired_interval
 from .tables import Table
 
-__all__ = ["COMPARED", "difference", "paper_claims", "verdict"]
-
 COMPARED = {
     "roulette, not truncated (ELU)": ("elu-roulette", "elu-truncated"),
     "LipSwish, not ELU": ("lipswish-roulette", "elu-roulette"),

@@ -27,9 +27,6 @@ from .tasks.registry import task_of
 from .tasks.task import Task, Training
 from .training import fit
 
-__all__ = ["Evaluation", "carry_out", "dequantised", "evaluate", "proof_cost", "run_hybrid", "run_toy", "sample_levels"]
-
-
 SAMPLES = 1_000_000
 UNEVEN = 10
 """A sample that counts so many times as much as the mean one is told of."""

@@ -12,9 +12,6 @@ from typing import Any, NoReturn
 
 from ..errors import DataError, ResflowError
 
-__all__ = ["NotWritten", "add_line", "as_json", "drop_half_line", "read_json", "read_lines", "write_whole", "writing"]
-
-
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 

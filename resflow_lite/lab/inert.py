@@ -21,8 +21,6 @@ from torch import Tensor
 
 from ..errors import DataError
 
-__all__ = ["Shell", "read_inert"]
-
 MAGIC = 0x1950A86A20F9469CFC6C
 """The first pickle of a file that is no archive."""
 KINDS = dict(Float="float32", Double="float64", Half="float16", BFloat16="bfloat16", Bool="bool", Byte="uint8")

@@ -14,8 +14,6 @@ from .report import TARGETS, Entry, Setting, Target, is_released, outcome, scale
 from .seeds import group
 from .tables import TITLES, Table, mean_words, reported
 
-__all__ = ["leaderboard", "sweep_hours", "systems_table", "update_readme"]
-
 BEGIN, END = "<!-- results: begin; `make report` writes this from data/results/ -->", "<!-- results: end -->"
 
 

@@ -21,18 +21,6 @@ from .runs import ENTRY, EVENTS, Run, sha256
 from .schema import OPTIONAL, SCHEMAS, SELECTION, validate_entry
 from .tasks.registry import completed, task_of
 
-__all__ = [
-    "Entry",
-    "SCHEMAS",
-    "provenance",
-    "publish",
-    "read_entries",
-    "read_entry",
-    "read_ledger",
-    "validate_entry",
-    "write_entry",
-]
-
 UNKNOWN = dict(device="unknown", name="unknown", processes=1)
 """Hardware of weights whose file does not tell."""
 

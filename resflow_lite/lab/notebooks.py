@@ -16,8 +16,6 @@ from .home import make_folder
 from .page import write_page
 from .tasks.density import Experiment
 
-__all__ = ["CellFailed", "notebook_parameters", "refresh_notebook", "run_notebook"]
-
 # papermill, nbformat, nbclient, nbconvert are imported where they are used: a machine that only trains has no Jupyter.
 
 QUIET = ["--IPKernelApp.log_level=CRITICAL"]  # or kernels warn of TCP, and of being ended

@@ -3,8 +3,6 @@
 import re
 from pathlib import Path
 
-__all__ = ["write_page"]
-
 FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<!\\)\$(?!\s)([^$]+?)(?<!\s)\$", re.DOTALL)
 KEPT_AS_THEY_ARE = ("code", "pre", "script", "style")
 

@@ -11,8 +11,6 @@ from ..errors import SettingsError
 from ..expect import Check, integer
 from .values import read_value
 
-__all__ = ["Parser", "number", "path", "whole"]
-
 
 class Parser(argparse.ArgumentParser):
     """Tells what is wrong in one sentence, as everything else here does."""

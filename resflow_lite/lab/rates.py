@@ -21,8 +21,6 @@ from .tasks.registry import task_of
 from .tasks.task import Training
 from .training import train_toy
 
-__all__ = ["LADDER", "chosen_rates", "try_rates", "validation_loss", "window"]
-
 LADDER = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 9e-1)
 FIRST, WIDE = (4, 5), 4
 """Of the ladder, the two rates that every setting begins with; and how many each has at least."""

@@ -33,8 +33,6 @@ from .inert import Shell, read_inert
 from .runs import BEST, CHECKPOINT, LAST, Run, folder, load_run, occupy, sha256
 from .tasks.density import Experiment
 
-__all__ = ["import_released"]
-
 SHELLS = ("lib.", "resflows.", "utils.", "torch.nn.modules.", "torch.nn.backends.", "argparse.Namespace")
 """Classes that a release names, by how they begin."""
 DATA = ("mnist", "cifar10", "svhn", "imagenet32", "imagenet64")

@@ -13,8 +13,6 @@ from .files import add_line, as_json, read_json, read_lines, write_whole
 from .tasks.registry import completed
 from .tasks.task import Training
 
-__all__ = ["Run", "claim", "finished", "load_run", "note", "occupy", "read_record", "sha256"]
-
 SETTINGS = "experiment.json"
 RECORD = "training.jsonl"
 EVENTS = "events.jsonl"

@@ -7,8 +7,6 @@ from typing import Any
 from ..errors import DataError
 from .names import PROFILES
 
-__all__ = ["OPTIONAL", "SCHEMAS", "SELECTION", "validate_entry"]
-
 NUMBER, PERHAPS = (float,), (float, type(None))
 
 COMMON: dict[str, tuple[type, ...]] = {

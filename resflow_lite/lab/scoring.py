@@ -24,23 +24,6 @@ from .data.images import Images
 from .machine import World
 from .tasks.words import Unknown
 
-__all__ = [
-    "ErrorBars",
-    "affordable_truth",
-    "bits_of",
-    "claim",
-    "described",
-    "error_bars",
-    "estimating_with",
-    "first_images",
-    "image_bits",
-    "infinite_variance",
-    "largest_share",
-    "per_image",
-    "reconstruction_error",
-    "training_estimator",
-]
-
 ENTRIES = 2**20
 """Pixels times channels in a batch, at most; 500 images at most, too."""
 DENSE = 256

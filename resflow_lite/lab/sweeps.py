@@ -30,8 +30,6 @@ from .runs import ENTRY
 from .tasks.registry import TASKS, completed
 from .values import read_yaml
 
-__all__ = ["Planned", "planned", "published", "rates_file", "same_settings", "sweep_names"]
-
 TAKEN = dict(seed="seeds", profile="--profile", dataset="datasets", lr="rates")
 MEASUREMENTS = shipped("measurements")
 

@@ -14,8 +14,6 @@ import yaml
 
 from ..errors import SettingsError
 
-__all__ = ["read_value", "read_yaml"]
-
 WORDS = dict.fromkeys(("true", "True", "TRUE"), True) | dict.fromkeys(("false", "False", "FALSE"), False)
 WORDS |= dict.fromkeys(("null", "Null", "NULL", "None", "~"))
 

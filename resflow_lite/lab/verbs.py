@@ -7,8 +7,6 @@ from .names import PROFILES, SWEEPS, TASK_NAMES, image_names
 from .package_data import CHECKOUT
 from .parsing import Parser, number, path, whole
 
-__all__ = ["parser"]
-
 CHAPTER = CHECKOUT / "notebooks" / "08_image_flows.ipynb"
 """What `run` executes where no notebook is named."""
 

@@ -15,18 +15,6 @@ from ...errors import SettingsError
 if TYPE_CHECKING:
     from ...estimators.series import Law, Roulette
 
-__all__ = [
-    "partial_sums",
-    "rotation",
-    "noisy_rotation",
-    "spectral_radius",
-    "probes",
-    "log_series",
-    "Uniforms",
-    "Race",
-    "race",
-]
-
 RUNS, DRAWS = 30, 10_000  # of the running means
 INTERVALS, INTERVAL_DRAWS = 1_000, 1_000  # of the coverage
 DEFAULT = SimpleNamespace(law=SimpleNamespace(survival=lambda k: 0.75**k), n_exact=2)

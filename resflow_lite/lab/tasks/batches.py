@@ -12,8 +12,6 @@ from ...estimators.noise import Noise, rows
 from ...models.dequantize import uniform_dequantize
 from ..data.images import Images, load_images
 
-__all__ = ["SAMPLING", "ImageSource", "cut", "epochs"]
-
 ENTRIES = 2**20
 """Pixels times channels of the images that a model starts from, at most."""
 SAMPLING = ("replacement", "epochs")

@@ -24,8 +24,6 @@ from .hybrid_scores import score_hybrid, summary
 from .question import Question
 from .task import PARAMETERS, PER_SCALE, WIDTH, Task, Training, option, within
 
-__all__ = ["Hybrid", "HybridExperiment", "hybrid_weights"]
-
 SHAPES = {"digits": (1, 8, 8)}
 SHAPES |= {name: IMAGE_SETS[name].shape for name in ("mnist", "fashion_mnist", "cifar10", "svhn")}
 """The sets with labels, of ten classes each."""

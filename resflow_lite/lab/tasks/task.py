@@ -24,8 +24,6 @@ from ...models.flow import Flow
 from ..machine import World
 from .question import Question
 
-__all__ = ["PRECISIONS", "Question", "Task", "TaskSettings", "Training", "noises", "option", "seeded"]
-
 PRECISIONS = ("fp32", "tf32", "bf16")
 
 
