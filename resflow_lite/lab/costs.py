@@ -20,12 +20,12 @@ from ..estimators.logdet import PowerSeries
 from ..estimators.series import Truncated
 from ..expect import one_of, sizes
 from ..layers.gradient import MEMORY
-from ..layers.residual import ResidualBlock
 from ..models.flow import Flow
 from ..models.image import ImageModel, image_flow
-from .files import as_json, read_json, write_whole
+from .files import read_json, write_json
 from .ledger import provenance
 from .machine import World
+from .scoring import residual_blocks
 from .tasks.task import COUNT, SOME, TaskSettings, option, seeded
 
 MODES = (("series", "store"), *(("neumann", memory) for memory in reversed(MEMORY)))
@@ -72,9 +72,8 @@ class StepCosts(TaskSettings):
         with seeded(self.seed):
             flow = image_flow(ImageModel(SHAPES[self.profile], (blocks,), width, n_dense=0))
         flow.initialize_(self.images(8, torch.device("cpu")))
-        for block in flow.modules():
-            if isinstance(block, ResidualBlock) and path == "autograd":
-                block.branch = nn.Sequential(*block.branch.steps)
+        for block in residual_blocks(flow) if path == "autograd" else ():
+            block.branch = nn.Sequential(*block.branch.steps)
         return flow.to(device)
 
     def images(self, n: int, device: torch.device) -> Tensor:
@@ -83,10 +82,9 @@ class StepCosts(TaskSettings):
 
 def set_modes(flow: Flow, gradient: str, memory: str, terms: int) -> None:
     """Give every block these modes and a series of so many terms: fixed, so that each mode has the same work."""
-    for block in flow.modules():
-        if isinstance(block, ResidualBlock):
-            block.gradient, block.memory = gradient, memory
-            block.train_estimator = PowerSeries(Truncated(terms))
+    for block in residual_blocks(flow):
+        block.gradient, block.memory = gradient, memory
+        block.train_estimator = PowerSeries(Truncated(terms))
 
 
 def allocations(run: Callable[[], Any]) -> tuple[Any, Tensor]:
@@ -168,7 +166,7 @@ def measure_costs(study: StepCosts, run_dir: Path, device: torch.device) -> dict
     found = provenance() | dict(settings=settings, hardware=World(0, 1, device).describe())
     found["bytes"] = [row for path_ in PATHS for row in _bytes(study, path_, device)]
     found["seconds"] = _seconds(study, device)
-    write_whole(path, as_json(found, indent=1).encode())
+    write_json(path, found)
     return found
 
 

@@ -50,6 +50,11 @@ def write_whole(path: Path, content: bytes) -> None:
             raise
 
 
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file, whole or not at all. Raises NotWritten."""
+    write_whole(path, (as_json(content, indent=1) + "\n").encode())
+
+
 def add_line(path: Path, row: dict[str, Any]) -> None:
     """Add a JSON line to a file, whole or not at all; half a line that a killed process has left goes first."""
     line = (as_json(row) + "\n").encode()

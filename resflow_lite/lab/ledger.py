@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from ..layers.residual import ResidualBlock
 from .data.images import image_names, load_images
-from .files import as_json, read_json, read_lines, write_whole
+from .files import read_json, read_lines, write_json
 from .home import home, make_folder
 from .package_data import shipped
 from .runs import ENTRY, EVENTS, Run, sha256
 from .schema import OPTIONAL, SCHEMAS, SELECTION, validate_entry
+from .scoring import residual_blocks
 from .tasks.registry import completed, task_of
 
 UNKNOWN = dict(device="unknown", name="unknown", processes=1)
@@ -41,8 +41,8 @@ def write_entry(run: Run, found: Mapping[str, Any]) -> dict[str, Any]:
         run.facts.get("hardware") or UNKNOWN,
         history[-1].get("seconds", 0.0),
     )
-    block = next((m for m in run.flow.modules() if isinstance(m, ResidualBlock)), None)
-    training = found["evaluation"] if block is None else repr(block.train_estimator)
+    blocks = residual_blocks(run.flow)
+    training = repr(blocks[0].train_estimator) if blocks else found["evaluation"]
     source = run.facts.get("source")  # of weights that were not trained here
     chosen = SELECTION["released" if source else run.weights]
     settings = experiment.as_json()
@@ -78,7 +78,7 @@ def write_entry(run: Run, found: Mapping[str, Any]) -> dict[str, Any]:
     facts |= {name: None if value != value else value for name, value in found.items()}  # nan: not known
     entry = {name: facts[name] for name in SCHEMAS[task] | OPTIONAL if name in facts}
     validate_entry(entry)
-    write_whole(run.directory / ENTRY, as_json(entry, indent=1).encode())
+    write_json(run.directory / ENTRY, entry)
     return entry
 
 
@@ -103,7 +103,7 @@ def publish(run_dir: Path | str, folder: Path | None = None, label: str = "") ->
     target = folder / ("-".join(word for word in words if word) + ".json")
     if target.exists():
         raise DataError(f"{target} is there already: an entry of the ledger is never replaced")
-    write_whole(make_folder(folder) / target.name, (as_json(entry, indent=1) + "\n").encode())
+    write_json(make_folder(folder) / target.name, entry)
     return target
 
 

@@ -52,11 +52,15 @@ def image_bits(flow: Flow, images: Tensor, n_levels: int, seed: int, world: Worl
     return bits.cpu()
 
 
+def residual_blocks(flow: Flow) -> list[ResidualBlock]:
+    return [module for module in flow.modules() if isinstance(module, ResidualBlock)]
+
+
 @contextmanager
 def estimating_with(flow: Flow, estimator: Estimator | None, draws: str = "sample") -> Iterator[None]:
     """Inside, the blocks evaluate with this estimator (None: their own), drawn for every image by itself, or in another
     of the ways of a Roulette."""
-    blocks = [block for block in flow.modules() if isinstance(block, ResidualBlock)]
+    blocks = residual_blocks(flow)
     before = [block.eval_estimator for block in blocks]
     for block, own in zip(blocks, before):
         block.eval_estimator = per_image(estimator or own, draws)
@@ -99,8 +103,7 @@ def affordable_truth(flow: Flow, x: Tensor) -> Estimator:
     Raises NotContractiveError where a block expands at x.
     """
     size = prod(flow.event_shape)
-    blocks = [block for block in flow.modules() if isinstance(block, ResidualBlock)]
-    if size <= DENSE or not blocks:
+    if size <= DENSE or not residual_blocks(flow):
         return Exact()
     krylov = Krylov(STEPS, tol=TOLERANCE * size * log(2))
     watched = _Watched(krylov)
@@ -110,7 +113,7 @@ def affordable_truth(flow: Flow, x: Tensor) -> Estimator:
         return krylov
     flow = copy.deepcopy(flow)
     flow.measure_contraction_(x)
-    slowest = max(block.contraction for block in flow.modules() if isinstance(block, ResidualBlock))
+    slowest = max(block.contraction for block in residual_blocks(flow))
     return PowerSeries(Roulette(Matched(slowest), n_exact=20, draws="sample"))
 
 
@@ -119,7 +122,7 @@ def infinite_variance(flow: Flow, x: Tensor, estimator: Estimator | None) -> lis
     by the contraction rate measured at x. Raises NotContractiveError where a block expands there."""
     flow = copy.deepcopy(flow)  # a Matched law follows the measured rate: the flow that is scored keeps its own
     flow.measure_contraction_(x)
-    for block in (m for m in flow.modules() if isinstance(m, ResidualBlock)):
+    for block in residual_blocks(flow):
         block.train_estimator = per_image(estimator or block.eval_estimator)
     return [row.name for row in variance_report(flow).rows if not row.finite]
 
@@ -132,7 +135,7 @@ def largest_share(values: Tensor) -> float:
 
 def training_estimator(flow: Flow) -> Estimator | None:
     """Of the first residual block; None where there is none, or where a file has the name of the user's own only."""
-    found = next((block.train_estimator for block in flow.modules() if isinstance(block, ResidualBlock)), None)
+    found = next((block.train_estimator for block in residual_blocks(flow)), None)
     return None if isinstance(found, Unknown) else found
 
 

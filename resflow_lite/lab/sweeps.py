@@ -11,7 +11,6 @@ settings:
   elu: {activation: elu}
 """
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from .package_data import shipped
 from .rates import chosen_rates
 from .runs import ENTRY
 from .tasks.registry import TASKS, completed
-from .values import read_yaml
+from .values import expect_known, read_yaml
 
 TAKEN = dict(seed="seeds", profile="--profile", dataset="datasets", lr="rates")
 MEASUREMENTS = shipped("measurements")
@@ -168,11 +167,7 @@ def _mapping(where: str, found: Any, known: Iterable[str] | None = None) -> dict
     """A copy of a mapping. Raises SettingsError for anything else, and for a key that is not known."""
     if not isinstance(found, dict):
         raise SettingsError(f"{where}: expected a mapping such as {{steps: 100}}, found {found!r}")
-    for name in found if known is not None else ():
-        if name not in known:
-            close = difflib.get_close_matches(str(name), known, 1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
-            raise SettingsError(f"{where}: unknown key {name!r}: {hint}Known: {', '.join(known)}")
+    expect_known(found if known is not None else (), known or (), f"{where}: ", "key")
     return dict(found)
 
 

@@ -43,7 +43,7 @@ def test_a_wrong_name_or_value_is_refused_before_anything_runs(write_notebook, t
 
 
 def test_a_refused_name_comes_with_the_near_one(write_notebook, tmp_path):
-    with pytest.raises(SettingsError, match=r"tiny\.ipynb has no parameter lrr \(did you mean lr\?\); it has: lr"):
+    with pytest.raises(SettingsError, match=r"tiny\.ipynb: unknown parameter 'lrr': did you mean 'lr'\? Known: lr"):
         run_notebook(write_notebook(), tmp_path / "run", {"lrr": 1})
 
 

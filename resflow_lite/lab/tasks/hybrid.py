@@ -12,13 +12,12 @@ from torch import Tensor
 from ...estimators.logdet import Estimator
 from ...estimators.noise import Noise, rows
 from ...expect import FLAG, integer, one_of
-from ...layers.residual import ResidualBlock
 from ...models.hybrid import HEADS, HybridFlow, hybrid_flow, hybrid_kinds
 from ...models.systems import width_within
 from ..data.images import load_images
 from ..data.sources import IMAGE_SETS
 from ..names import PROFILES
-from ..scoring import affordable_truth, described, estimating_with, first_images, largest_share
+from ..scoring import affordable_truth, described, estimating_with, first_images, largest_share, residual_blocks
 from .batches import ImageSource
 from .hybrid_scores import score_hybrid, summary
 from .question import Question
@@ -93,9 +92,8 @@ class HybridExperiment(Training):
     def _flow(self, shape: tuple[int, int, int] | None) -> HybridFlow:
         settings = (shape, self.blocks, self.kind, self.head_width, self.heads)
         flow = _of_width(*settings, width=_width(*settings, self.parameters))
-        for block in flow.modules():
-            if isinstance(block, ResidualBlock) and self.profile != "paper":
-                block.memory = "store"  # faster, and these models are small
+        for block in residual_blocks(flow) if self.profile != "paper" else ():
+            block.memory = "store"  # faster, and these models are small
         return flow
 
 

@@ -11,12 +11,11 @@ from torch import Tensor
 from ...estimators.logdet import Estimator, Exact
 from ...estimators.noise import Noise, rows
 from ...expect import Check, integer, one_of
-from ...layers.residual import ResidualBlock
 from ...models.densities import toy_data, toy_names
 from ...models.flow import Flow
 from ...models.systems import systems, toy_system
 from ..names import PROFILES
-from ..scoring import described, error_bars, estimating_with, largest_share
+from ..scoring import described, error_bars, estimating_with, largest_share, residual_blocks
 from .question import PASSES, Question
 from .task import BLOCKS, PARAMETERS, Task, Training, option
 from .words import ESTIMATORS, TRAINS, Unknown, known_or_unknown, named
@@ -99,7 +98,7 @@ class ToyExperiment(Training):
     def _flow(self, shape: tuple[int, ...] | None = None) -> Flow:
         flow = toy_system(self.system, self.parameters, self.n_blocks)
         if self.train_estimator is not None:
-            for block in (m for m in flow.modules() if isinstance(m, ResidualBlock)):
+            for block in residual_blocks(flow):
                 block.train_estimator = named(self.train_estimator)
         return flow
 
@@ -161,8 +160,8 @@ class Plane(Task):
             estimator_error=None,
             objective=float(nats.mean()),
         )
-        block = next((m for m in flow.modules() if isinstance(m, ResidualBlock)), None)
-        if block is None:
+        blocks = residual_blocks(flow)
+        if not blocks:
             return found
         passes = range(question.passes or self.experiment.passes)
         draws = torch.stack([point_nats(flow, x, question.estimator, noise) for _ in passes])
@@ -171,5 +170,5 @@ class Plane(Task):
             estimated_nats=float(draws.mean()),
             estimator_error=error_bars(draws).noise,
             largest_share=largest_share(draws),
-            objective=float(point_nats(flow, x, block.train_estimator, noise).mean()),
+            objective=float(point_nats(flow, x, blocks[0].train_estimator, noise).mean()),
         )

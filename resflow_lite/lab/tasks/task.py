@@ -3,7 +3,6 @@
 A new task is a dataclass of settings, a class with the methods of `Task`, and a line in registry.py.
 """
 
-import difflib
 import json
 import math
 import re
@@ -22,6 +21,7 @@ from ...estimators.noise import Noise
 from ...expect import Check, integer, number, one_of, shown, sizes
 from ...models.flow import Flow
 from ..machine import World
+from ..values import expect_known
 from .question import Question
 
 PRECISIONS = ("fp32", "tf32", "bf16")
@@ -80,11 +80,7 @@ class TaskSettings:
         types = {f.name: (f.type, *get_args(f.type)) for f in fields(cls)}
         if not isinstance(parameters, Mapping):
             raise SettingsError(f"parameters = {parameters!r}: expected names and values, such as dict(steps=100)")
-        for name in parameters:
-            if not isinstance(name, str) or name not in types:
-                close = difflib.get_close_matches(str(name), types, 1)
-                hint = f"did you mean {close[0]!r}? " if close else ""
-                raise SettingsError(f"unknown parameter {name!r}: {hint}Known: {', '.join(types)}")
+        expect_known(parameters, types)
         return cls(**{name: _as_number(v, types[name]) for name, v in parameters.items()})
 
     @classmethod
