@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -19,14 +18,13 @@ from ...models.branches import NORMS
 from ...models.flow import Flow, bits_per_dim
 from ...models.image import ImageModel, image_flow
 from ...models.systems import image_system, systems
-from ..data.images import Images, expected_images, image_names, image_shape, images_label, known_images, load_images
-from ..data.levels import expect_alike
+from ..data.images import Images, expected_images, image_names, image_shape, known_images, load_images
 from ..names import PROFILES
 from ..scoring import affordable_truth, bits_of, claim, estimating_with, first_images, image_bits
-from .batches import SAMPLING, ImageSource, epochs
+from .batches import SAMPLING, ImageTask, epochs
 from .profiles import BUDGET, base_model, profile_values
 from .question import PASSES, Question
-from .task import BLOCKS, COUNT, PARAMETERS, PER_SCALE, TERMS, WIDTH, Task, Training, option, within
+from .task import BLOCKS, COUNT, PARAMETERS, PER_SCALE, TERMS, WIDTH, Training, option, within
 from .words import COUNTS, ESTIMATORS, EVALUATES, LAWS, TRAINS, USUAL, Unknown, estimator_words, known_or_unknown, named
 
 OF_THE_LAW = ("law", "law_parameter", "n_exact", "draws", "n_probes", "probe")
@@ -206,15 +204,10 @@ class Experiment(Training):
         return image_flow(self.model(shape))
 
 
-class Density(Task):
+class Density(ImageTask):
     """Bits per dimension of dequantised images."""
 
     name, settings, unit, words, scores = "density", Experiment, "bits_per_dim", "bits/dim", ("bits_per_dim",)
-
-    @cached_property
-    def data(self) -> ImageSource:
-        e = self.experiment
-        return ImageSource.load(e.dataset, "train", self.world.device, validation=e.train_on_validation)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -222,9 +215,6 @@ class Density(Task):
 
     def facts(self) -> dict[str, Any]:
         return super().facts() | dict(n_levels=self.data.n_levels)
-
-    def start(self, noise: Noise) -> Tensor:
-        return self.data.spread(noise)
 
     def batch(self, step: int, noise: Noise) -> Tensor:
         e = self.experiment
@@ -257,18 +247,8 @@ class Density(Task):
         claimed = claim(flow, torch.as_tensor(data.images)[:n], data.n_levels, seeds, self.world)
         return dict(claim=claimed, truth=self._true(flow, data, n))
 
-    def events(self, question: Question) -> Tensor:
-        return first_images(self._asked(question), 64, question.seed)
-
-    def _asked(self, question: Question) -> Images:
-        """The images that a question is about. Raises DataError where they are not like those in training."""
-        data = load_images(self.experiment.dataset, question.split)
-        if question.trained:
-            expect_alike(data, *question.trained, f"{images_label(self.experiment.dataset)}, {question.split}")
-        return data
-
     def score(self, flow: Flow, question: Question) -> dict[str, Any]:
-        data, source = self._asked(question), torch.Generator().manual_seed(question.seed)
+        data, source = self.asked(question), torch.Generator().manual_seed(question.seed)
         seeds = torch.randint(2**62, (question.passes or self.experiment.evaluations,), generator=source).tolist()
         found = bits_of(flow, data._replace(images=data.images[: question.n]), seeds, question.estimator, self.world)
         return found | dict(split=question.split, data_sha256=data.sha256())

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from typing import Any, Self
 
 import torch
@@ -18,10 +18,10 @@ from ..data.images import load_images
 from ..data.sources import IMAGE_SETS
 from ..names import PROFILES
 from ..scoring import affordable_truth, described, estimating_with, first_images, largest_share, residual_blocks
-from .batches import ImageSource
+from .batches import ImageTask
 from .hybrid_scores import score_hybrid, summary
 from .question import Question
-from .task import PARAMETERS, PER_SCALE, WIDTH, Task, Training, option, within
+from .task import PARAMETERS, PER_SCALE, WIDTH, Training, option, within
 
 SHAPES = {"digits": (1, 8, 8)}
 SHAPES |= {name: IMAGE_SETS[name].shape for name in ("mnist", "fashion_mnist", "cifar10", "svhn")}
@@ -114,7 +114,7 @@ def _profile(dataset: str, profile: str) -> dict[str, Any]:
     return SMOKE if profile == "smoke" else DIGITS if dataset == "digits" else LAPTOP
 
 
-class Hybrid(Task):
+class Hybrid(ImageTask):
     """Images and their labels. The loss is minus the objective in bits (the public code divides both of its parts by
     ln 2), over 1 + weight * D, the number of its terms, one for each pixel that counts and one for the label: gradients
     then have one size for all weights."""
@@ -124,13 +124,6 @@ class Hybrid(Task):
     @property
     def shape(self) -> tuple[int, ...]:
         return SHAPES[self.experiment.dataset]
-
-    @cached_property
-    def data(self) -> ImageSource:
-        return ImageSource.load(self.experiment.dataset, "train", self.world.device)
-
-    def start(self, noise: Noise) -> Tensor:
-        return self.data.spread(noise)
 
     def batch(self, step: int, noise: Noise) -> tuple[Tensor, Tensor]:
         chosen = self.data.choose(self.experiment.batch_size, noise)
@@ -155,19 +148,16 @@ class Hybrid(Task):
             draws = torch.Generator().manual_seed(VALIDATION_SEED)
             return float(self.loss(flow, (events, data.labels.to(self.world.device)), draws))
 
-    def events(self, question: Question) -> Tensor:
-        return first_images(load_images(self.experiment.dataset, question.split), 64, question.seed)
-
     def score(self, flow: HybridFlow, question: Question) -> dict[str, Any]:
-        data = load_images(self.experiment.dataset, question.split)
-        data = data._replace(images=data.images[: question.n], labels=data.labels[: question.n])
+        whole = self.asked(question)
+        data = whole._replace(images=whole.images[: question.n], labels=whole.labels[: question.n])
         settings = dict(with_density=self.experiment.weight > 0, seed=question.seed, estimator=question.estimator)
         found = score_hybrid(flow, data, **settings)
         shares = dict(largest_share=largest_share(found["bits"])) if "bits" in found else {}
         return shares | dict(
             split=question.split,
             preprocessing="uniform dequantisation",
-            data_sha256=load_images(self.experiment.dataset, question.split).sha256(),
+            data_sha256=whole.sha256(),
             n_test=len(data.images),
             passes=1,
             evaluation=described(flow, question.estimator),

@@ -164,7 +164,7 @@ PROFILE_OF = ("dataset", "profile", "system")
 class Training(TaskSettings):
     """The settings of the training loop, the same for every task. A value of None takes the profile's."""
 
-    validation = truth_images = 0  # settings of tasks that hold data out
+    validation = truth_images = train_on_validation = 0  # settings of tasks that hold data out
     filled: InitVar[dict[str, Any] | None] = None
     """What a profile has filled in, and of which data: dataclasses.replace hands it on."""
 
