@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from ..errors import DataError, ResflowError
 
@@ -34,20 +34,26 @@ def writing(path: Path, size: int | None = None) -> Iterator[None]:
         raise NotWritten(f"{told} folder, and give the same command again") from error
 
 
+@contextmanager
+def whole(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write to, which has its name when all of it is on the disk, and not before."""
+    unfinished = path.with_name(path.name + ".unfinished")
+    try:
+        with unfinished.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except BaseException:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole or not at all, whatever happens meanwhile. Raises NotWritten."""
-    unfinished = path.with_name(path.name + ".unfinished")
-    with writing(path, len(content)):
-        try:
-            with unfinished.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(unfinished, path)
-        except OSError:
-            with suppress(OSError):
-                unfinished.unlink(missing_ok=True)
-            raise
+    with writing(path, len(content)), whole(path) as file:
+        file.write(content)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from .data.images import image_names, load_images
+from .data.images import FOLDER, image_names, load_images
 from .files import read_json, read_lines, write_json
 from .home import home, make_folder
 from .package_data import shipped
@@ -35,20 +35,16 @@ def provenance() -> dict[str, Any]:
 def write_entry(run: Run, found: Mapping[str, Any]) -> dict[str, Any]:
     """The entry of a scored run, written to its ledger.json. found: the fields that its task has scored, with passes
     and evaluation, the words for how. Raises DataError for an entry that cannot be right."""
-    experiment, history = run.experiment, run.history or [{}]
-    task, hardware, seconds = (
-        task_of(experiment).name,
-        run.facts.get("hardware") or UNKNOWN,
-        history[-1].get("seconds", 0.0),
-    )
-    blocks = residual_blocks(run.flow)
+    experiment, task = run.experiment, task_of(run.experiment).name
+    last, hardware = (run.history or [{}])[-1], run.facts.get("hardware") or UNKNOWN
+    blocks, seconds = residual_blocks(run.flow), last.get("seconds", 0.0)
+    source = run.facts.get("source") or {}  # of weights that were not trained here
     training = repr(blocks[0].train_estimator) if blocks else found["evaluation"]
-    source = run.facts.get("source")  # of weights that were not trained here
+    training = source.get("training", training)
     chosen = SELECTION["released" if source else run.weights]
     settings = experiment.as_json()
-    if settings["dataset"].startswith("folder:"):
-        # an entry tells nothing of its machine's folders
-        settings["dataset"] = f"folder:{Path(settings['dataset']).name}"
+    if settings["dataset"].startswith(FOLDER):  # an entry tells nothing of its machine's folders
+        settings["dataset"] = FOLDER + Path(settings["dataset"]).name
     facts = provenance() | dict(
         task=task,
         settings=settings,
@@ -58,16 +54,12 @@ def write_entry(run: Run, found: Mapping[str, Any]) -> dict[str, Any]:
         stop_rule=chosen if source else "fixed number of steps",
         selection_rule=chosen + ", averaged weights" * bool(experiment.ema),
         seed=experiment.seed,
-        estimator=dict(
-            training=source["training"] if source else training,
-            evaluation=found["evaluation"],
-            passes=found["passes"],
-        ),
+        estimator=dict(training=training, evaluation=found["evaluation"], passes=found["passes"]),
         ema=experiment.ema,
         hardware=hardware,
         precision=experiment.precision,
         wall_seconds=seconds,
-        cpu_seconds=history[-1].get("cpu_seconds", 0.0),
+        cpu_seconds=last.get("cpu_seconds", 0.0),
         device_hours=seconds * hardware.get("processes", 1) / 3600,
         failures=[f"step {line['step']}: {line['event']}" for line in read_lines(run.directory / EVENTS)],
         checkpoint_sha256=sha256(run.path),

@@ -181,6 +181,6 @@ def test_a_killed_conversion_neither_leaves_an_array_nor_keeps_the_lock(mnist, t
     assert started.wait(timeout=60)
     process.kill()
     process.join(timeout=60)
-    assert (tmp_path / "mnist" / "train.unfinished").exists() and not (tmp_path / "mnist" / "train.npy").exists()
+    assert (tmp_path / "mnist" / "train.npy.unfinished").exists() and not (tmp_path / "mnist" / "train.npy").exists()
     assert len(rf.load_images("mnist", "train", tmp_path).images) == 8
-    assert not (tmp_path / "mnist" / "train.unfinished").exists()
+    assert not (tmp_path / "mnist" / "train.npy.unfinished").exists()
