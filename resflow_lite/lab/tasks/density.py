@@ -25,7 +25,7 @@ from .batches import SAMPLING, ImageTask, epochs
 from .profiles import BUDGET, base_model, profile_values
 from .question import PASSES, Question
 from .task import BLOCKS, COUNT, PARAMETERS, PER_SCALE, TERMS, WIDTH, Training, option, within
-from .words import COUNTS, ESTIMATORS, EVALUATES, LAWS, TRAINS, USUAL, Unknown, estimator_words, known_or_unknown, named
+from .words import COUNTS, ESTIMATORS, EVALUATES, LAWS, TRAINS, USUAL, Unknown, estimator_words, named
 
 OF_THE_LAW = ("law", "law_parameter", "n_exact", "draws", "n_probes", "probe")
 OF_IMAGE_MODEL = ("coeff", "alpha", "factor_out", "squeeze_first", "padding", "activation")
@@ -116,13 +116,6 @@ class Experiment(Training):
         self._fill(dict(validation=0) if self.train_on_validation else {})
         self._fill(self._open_values())
         self._check()
-
-    @classmethod
-    def _read(cls, name: str, told: Any) -> Any:
-        known = {"train_estimator": ESTIMATORS, "eval_estimator": (), "law": LAWS, "activation": ACTIVATIONS}
-        if name == "dataset" and isinstance(told, str) and not known_images(told):
-            return Unknown(name, told)
-        return known_or_unknown(name, told, known[name]) if name in known else told
 
     def _open_values(self) -> dict[str, Any]:
         """The profile's values; those of the model only where no system brings its own."""

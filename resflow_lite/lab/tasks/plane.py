@@ -18,7 +18,7 @@ from ..names import PROFILES
 from ..scoring import described, error_bars, estimating_with, largest_share, residual_blocks
 from .question import PASSES, Question
 from .task import BLOCKS, PARAMETERS, Task, Training, option
-from .words import ESTIMATORS, TRAINS, Unknown, known_or_unknown, named
+from .words import TRAINS, named
 
 STEPS = {"realnvp": 1400, "glow": 1100, "ffjord": 110, "flow++": 750, "iresnet": 410, "resflow": 410}
 """Steps of the laptop profile: what each system takes in 15 CPU seconds on one thread (measured on whole runs)."""
@@ -88,12 +88,6 @@ class ToyExperiment(Training):
         self._check_training()
         if any(getattr(self, name) != usual[name] for name in ("parameters", "n_blocks")):
             self._expect_buildable((2,))
-
-    @classmethod
-    def _read(cls, name: str, told: Any) -> Any:
-        if name == "train_estimator":
-            return known_or_unknown(name, told, ESTIMATORS)
-        return Unknown(name, told) if name == "dataset" and told not in toy_names else told
 
     def _flow(self, shape: tuple[int, ...] | None = None) -> Flow:
         flow = toy_system(self.system, self.parameters, self.n_blocks)

@@ -9,7 +9,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import InitVar, dataclass, field, fields, replace
+from dataclasses import Field, InitVar, dataclass, field, fields, replace
 from typing import Any, ClassVar, Self, get_args
 
 import torch
@@ -23,6 +23,7 @@ from ...models.flow import Flow
 from ..machine import World
 from ..values import expect_known
 from .question import Question
+from .words import Unknown
 
 PRECISIONS = ("fp32", "tf32", "bf16")
 
@@ -87,11 +88,7 @@ class TaskSettings:
     def from_record(cls, told: Mapping[str, Any]) -> Self:
         """The settings that a file of a run tells of. A setting that is younger than the file takes its usual value; an
         object of the user's own, of which the file has the words only, becomes an `Unknown`."""
-        return cls.from_parameters({f.name: cls._read(f.name, told[f.name]) for f in fields(cls) if f.name in told})
-
-    @classmethod
-    def _read(cls, name: str, told: Any) -> Any:
-        return told
+        return cls.from_parameters({f.name: _stored(f, told[f.name]) for f in fields(cls) if f.name in told})
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON: a function or class of one's own appears as its name, an object as its repr."""
@@ -133,6 +130,13 @@ class TaskSettings:
         """A model of about `parameters` parameters: built without memory. Raises SettingsError where there is none."""
         with torch.device("meta"):
             self._flow(shape)
+
+
+def _stored(setting: Field, told: Any) -> Any:
+    """What a file tells of a setting: its value, or where that takes objects, perhaps the name of one of the user's."""
+    check, own = setting.metadata.get("check"), Unknown(setting.name, told)
+    known = not isinstance(told, str) or check is None or check.fits(check.plain(told)) or not check.fits(own)
+    return told if known else own
 
 
 def _plain(value: Any) -> Any:

@@ -82,12 +82,6 @@ class Unknown:
     draw = estimate = sample = survival = __call__
 
 
-def known_or_unknown(setting: str, told: Any, known: Any) -> Any:
-    """A stored setting: a name among `known`, an object of the package's classes, or an Unknown."""
-    value = rebuilt(told)
-    return Unknown(setting, value) if isinstance(value, str) and value not in known else value
-
-
 def named_or(words: str, *verbs: str, names: Collection[str] = ()) -> Check:
     """One of the names, or an object with these methods (a class is none), which may come in words (`rebuilt`)."""
     own = offering(f"one of {', '.join(names)}, or {words}" if names else words, *verbs)
