@@ -81,7 +81,7 @@ def test_a_conversion_that_breaks_off_leaves_no_array(mnist, tmp_path, monkeypat
         raise OSError("No space left on device")
 
     with monkeypatch.context() as disk:
-        disk.setattr(arrays.os, "fsync", full)
+        disk.setattr(os, "fsync", full)
         with pytest.raises(rf.DataError, match="cannot write to .*No space left on device.*RESFLOW_HOME"):
             rf.load_images("mnist", "train", tmp_path)
     assert not list((tmp_path / "mnist").glob("*.npy"))
