@@ -162,7 +162,7 @@ class Plane(Task):
         return found | dict(
             passes=len(draws),
             estimated_nats=float(draws.mean()),
-            estimator_error=error_bars(draws).noise,
+            estimator_error=error_bars(draws)["noise_error"],
             largest_share=largest_share(draws),
             objective=float(point_nats(flow, x, blocks[0].train_estimator, noise).mean()),
         )
