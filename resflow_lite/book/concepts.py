@@ -32,7 +32,8 @@ QUESTIONS = tuple(Question(**told) for told in read_yaml(Path(__file__).with_suf
 def concept_test(when: str) -> None:
     """Shows the ten questions. when: "opening", which keeps the choices, or "closing", which judges them, too."""
     when = one_of(("opening", "closing"))("when", when)
-    choices = [_choice(question, chosen) for question, chosen in zip(QUESTIONS, _chosen(when))]
+    pairs = zip(QUESTIONS, _chosen(when))
+    choices = [widgets.RadioButtons(options=question.options, index=i, layout=WIDE) for question, i in pairs]
     result = widgets.HTML()
     button = widgets.Button(description="keep my answers" if when == "opening" else "judge my answers")
     asked = [widgets.HTML(f"<b>{i}.</b> {escape(question.asked)}") for i, question in enumerate(QUESTIONS, 1)]
@@ -48,10 +49,6 @@ def concept_test(when: str) -> None:
 
 def _chosen(when: str) -> list[int | None]:
     return kept(f"concepts, {when}") or [None] * len(QUESTIONS)
-
-
-def _choice(question: Question, chosen: int | None) -> widgets.RadioButtons:
-    return widgets.RadioButtons(options=question.options, index=chosen, layout=WIDE)
 
 
 def _counted(choices: list[widgets.RadioButtons]) -> str:
