@@ -139,7 +139,7 @@ def race(
     jacobian: np.ndarray,
     roulette: "Roulette" = DEFAULT,
     n_terms: int | None = None,
-    seed: int | np.random.Generator = 0,
+    seed: int = 0,
     *,
     probe_noise: bool = True,
 ) -> Race:
@@ -163,7 +163,7 @@ def race(
     truncated = terms[:, :n_terms].sum(1)
     sums, largest = _tables(terms, survival, roulette.n_exact)
 
-    rng = Uniforms(seed) if isinstance(seed, int) else seed
+    rng = Uniforms(seed)
 
     def draw(*shape: int) -> tuple[np.ndarray, np.ndarray]:
         """One uniform number chooses the probe and, with what is left of it, N."""
