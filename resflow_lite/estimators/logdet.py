@@ -124,7 +124,7 @@ class PowerSeries:
     def draw(self, x: Tensor, generator: torch.Generator | None = None) -> SeriesDraw:
         weights = self.terms.draw(len(x), generator)
         probes = draw_probes(self.probe, self.n_probes, x, generator)
-        if isinstance(weights, Staircase):
+        if getattr(weights, "shift", None) is not None:
             probes = _rotated(probes, weights.shift, 1)  # a sample has the same probe in every part
         draw, terms = SeriesDraw(weights, probes), getattr(generator, "terms", None)
         if terms is not None:
@@ -155,20 +155,22 @@ class PowerSeries:
         The gradient of term k of the series is (-1)^(k-1) tr(J^(k-1) dJ), hence with the same draw
             d value = mean over probes of u^T dJ v,    u = sum_k (-1)^(k-1) c_k (J^T)^(k-1) v,
         an estimate of tr((I + J)^-1 dJ) with no graph through the series (the control variate's gradient comes on top).
-        The inner products v^T J^k v that pass on the way give the value itself. u is divided by n_probes.
+        The powers (J^T)^k v that pass on the way give the value itself, by one inner product of their weighted sum with
+        v. u is divided by n_probes.
         Source: paper, sec. 3.2, eq. 8 (its code returns <u, J v>, which is not the value).
         """
         values, pulled = [], []
         for v in draw.probes:
             first, correction = self._start(g, v)
-            u, value, previous = torch.zeros_like(v), v.new_zeros(len(v)) + correction, v
+            wide, previous = torch.promote_types(v.dtype, torch.float32), v
+            u, total = (torch.zeros_like(g.output, dtype=wide) for _ in range(2))
             for k, (weight, w) in enumerate(self._powers(g, v, draw.weights, first), 1):
-                n = len(w)  # samples that compute this term
-                u[:n] += (-1) ** (k - 1) * _on(weight, v) * previous[:n]
-                value = value + _term(k, weight, w, v)
+                sign = (-1) ** (k - 1)
+                _add_(u, sign, weight, previous[: len(w)])  # of the samples that compute this term
+                _add_(total, sign / k, weight, w)
                 previous = w
-            values.append(value)
-            pulled.append(u / self.n_probes)
+            values.append(per_sample_dot(total, v.to(wide)) + correction)
+            pulled.append((u / self.n_probes).to(v.dtype))
         # one more product, <u, J v>, is spent by whoever differentiates
         products = self._products(draw) + self.n_probes
         value = torch.stack(values).mean(0)
@@ -199,6 +201,13 @@ class PowerSeries:
         """Products spent per sample: one per term and probe; the control variate's trace costs about one more."""
         n = draw.terms
         return self.n_probes * (max(n, 1) + 1 if self.control_variate else n)
+
+
+def _add_(total: Tensor, factor: float, weight: float | Tensor, t: Tensor) -> None:
+    """total += factor weight t, over its first samples."""
+    if isinstance(weight, Tensor):
+        weight, t = 1.0, _on(weight, t) * t
+    total[: len(t)].add_(t, alpha=factor * weight)
 
 
 def _term(k: int, weight: float | Tensor, w: Tensor, v: Tensor) -> Tensor:

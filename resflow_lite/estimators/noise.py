@@ -29,17 +29,18 @@ class Noise(torch.Generator):
     terms: list[float] | None = None
     """Where it is a list, each draw of a series adds how many terms a sample has on average."""
     quantile: float | None = None
+    """What `draw_quantile` returns, where one draw is to serve all estimates of a step."""
     offset: int | None = None
-    shift: Tensor | None = None
-    """What `draw_quantile` and `draw_ranks` return, where one draw is to serve all estimates of a step."""
+    """The rotation of `draw_ranks`, likewise."""
+    in_order: bool = False
+    """Whether `draw_ranks` need not rotate: the samples of the batch are in random order already."""
     source: torch.Generator | None = None
     """On a GPU: what makes the large draws there, where its user seeds it."""
 
-    def hold_(self, size: int) -> None:
-        """Draw the quantile and the offset for all estimates of a step whose whole batch has `size` samples."""
-        self.quantile = self.offset = None
+    def hold_(self) -> None:
+        """Draw the quantile for all estimates of a step, whose batch is in random order."""
+        self.quantile, self.in_order = None, True
         self.quantile = draw_quantile(self)
-        self.offset = int(torch.randint(size, (), generator=self))
 
 
 def whole(n: int, generator: torch.Generator | None) -> int:
@@ -61,17 +62,19 @@ def draw_quantile(generator: torch.Generator | None) -> float:
     return float(torch.rand((), dtype=torch.float64, generator=generator)) if held is None else held
 
 
-def draw_ranks(batch: int, generator: torch.Generator | None) -> tuple[int, Tensor]:
+def draw_ranks(batch: int, generator: torch.Generator | None) -> tuple[int, Tensor | None]:
     """Ranks for the samples of a batch, by a random rotation of the whole of it: (first, shift).
 
     Of `parts` parts, this one has the ranks first, first + parts, ..., and the r-th of them is that of its sample
-    (r + shift) mod batch.
+    (r + shift) mod batch; r itself where shift is None.
     """
+    part, parts = getattr(generator, "part", 0), getattr(generator, "parts", 1)
+    if getattr(generator, "in_order", False):
+        return part, None
     held = getattr(generator, "offset", None)
     offset = int(torch.randint(whole(batch, generator), (), generator=generator)) if held is None else held
-    turns, first = divmod(getattr(generator, "part", 0) + offset, getattr(generator, "parts", 1))
-    shift = getattr(generator, "shift", None)
-    return first, torch.tensor(-turns % batch) if shift is None else shift
+    turns, first = divmod(part + offset, parts)
+    return first, torch.tensor(-turns % batch)
 
 
 def device_generator(generator: torch.Generator | None, device: torch.device) -> torch.Generator | None:

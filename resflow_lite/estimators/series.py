@@ -157,13 +157,13 @@ class Staircase(tuple[float, ...]):
     """The weights of a stratified draw, and the samples that they are for.
 
     counts: how many samples compute each term, the first by rank.
-    shift: sample (r + shift) mod B has rank r, an integer tensor.
+    shift: sample (r + shift) mod B has rank r, an integer tensor; None: 0.
     """
 
     counts: tuple[int, ...]
-    shift: Tensor
+    shift: Tensor | None
 
-    def __new__(cls, weights: tuple[float, ...], counts: tuple[int, ...], shift: Tensor) -> "Staircase":
+    def __new__(cls, weights: tuple[float, ...], counts: tuple[int, ...], shift: Tensor | None) -> "Staircase":
         made = super().__new__(cls, weights)
         made.counts, made.shift = counts, shift
         return made

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 MOST = 24
 """Graphs kept for one function; one more takes the place of the one that was not used for longest."""
+META = torch.device("meta")
 INDEXING = ("index", "index_put", "index_put_", "_index_put_impl_")
 
 
@@ -33,7 +34,7 @@ class Reads(TorchDispatchMode):
             reads = any(t.dtype in (torch.bool, torch.uint8) for t in tree_leaves(args[1]) if t is not None)
         else:
             reads = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & set(getattr(func, "tags", ()))
-        if reads or len({t.device for t in tensors}) > 1:
+        if reads or len({t.device for t in tensors} - {META}) > 1:
             self.found.append(str(func))
         return result
 

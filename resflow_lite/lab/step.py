@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from ..errors import ResflowError
 from ..estimators.logdet import PowerSeries
 from ..estimators.series import Roulette, Truncated
-from ..layers.lipschitz import update_norms_
+from ..layers.lipschitz import applied_together, update_norms_
 from ..layers.residual import ResidualBlock
 from ..numerics.tensor_float import tensor_float
 from .capture import CudaCapture, Graphs
@@ -44,7 +44,6 @@ class Step:
         self.stratified = any(_stratified(block.train_estimator) for block in self.blocks)
         self.batches: list[Any] = []
         self.loss = torch.zeros((), device=device)
-        self.shifts = [torch.zeros((), dtype=torch.int64, device=device) for _ in self.mine]
         on_gpu = device.type == "cuda"
         self.sources = [torch.Generator(device) if on_gpu else None for _ in self.mine]
         capture = CudaCapture(self.sources) if on_gpu and capture is None else capture
@@ -95,7 +94,7 @@ class Step:
             for static, new in zip(tree_leaves(self.batches), tree_leaves(batches), strict=True):
                 static.copy_(new)
         if self.stratified:
-            state.draws.hold_(experiment.batch_size)
+            state.draws.hold_()
         self._seed_()
         self.before, self.key = state.draws.get_state(), self._counts()
         return self.key
@@ -112,9 +111,8 @@ class Step:
         draws, rows, found = self.state.draws, self.task.experiment.batch_size // self.parts, []
         if not self.stratified:
             return ()
-        for part, shift in zip(self.mine, self.shifts):
-            draws.part, draws.parts, draws.shift = part, self.parts, None
-            shift.fill_(-((part + draws.offset) // self.parts) % rows)
+        for part in self.mine:
+            draws.part, draws.parts = part, self.parts
             terms = [block.estimator.terms for block in self.blocks if _stratified(block.estimator)]
             for different in (t for i, t in enumerate(terms) if t not in terms[:i]):
                 drawn = different.draw(rows, draws)
@@ -140,18 +138,18 @@ class Step:
         try:
             self.state.optimizer.zero_grad(set_to_none=False)
             self.loss.zero_()
-            for part, batch, source, shift in zip(self.mine, self.batches, self.sources, self.shifts):
+            for part, batch, source in zip(self.mine, self.batches, self.sources):
                 draws.set_state(self.before)
                 draws.part, draws.parts, draws.source = part, self.parts, source
-                draws.shift = shift if self.stratified else None
                 self._backward_(batch)
             self.terms[self.key] = draws.terms
         finally:  # a capture may fail half-way, and the plain step follows
             draws.terms = told
 
     def _backward_(self, batch: Any) -> None:
-        with branches_in(self.task.experiment.precision, self.task.world.device):
-            loss = self.task.loss(self.state.flow, batch, self.state.draws) / self.parts
+        flow, precision = self.state.flow, self.task.experiment.precision
+        with branches_in(precision, self.task.world.device), applied_together(flow):
+            loss = self.task.loss(flow, batch, self.state.draws) / self.parts
         loss.backward()
         self.loss += loss.detach()
 

@@ -8,7 +8,7 @@ from torch.nn.functional import softplus
 
 from ..errors import SettingsError
 from ..expect import Named, shown
-from .kernels import fused, lipswish, lipswish_pull_back
+from ..numerics.kernels import fused, lipswish, lipswish_pull_back
 
 __all__ = [
     *("Activation", "LipSwish", "CLipSwish", "Tanh", "ELU", "Softplus", "ReLU", "Sine", "ACTIVATIONS"),
@@ -38,6 +38,10 @@ class Activation(nn.Module):
     def scale(self) -> Tensor | None:
         """The learned scale s, shape (1,), or None."""
         return None
+
+    def scaled(self) -> bool:
+        """Whether the class gives a scale."""
+        return type(self).scale is not Activation.scale
 
     def keeps_curvature(self, z: Tensor) -> bool:
         """Whether a''(z) is to be kept for `pull_back`, rather than computed there."""

@@ -87,19 +87,21 @@ class LipschitzBranch(nn.Module):
         remaining, x = iter(tensors), channels_last(x)
         for step in self.steps:
             if isinstance(step, LipschitzLayer):
-                x = step.product(next(remaining), x, next(remaining))
+                x = step.linear(next(remaining)).product(x, next(remaining))
             else:
                 x = torch.cat([x, -x], 1) if step.pairs else x
-                x = step.derivatives(x, 0, next(remaining) if step.scale() is not None else None)[0]
+                x = step.derivatives(x, 0, next(remaining) if step.scaled() else None)[0]
         return x
 
     def tensors(self, x: Tensor) -> list[Tensor]:
         """Weights as applied, biases and scales in order, for inputs of the size of x; differentiable.
 
-        Under autocast in its dtype, from norms that are not.
+        Under autocast weights and biases are in its dtype, from norms that are not.
         """
         found: list[Tensor] = []
-        with torch.autocast(x.device.type, enabled=False):
+        kind = x.device.type
+        low = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        with torch.autocast(kind, enabled=False):
             for step in self.steps:
                 if step._forward_pre_hooks:  # pruning, the weight norm of old
                     raise SettingsError(
@@ -107,10 +109,10 @@ class LipschitzBranch(nn.Module):
                         "call: after pruning, prune.remove(layer, 'weight'); else torch.nn.utils.parametrize"
                     )
                 if isinstance(step, LipschitzLayer):
-                    found += [step.normalized_weight(x), step.bias]
-                elif (scale := step.scale()) is not None:
-                    found.append(scale)
-        return [_as_autocast(t) for t in found]
+                    found += [t if low is None else t.to(low) for t in step.tensors(x)]
+                elif step.scaled():
+                    found.append(step.scale())
+        return found
 
     def linearize(
         self, x: Tensor, tensors: Sequence[Tensor] | None = None, *, to_pull_back: bool = False
@@ -123,7 +125,7 @@ class LipschitzBranch(nn.Module):
                 steps.append(Affine(step, next(remaining), next(remaining)))
             else:
                 steps += [Pair()] if step.pairs else []
-                scale = next(remaining) if step.scale() is not None else None
+                scale = next(remaining) if step.scaled() else None
                 steps.append(Pointwise(step, scale, to_pull_back=to_pull_back))
         return BranchLinearization(steps, _as_autocast(x))
 

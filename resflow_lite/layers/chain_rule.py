@@ -25,7 +25,7 @@ Pulled = tuple[Tensor, Tensor | None, list[Tensor]]
 
 
 class Affine:
-    """y = W z + b at one point: tensors are the weight as applied and the bias."""
+    """y = W z + b at one point: tensors are the weight as applied, prepared for the layer's products, and the bias."""
 
     def __init__(self, layer: LipschitzLayer, weight: Tensor, bias: Tensor) -> None:
         self.layer, self.weight, self.bias, self.linear = layer, weight, bias, layer.linear(weight)
@@ -166,7 +166,7 @@ class BranchLinearization(Linearization):
     def trace(self) -> Tensor | None:
         """tr(K) = tr(W3 D2 W2 D1 W1 D0), D0 frozen: see trace.py."""
         layers, activations = self._traced()
-        slopes, weights = [s.slope for s in activations], [s.weight for s in layers]
+        slopes, weights = [s.slope for s in activations], [s.layer.restored(s.weight) for s in layers]
         return branch_trace(slopes, weights, self.frozen_slope) if layers else None
 
     def _trace_gradient(self, weights: Tensor) -> dict[Any, Tensor]:
@@ -175,7 +175,8 @@ class BranchLinearization(Linearization):
         with torch.enable_grad():
             slopes = [s.slope.detach().requires_grad_() for s in activations]
             matrices = [s.weight.detach().requires_grad_() for s in layers]
-            total = (weights * branch_trace(slopes, matrices, self.frozen_slope)).sum()
+            restored = [s.layer.restored(matrix) for s, matrix in zip(layers, matrices)]
+            total = (weights * branch_trace(slopes, restored, self.frozen_slope)).sum()
         return dict(zip([*activations, *layers], torch.autograd.grad(total, [*slopes, *matrices])))
 
     @torch.no_grad()

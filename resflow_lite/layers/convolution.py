@@ -9,14 +9,12 @@ from torch.nn.grad import conv2d_weight
 
 from ..errors import SettingsError
 from ..expect import integer
-from .kernels import Conv3x3, mirrored
+from ..numerics.kernels import MatrixConv, by_matrix, kernel_matrix, kernel_of, mirrored
 from .lipschitz import LinearMap, LipschitzLayer, channels_last
 from .orders import Order
 
 __all__ = ["LipschitzConv2d"]
 
-MATRICES = ("cuda",)
-"""Kinds of devices that compute a 3 x 3 convolution between few and many channels as a matrix product."""
 DENSE = 256
 """Up to this many inputs or outputs the certificate of a convolution uses its whole matrix: exact to 0.1 %."""
 
@@ -44,11 +42,19 @@ class LipschitzConv2d(LipschitzLayer):
         super().__init__(torch.empty(*channels, kernel_size, kernel_size), coeff, domain, codomain)
         self.padding = kernel_size // 2
 
-    def linear(self, weight: Tensor) -> LinearMap:
-        few, many = sorted(weight.shape[:2])
-        if weight.device.type in MATRICES and weight.shape[2] == 3 and 9 * few <= 2 * many:
-            return Conv3x3(weight)
-        return super().linear(weight)
+    def prepared(self, weight: Tensor) -> Tensor:
+        return kernel_matrix(weight) if self.is_matrix() else channels_last(weight)
+
+    def restored(self, prepared: Tensor) -> Tensor:
+        return kernel_of(prepared, self.weight.shape) if prepared.dim() == 2 else prepared
+
+    def linear(self, prepared: Tensor) -> LinearMap:
+        return MatrixConv(prepared, self.weight.shape) if prepared.dim() == 2 else super().linear(prepared)
+
+    def is_matrix(self) -> bool:
+        few, many = sorted(self.weight.shape[:2])
+        size = self.weight.shape[2]
+        return by_matrix(self.weight.device) and (size == 1 or size == 3 and 9 * few <= 2 * many)
 
     def product(self, weight: Tensor, z: Tensor, bias: Tensor | None = None) -> Tensor:
         if not self._narrows(weight.shape[1], weight.shape[0], z):

@@ -2,7 +2,8 @@
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 
@@ -11,13 +12,13 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from ..expect import integer, number, settle
+from ..numerics.kernels import by_matrix
 from ..numerics.norms import Map, conjugate, gram_upper, interpolated, power_iteration, vector_norm
-from ..numerics.stacked import leading_vectors
 from ..numerics.tensor_float import full_precision
-from .kernels import mirrored
 from .orders import ORDER, LearnedOrder, Order
+from .together import prepare_together, update_together_
 
-__all__ = ["LipschitzLayer", "LipschitzLinear", "channels_last", "update_norms_"]
+__all__ = ["LipschitzLayer", "LipschitzLinear", "applied_together", "channels_last", "update_norms_"]
 
 ROUNDS = 5
 """Power iterations in one improvement of another norm."""
@@ -73,6 +74,8 @@ class LipschitzLayer(nn.Module):
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64), persistent=False)
         self.input_shape: tuple[int, ...] | None = None
         """(1, channels, ...) of the inputs whose norm is kept; None before the first."""
+        self.ready: list[Tensor] | None = None
+        """What `tensors` returns, where that was computed for all layers together."""
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -87,13 +90,33 @@ class LipschitzLayer(nn.Module):
         """Whether the kept vector is one of outputs."""
         return self.vector.numel() > 0 and self.vector.shape[1] != self.weight.shape[1]
 
-    def linear(self, weight: Tensor) -> LinearMap:
-        """The map with this weight, prepared for many products."""
-        return LinearMap(*(partial(rule, weight) for rule in (self.product, self.transpose, self.outer)))
+    def prepared(self, weight: Tensor) -> Tensor:
+        """The weight in the form that `linear` takes."""
+        return weight
+
+    def restored(self, prepared: Tensor) -> Tensor:
+        """The weight that was prepared."""
+        return prepared
+
+    def linear(self, prepared: Tensor) -> LinearMap:
+        """The map with a prepared weight, for many products; its `outer` is a gradient in that."""
+        return LinearMap(*(partial(rule, prepared) for rule in (self.product, self.transpose, self.outer)))
+
+    def is_matrix(self) -> bool:
+        """Whether `linear` computes by products with one matrix, on this device."""
+        raise NotImplementedError
+
+    def tensors(self, z: Tensor) -> list[Tensor]:
+        """The weight as applied to inputs of the size of z, prepared, and the bias."""
+        return self.ready or [self.prepared(self.normalized_weight(z)), self.bias]
 
     def orders(self) -> tuple[float, float]:
         """Domain and codomain as numbers, for what is not differentiated."""
         return tuple(float(o().detach() if isinstance(o, LearnedOrder) else o) for o in (self.domain, self.codomain))
+
+    def spectral(self) -> bool:
+        """Whether sigma is the 2-norm; never with learned orders, whose values are not read."""
+        return self.domain == self.codomain == 2
 
     def closed_form(self) -> bool:
         """Whether sigma is exact: |A|_(1->q) is the largest column, |A|_(p->inf) the largest row."""
@@ -121,13 +144,10 @@ class LipschitzLayer(nn.Module):
         generator = torch.Generator(self.weight.device).manual_seed(int(self.updates))
         return torch.randn(shape, generator=generator, dtype=self.weight.dtype, device=self.weight.device)
 
-    def narrow(self) -> tuple[Tensor, Tensor]:
-        """The map from its smaller side as a kernel (wide, narrow, k, k), with k = 1 for a matrix; the vector there."""
-        weight, vector = self.weight.detach(), self.vector
-        kernel = weight if weight.dim() == 4 else weight[:, :, None, None]
-        if len(weight) < weight.shape[1]:
-            kernel, vector = mirrored(kernel), vector if self._left() else self.product(weight, vector)
-        return kernel, vector.flatten()
+    def narrow_vector(self) -> Tensor:
+        """The kept vector on the layer's smaller side."""
+        wide = len(self.weight) < self.weight.shape[1] and not self._left()
+        return self.product(self.weight.detach(), self.vector) if wide else self.vector
 
     def improve_(self) -> Tensor:
         """Look for a larger norm of other orders than the kept vector's; by how much it grew, relative.
@@ -244,6 +264,9 @@ class LipschitzLinear(LipschitzLayer):
     def blocks(self, weight: Tensor) -> Tensor:
         return weight
 
+    def is_matrix(self) -> bool:
+        return by_matrix(self.weight.device)
+
     def vector_shape(self, z: Tensor) -> tuple[int, ...]:
         return (1, self.weight.shape[1])
 
@@ -255,12 +278,11 @@ def update_norms_(model: nn.Module, tol: float = 1e-3) -> None:
     the device. Other orders: layer by layer, until none grew by more than the fraction tol.
     """
     layers = [m for m in model.modules() if isinstance(m, LipschitzLayer) and m.input_shape and not m.closed_form()]
-    spectral = [m for m in layers if m.domain == m.codomain == 2]  # never a learned order: its value is not read
-    others = [m for m in layers if m not in spectral]
+    others = [m for m in layers if not m.spectral()]
     device = layers[0].weight.device if layers else torch.device("cpu")
     # what is made in inference mode cannot be trained with
     with torch.inference_mode(False), torch.no_grad(), full_precision(device):
-        _update_together_(spectral, tol)
+        update_together_([m for m in layers if m.spectral()], tol)
         for _ in range(50):
             if not others:
                 break
@@ -268,20 +290,24 @@ def update_norms_(model: nn.Module, tol: float = 1e-3) -> None:
             others = [layer for layer, more in zip(others, (growth > tol).tolist()) if more]
 
 
-def _update_together_(layers: list[LipschitzLayer], tol: float) -> None:
-    """The leading singular vectors of 2-norm layers, all those of one shape at once."""
-    alike: dict[tuple, list[tuple[LipschitzLayer, Tensor, Tensor]]] = {}
-    for layer in layers:
-        kernel, vector = layer.narrow()
-        key = kernel.shape, layer.input_shape[2:], kernel.dtype, kernel.device
-        alike.setdefault(key, []).append((layer, kernel, vector))
-    for (_, image, *_), rows in alike.items():
-        group, kernels, starts = zip(*rows)
-        seeds = torch.stack([layer.updates for layer in group])
-        found = leading_vectors(torch.stack(kernels), image or (1, 1), torch.stack(starts), seeds, tol)
-        found = found.view(len(group), 1, -1, *image).unbind()
-        for layer, vector in zip(group, found):
-            if layer.vector.shape != vector.shape:
-                layer.vector = torch.empty_like(vector)
-        torch._foreach_copy_([layer.vector for layer in group], found)
-        torch._foreach_add_([layer.updates for layer in group], 1)
+@contextmanager
+def applied_together(model: nn.Module) -> Iterator[None]:
+    """Within it the weights as applied are those of now, all layers of one shape computed together, once.
+
+    For a pass through the model and back, on devices whose convolutions are matrix products; elsewhere nothing changes.
+    Under autocast they are in its dtype, from norms that are not. Layers of other norms are left to themselves.
+    """
+    layers = [m for m in model.modules() if isinstance(m, LipschitzLayer) and m.input_shape]
+    layers = [m for m in layers if m.spectral() and m.is_matrix()]
+    if layers:
+        kind, dtype = layers[0].weight.device.type, layers[0].weight.dtype
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else dtype
+        with full_precision(layers[0].weight.device):
+            prepared = prepare_together(layers, dtype)
+        for layer in layers:
+            layer.ready = prepared[layer]
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.ready = None

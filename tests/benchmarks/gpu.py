@@ -2,8 +2,8 @@
 
     python tests/benchmarks/gpu.py          (PYTHONPATH=. before it where the package is not installed)
 
-Correctness: a small flow and the convolutions of layers/kernels.py, on this device in every precision, against float64
-on the CPU. Then the paper's CIFAR-10 and MNIST models at batch 64, by precision, memory mode and the roulette's draws:
+Correctness: a small flow and convolutions as matrix products, on this device in every precision, against float64 on
+the CPU. Then the paper's CIFAR-10 and MNIST models at batch 64, by precision, memory mode and the roulette's draws:
 milliseconds of a whole step of `fit` (batch, forward, backward, clip, Adam, norms, average), kernels and launches in
 it, GiB at the peak. Without a GPU: correctness and a small model, so that the script is known to run. Ends with status
 1 where a number is wrong.
@@ -25,7 +25,7 @@ from torch.nn.functional import conv2d
 from torch.nn.grad import conv2d_input, conv2d_weight
 
 import resflow_lite as rf
-from resflow_lite.layers.kernels import Conv3x3, fused
+from resflow_lite.numerics.kernels import MatrixConv, fused, kernel_matrix, kernel_of
 from resflow_lite.numerics.tensor_float import tensor_float
 
 BUDGET = 230.0
@@ -99,7 +99,7 @@ def flow_errors(device, precision, memory="recompute") -> tuple[float, float]:
 
 
 def convolution_error(device, precision) -> float:
-    """The largest of Conv3x3's products, relative to their largest entry."""
+    """The largest of MatrixConv's products, relative to their largest entry."""
     dtype = {"fp64": torch.float64, "bf16": torch.bfloat16}.get(precision, torch.float32)
     worst = 0.0
     for n_in, n_out in ((3, 64), (64, 12)):
@@ -109,8 +109,12 @@ def convolution_error(device, precision) -> float:
         w, a, b = w.double(), a.double(), b.double()
         exact = conv2d(a, w, padding=1), conv2d_input(a.shape, w, b, padding=1), conv2d_weight(a, w.shape, b, padding=1)
         with tensor_float(precision == "tf32"), torch.no_grad():
-            conv, a, b = Conv3x3(w.to(device, dtype)), a.to(device, dtype), b.to(device, dtype)
-            found = conv.product(a), conv.transpose(b), conv.outer(b, a)
+            conv, a, b = (
+                MatrixConv(kernel_matrix(w.to(device, dtype)), w.shape),
+                a.to(device, dtype),
+                b.to(device, dtype),
+            )
+            found = conv.product(a), conv.transpose(b), kernel_of(conv.outer(b, a), w.shape)
         worst = max(worst, *(float((f.cpu() - e).abs().max() / e.abs().max()) for f, e in zip(found, exact)))
     return worst
 
@@ -119,7 +123,7 @@ def correctness() -> bool:
     with torch.no_grad():
         by_triton = fused(torch.ones(1, device=DEVICE))
     print(f"\nagainst float64 on the CPU; elementwise and 3x3 kernels by {'Triton' if by_triton else 'plain torch'}")
-    print(f"{'precision':12}{'log_prob, nats':>16}{'gradient':>12}{'Conv3x3':>12}{'allowed':>12}")
+    print(f"{'precision':12}{'log_prob, nats':>16}{'gradient':>12}{'MatrixConv':>12}{'allowed':>12}")
     good = True
     for precision, allowed in PRECISIONS.items():
         if precision == "tf32" and DEVICE.type == "cpu":

@@ -5,13 +5,26 @@ import torch
 from torch.nn.functional import conv2d
 from torch.nn.grad import conv2d_input, conv2d_weight
 
-from resflow_lite.layers import kernels
-from resflow_lite.layers.kernels import Conv3x3, collect, columns, gather, lipswish, lipswish_pull_back
+from resflow_lite.numerics import kernels
+from resflow_lite.numerics.kernels import (
+    MatrixConv,
+    collect,
+    columns,
+    gather,
+    kernel_matrix,
+    kernel_of,
+    lipswish,
+    lipswish_pull_back,
+)
 from resflow_lite.numerics.tensor_float import tensor_float
 
 ROUNDING = {torch.float32: 5e-6, torch.bfloat16: 2e-2}
 SHAPES = [(2, 1, 1, 1), (64, 28, 28, 1), (5, 32, 32, 3), (3, 9, 7, 12), (2, 8, 8, 48)]
 """Of images (B, H, W, C)."""
+
+
+def as_matrix(weight):
+    return MatrixConv(kernel_matrix(weight), weight.shape)
 
 
 @pytest.fixture(autouse=True)
@@ -64,17 +77,21 @@ def test_a_convolution_as_matrix_products(compare, n_in, n_out):
     weight, bias = torch.randn(n_out, n_in, 3, 3) / 10, torch.randn(n_out)
     z, u = torch.randn(4, n_in, 14, 13), torch.randn(4, n_out, 14, 13)
     with tensor_float(False):
-        compare(lambda w, z, b: Conv3x3(w).product(z, b), weight, z, bias)
-        compare(lambda w, u: Conv3x3(w).transpose(u), weight, u)
-        compare(lambda w, u, z: Conv3x3(w).outer(u, z), weight, u, z)
+        compare(lambda w, z, b: as_matrix(w).product(z, b), weight, z, bias)
+        compare(lambda w, u: as_matrix(w).transpose(u), weight, u)
+        compare(lambda w, u, z: kernel_of(as_matrix(w).outer(u, z), w.shape), weight, u, z)
 
 
 @pytest.mark.parametrize(("n_in", "n_out"), [(3, 16), (16, 3)])
 def test_float64_stays_float64(gpu, n_in, n_out):
     weight = torch.randn(n_out, n_in, 3, 3, dtype=torch.float64)
     z, u = (torch.randn(2, n, 5, 7, dtype=torch.float64) for n in (n_in, n_out))
-    conv = Conv3x3(weight.to(gpu))
-    found = conv.product(z.to(gpu)), conv.transpose(u.to(gpu)), conv.outer(u.to(gpu), z.to(gpu))
+    conv = as_matrix(weight.to(gpu))
+    found = (
+        conv.product(z.to(gpu)),
+        conv.transpose(u.to(gpu)),
+        kernel_of(conv.outer(u.to(gpu), z.to(gpu)), weight.shape),
+    )
     exact = (
         conv2d(z, weight, padding=1),
         conv2d_input(z.shape, weight, u, padding=1),
@@ -105,7 +122,7 @@ def test_a_batch_with_more_than_two_billion_entries(gpu):
 def test_the_kernels_can_be_captured_in_a_graph(gpu):
     """Nothing is read back and no shape depends on a value: replayed on new numbers, the graph gives theirs."""
     x, scale = torch.randn(4, 3, 8, 8, device=gpu), torch.tensor([0.75], device=gpu)
-    conv = Conv3x3(torch.randn(32, 3, 3, 3, device=gpu))
+    conv = as_matrix(torch.randn(32, 3, 3, 3, device=gpu))
 
     def step():
         value, slope = lipswish(conv.product(x), scale, 1)

@@ -123,7 +123,7 @@ def test_steps_are_those_of_a_loop_that_one_can_read(started, monkeypatch, estim
         step()
         x = task.batch(n, plain.data)
         if step.stratified:
-            plain.draws.hold_(e.batch_size)
+            plain.draws.hold_()
         loss = bits_per_dim(flow.log_prob(x, plain.draws), flow.event_shape, task.data.n_levels).mean()
         adam.zero_grad()
         loss.backward()
@@ -207,7 +207,8 @@ def test_a_key_tells_weights_and_counts(started):
     step = Step(*started())
     draws, found = step.state.draws, {}
     for quantile in (0.9, 0.6, 0.4, 0.2):
-        draws.quantile, draws.offset = quantile, 5
+        draws.hold_()
+        draws.quantile = quantile
         (key,) = found[quantile] = step._counts()
         assert [count for _, count in key[:6]] == [32, 16, 8, 4, 2, 1] and {n for _, n in key[6:]} <= {1}
     assert found[0.9] == found[0.6] and len({found[q] for q in found}) == 3

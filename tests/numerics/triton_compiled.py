@@ -1,4 +1,4 @@
-"""Compiles every kernel of layers/triton_kernels.py for a GPU that need not be there: what the interpreter lets pass,
+"""Compiles every kernel of numerics/triton_kernels.py for a GPU that need not be there: what the interpreter lets pass,
 the compiler may not. test_kernels.py runs it in a process of its own."""
 
 import itertools
@@ -7,8 +7,8 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from resflow_lite.layers import triton_kernels
-from resflow_lite.layers.kernels import columns
+from resflow_lite.numerics import triton_kernels
+from resflow_lite.numerics.kernels import columns
 
 
 def compiled(name, dtype, capability=80, **fixed):

@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 import types
-from functools import cache
+from contextlib import nullcontext
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -15,14 +16,29 @@ from torch.nn.functional import conv2d
 from torch.nn.grad import conv2d_input, conv2d_weight
 
 import resflow_lite as rf
-from resflow_lite import layers
-from resflow_lite.layers import activations, kernels
-from resflow_lite.layers.kernels import Conv3x3, collect, columns, gather, lipswish, lipswish_pull_back
+from resflow_lite import numerics
+from resflow_lite.layers import activations
+from resflow_lite.layers.lipschitz import LipschitzLayer, applied_together
 from resflow_lite.models.branches import conv_branch
+from resflow_lite.numerics import kernels
+from resflow_lite.numerics.kernels import (
+    MatrixConv,
+    collect,
+    columns,
+    gather,
+    kernel_matrix,
+    kernel_of,
+    lipswish,
+    lipswish_pull_back,
+)
 
 SCALE = torch.tensor([0.75], dtype=torch.float64)
 SHAPES = [(2, 1, 1, 1), (2, 5, 7, 1), (1, 4, 4, 2), (2, 6, 5, 3), (3, 3, 4, 12), (1, 1, 9, 5)]
 """Of images (B, H, W, C)."""
+
+
+def as_matrix(weight):
+    return MatrixConv(kernel_matrix(weight), weight.shape)
 
 
 def test_the_derivatives_of_lipswish_are_autograds():
@@ -73,22 +89,24 @@ def test_collect_is_the_adjoint_of_gather(shape):
 @pytest.mark.parametrize("channels", [1, 3, 12])
 @pytest.mark.parametrize("width", [5, 16])
 @pytest.mark.parametrize("widens", [True, False])
-def test_a_convolution_as_matrix_products_is_the_convolution(size, channels, width, widens):
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_a_convolution_as_matrix_products_is_the_convolution(size, channels, width, widens, kernel):
     n_in, n_out = (channels, width) if widens else (width, channels)
-    weight, bias = torch.randn(n_out, n_in, 3, 3), torch.randn(n_out)
+    weight, bias, padding = torch.randn(n_out, n_in, kernel, kernel), torch.randn(n_out), kernel // 2
     z, u = torch.randn(2, n_in, *size), torch.randn(2, n_out, *size)
-    conv = Conv3x3(weight)
+    conv = as_matrix(weight)
     for memory in (torch.contiguous_format, torch.channels_last):
         z, u = z.contiguous(memory_format=memory), u.contiguous(memory_format=memory)
-        found = conv.product(z, bias), conv.product(z), conv.transpose(u), conv.outer(u, z)
+        found = conv.product(z, bias), conv.product(z), conv.transpose(u), kernel_of(conv.outer(u, z), weight.shape)
         exact = (
-            conv2d(z, weight, bias, padding=1),
-            conv2d(z, weight, padding=1),
-            conv2d_input(z.shape, weight, u, padding=1),
-            conv2d_weight(z, weight.shape, u, padding=1),
+            conv2d(z, weight, bias, padding=padding),
+            conv2d(z, weight, padding=padding),
+            conv2d_input(z.shape, weight, u, padding=padding),
+            conv2d_weight(z, weight.shape, u, padding=padding),
         )
         for mine, other in zip(found, exact):
             assert mine.shape == other.shape and torch.allclose(mine, other, rtol=0, atol=1e-10)
+        assert torch.equal(kernel_of(conv.matrix, weight.shape), weight)
         assert all(image.is_contiguous(memory_format=torch.channels_last) for image in found[:3])
 
 
@@ -96,9 +114,9 @@ def test_a_convolution_as_matrix_products_is_the_convolution(size, channels, wid
 def test_a_convolution_as_matrix_products_is_differentiable(n_in, n_out):
     weight, z, u = torch.randn(n_out, n_in, 3, 3), torch.randn(2, n_in, 2, 3), torch.randn(2, n_out, 2, 3)
     functions = (
-        lambda weight, z, u: Conv3x3(weight).product(z),
-        lambda weight, z, u: Conv3x3(weight).transpose(u),
-        lambda weight, z, u: Conv3x3(weight).outer(u, z),
+        lambda weight, z, u: as_matrix(weight).product(z),
+        lambda weight, z, u: as_matrix(weight).transpose(u),
+        lambda weight, z, u: kernel_of(as_matrix(weight).outer(u, z), weight.shape),
     )
     inputs = [t.requires_grad_() for t in (weight, z, u)]
     for function in functions:
@@ -123,7 +141,7 @@ def test_where_triton_does_not_run_plain_torch_computes_and_says_so_once(monkeyp
 
     monkeypatch.setattr(kernels, "INTERPRETED", True)
     monkeypatch.setattr(kernels, "_runs_on", cache(kernels._runs_on.__wrapped__))
-    monkeypatch.setattr(layers, "triton_kernels", types.SimpleNamespace(lipswish=no_compiler), raising=False)
+    monkeypatch.setattr(numerics, "triton_kernels", types.SimpleNamespace(lipswish=no_compiler), raising=False)
     z = torch.linspace(-3, 3, 7, dtype=torch.float32)
     with pytest.warns(UserWarning, match="Triton does not run on cpu, plain torch does its work: Failed to f") as seen:
         for _ in range(2):
@@ -171,15 +189,40 @@ def test_tritons_kernels_compile_for_a_gpu():
     assert in_a_process("triton_compiled.py", TRITON_INTERPRET="0").startswith("18 kernels")
 
 
-def test_a_flow_on_matrix_products_is_the_flow_on_convolutions(monkeypatch):
-    flow = rf.image_flow(rf.ImageModel((1, 8, 8), blocks=(2, 2), width=48, n_dense=1, dense_width=8))
-    x, weights, found = torch.rand(6, 1, 8, 8), torch.rand(6), []
+@pytest.mark.parametrize(
+    ("activation", "control_variate"), [("lipswish", False), ("lipswish", True), ("clipswish", False)]
+)
+def test_a_flow_on_matrix_products_is_the_flow_on_convolutions(monkeypatch, activation, control_variate):
+    """Also where the weights of all layers of one shape are computed together, each by itself, or under other norms."""
+    estimator = rf.PowerSeries(rf.Truncated(3), control_variate=control_variate)
+    model = rf.ImageModel((1, 4, 4), (2, 2), 40, 1, 8, activation=activation, train_estimator=estimator)
+    flow, x, weights, found = rf.image_flow(model), torch.rand(6, 1, 4, 4), torch.rand(6), []
     flow.initialize_(x)
-    for kinds in ((), ("cpu",)):
-        monkeypatch.setattr("resflow_lite.layers.convolution.MATRICES", kinds)
-        used = {type(layer.linear(layer.weight)) for layer in flow.modules() if isinstance(layer, rf.LipschitzConv2d)}
-        assert (Conv3x3 in used) == bool(kinds)
-        log_prob = flow.log_prob(x, torch.Generator().manual_seed(0))
-        found.append([log_prob.detach(), *torch.autograd.grad((weights * log_prob).sum(), list(flow.parameters()))])
-    for one, other in zip(*found):
-        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+    layers = [m for m in flow.modules() if isinstance(m, LipschitzLayer)]
+    with torch.no_grad():
+        for layer in layers[::2]:  # some divided by their norm, some not
+            layer.weight.mul_(3)
+    rf.update_norms_(flow)
+    for kinds, together in (((), nullcontext), (("cpu",), nullcontext), (("cpu",), partial(applied_together, flow))):
+        monkeypatch.setattr(kernels, "MATRICES", kinds)
+        assert all(layer.is_matrix() == bool(kinds) for layer in layers)
+        with together():
+            assert all(bool(layer.ready) == (together is not nullcontext) for layer in layers)
+            log_prob = flow.log_prob(x, torch.Generator().manual_seed(0))
+        gradient = torch.autograd.grad((weights * log_prob).sum(), list(flow.parameters()))
+        found.append([log_prob.detach(), flow.eval().log_prob(x, torch.Generator().manual_seed(0)), *gradient])
+        flow.train()
+    for one, *others in zip(*found):
+        for other in others:
+            torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+def test_layers_of_other_norms_and_of_no_input_yet_are_left_to_themselves(monkeypatch):
+    monkeypatch.setattr(kernels, "MATRICES", ("cpu",))
+    mixed, fresh, kept = rf.LipschitzLinear(3, 5, 0.9, 1, 4), rf.LipschitzLinear(3, 5), rf.LipschitzLinear(3, 5)
+    for layer in (mixed, kept):
+        layer(torch.ones(1, 3))
+    with applied_together(torch.nn.ModuleList([mixed, fresh, kept])):
+        assert mixed.ready is None and fresh.ready is None
+        torch.testing.assert_close(kept.ready[0], kept.applied())
+    assert kept.ready is None

@@ -1,4 +1,4 @@
-"""Triton's versions of the operations in layers/kernels.py against the plain ones in float64, by Triton's interpreter.
+"""Triton's versions of the operations in kernels.py against the plain ones in float64, by Triton's interpreter.
 
 Prints the largest error of each, relative to its largest entry, as JSON. test_kernels.py runs it in a process of its
 own with TRITON_INTERPRET=1, which Triton reads when it is imported.
@@ -10,11 +10,24 @@ from collections import defaultdict
 import torch
 
 import resflow_lite as rf
-from resflow_lite.layers import kernels
-from resflow_lite.layers.kernels import Conv3x3, collect, columns, gather, lipswish, lipswish_pull_back
 from resflow_lite.models.branches import conv_branch
+from resflow_lite.numerics import kernels
+from resflow_lite.numerics.kernels import (
+    MatrixConv,
+    collect,
+    columns,
+    gather,
+    kernel_matrix,
+    kernel_of,
+    lipswish,
+    lipswish_pull_back,
+)
 
 errors = defaultdict(float)
+
+
+def as_matrix(weight):
+    return MatrixConv(kernel_matrix(weight), weight.shape)
 
 
 def compare(name, function, *inputs):
@@ -61,9 +74,9 @@ for shape in ((2, 1, 1, 1), (2, 5, 7, 1), (1, 4, 4, 2), (2, 6, 5, 3), (3, 3, 4, 
 
 for n_in, n_out in ((1, 16), (16, 1), (3, 5), (12, 3)):
     weight, z, u = (draws(*shape)[0] for shape in ((n_out, n_in, 3, 3), (2, n_in, 5, 4), (2, n_out, 5, 4)))
-    compare("Conv3x3.product", lambda w, z, b: Conv3x3(w).product(z, b), weight, z, weight[:, 0, 0, 0])
-    compare("Conv3x3.transpose", lambda w, u: Conv3x3(w).transpose(u), weight, u)
-    compare("Conv3x3.outer", lambda w, u, z: Conv3x3(w).outer(u, z), weight, u, z)
+    compare("MatrixConv.product", lambda w, z, b: as_matrix(w).product(z, b), weight, z, weight[:, 0, 0, 0])
+    compare("MatrixConv.transpose", lambda w, u: as_matrix(w).transpose(u), weight, u)
+    compare("MatrixConv.outer", lambda w, u, z: kernel_of(as_matrix(w).outer(u, z), w.shape), weight, u, z)
 
 # a block, value and gradient: its activations are fused in float32 and not in float64
 torch.manual_seed(0)

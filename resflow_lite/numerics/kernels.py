@@ -16,7 +16,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-__all__ = ["Conv3x3", "collect", "columns", "fused", "gather", "lipswish", "lipswish_pull_back", "mirrored"]
+__all__ = [
+    *("MatrixConv", "by_matrix", "collect", "columns", "fused", "gather", "kernel_matrix", "kernel_of", "lipswish"),
+    *("lipswish_pull_back", "mirrored"),
+]
+
+MATRICES = ("cuda",)
+"""Kinds of devices whose convolutions are matrix products."""
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 """Triton's interpreter: its kernels run on a CPU, slowly, for tests. To be set before the first import of Triton."""
@@ -72,6 +78,7 @@ def lipswish(z: Tensor, scale: Tensor, order: int) -> tuple[Tensor, ...]:
 
     scale: s, shape (1,).
     """
+    scale = scale.to(z.dtype)
     # few large temporaries: fresh memory costs more here than arithmetic
     gate = (scale * z).sigmoid_()
     value = (z * gate).div_(1.1)
@@ -128,25 +135,45 @@ def collect(g: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
     return torch.stack(parts).sum(0)
 
 
-class Conv3x3:
-    """A 3x3 convolution W with zero padding as matrix products, its weight (O, I, 3, 3) prepared once for many of them.
+def by_matrix(device: torch.device) -> bool:
+    """Whether convolutions are matrix products on a device: cuDNN runs those of 3 channels at a tenth of its speed."""
+    return device.type in MATRICES
 
-    Let K (columns(n), m) be the kernel as a matrix, n the channels on the narrow side and m on the wide one. Then
+
+def kernel_matrix(weight: Tensor) -> Tensor:
+    """A convolution's weight (..., O, I, k, k) as K, (..., rows, m), with m channels on its wide side; k is 1 or 3.
+
+    A row holds what one tap takes from one of the n channels on the narrow side: columns(n) rows for k = 3, n for
+    k = 1. Where the convolution narrows, O < I, K is that of its transpose.
+    """
+    weight = mirrored(weight) if weight.shape[-4] < weight.shape[-3] else weight
+    rows = weight.movedim((-2, -1, -3, -4), (-4, -3, -2, -1)).flatten(-4, -2)
+    narrow, size = weight.shape[-3], weight.shape[-1]
+    return pad(rows, (0, 0, 0, columns(narrow) - rows.shape[-2])) if size > 1 else rows
+
+
+def kernel_of(matrix: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
+    """The weight of that shape (O, I, k, k) from its matrix: `kernel_matrix` backwards."""
+    narrow, size = min(shape[:2]), shape[2]
+    weight = matrix[: size**2 * narrow].unflatten(0, (size, size, narrow)).permute(3, 2, 0, 1)
+    return mirrored(weight) if shape[0] < shape[1] else weight
+
+
+class MatrixConv:
+    """A convolution W with zero padding as products with its matrix K, prepared once for many of them.
+
+    With n channels on its narrow side, m on the wide one and kernels of size 3,
         from narrow to wide:  W z = gather(z) K          W^T u = collect(u K^T)
-        from wide to narrow:  W z = collect(z K^T)       W^T u = gather(u) K        K of the mirrored kernel
-    and the gradient of <u, W z> in K is gather(narrow side)^T (wide side): the wide side is never gathered.
+        from wide to narrow:  W z = collect(z K^T)       W^T u = gather(u) K
+    and the gradient of <u, W z> in K is gather(narrow side)^T (wide side): the wide side is never gathered. With
+    kernels of size 1 pixels are their own neighbours: gather and collect change nothing.
 
-    Images are (B, C, H, W) in channels_last memory, then nothing is copied, and so are the results. All is
-    differentiable. For CUDA, where it pays while 9 n is not much larger than m (gathered, the narrow side takes 9 n
-    columns): cuDNN runs convolutions of 3 channels at a tenth of its speed. A CPU keeps conv2d.
+    shape: (O, I, k, k) of the weight. Images are (B, C, H, W) in channels_last memory, then nothing is copied, and so
+    are the results. All is differentiable. Pays while 9 n is not much larger than m.
     """
 
-    def __init__(self, weight: Tensor) -> None:
-        self.narrows = weight.shape[0] < weight.shape[1]
-        widening = mirrored(weight) if self.narrows else weight
-        wide, self.narrow = widening.shape[:2]
-        rows = widening.permute(2, 3, 1, 0).reshape(-1, wide)
-        self.kernel = pad(rows, (0, 0, 0, columns(self.narrow) - len(rows)))
+    def __init__(self, matrix: Tensor, shape: tuple[int, int, int, int]) -> None:
+        self.matrix, self.narrows, self.narrow, self.size = matrix, shape[0] < shape[1], min(shape[:2]), shape[2]
 
     def product(self, z: Tensor, bias: Tensor | None = None) -> Tensor:
         """W z + b: (B, I, H, W) -> (B, O, H, W)."""
@@ -160,26 +187,28 @@ class Conv3x3:
         return self._widened(u) if self.narrows else self._narrowed(u)
 
     def outer(self, u: Tensor, z: Tensor) -> Tensor:
-        """The gradient of <u, W z> in the weight, (O, I, 3, 3)."""
+        """The gradient of <u, W z> in K."""
         wide, narrow = (z, u) if self.narrows else (u, z)
-        rows = gather(_pixels(narrow)).T @ _pixels(wide).flatten(0, 2)
-        weight = rows[: 9 * self.narrow].unflatten(0, (3, 3, -1)).permute(3, 2, 0, 1)
-        return mirrored(weight) if self.narrows else weight
+        return self._rows(narrow).T @ _pixels(wide).flatten(0, 2)
+
+    def _rows(self, x: Tensor) -> Tensor:
+        return gather(_pixels(x)) if self.size > 1 else _pixels(x).flatten(0, 2)
 
     def _widened(self, z: Tensor, bias: Tensor | None = None) -> Tensor:
-        rows = gather(_pixels(z))
-        y = rows @ self.kernel if bias is None else torch.addmm(bias, rows, self.kernel)
+        rows = self._rows(z)
+        y = rows @ self.matrix if bias is None else torch.addmm(bias, rows, self.matrix)
         return _images(y.view(len(z), *z.shape[2:], -1))
 
     def _narrowed(self, z: Tensor) -> Tensor:
         x = _pixels(z)
-        return _images(collect(x.flatten(0, 2) @ self.kernel.T, (*x.shape[:3], self.narrow)))
+        shape, given = (*x.shape[:3], self.narrow), x.flatten(0, 2) @ self.matrix.T
+        return _images(collect(given, shape) if self.size > 1 else given.view(shape))
 
 
 def mirrored(weight: Tensor) -> Tensor:
-    """The kernel of the transposed convolution."""
-    turned = weight.transpose(0, 1)
-    return turned.flip(2, 3) if weight.shape[2] > 1 else turned
+    """The kernel of the transposed convolution, (..., O, I, k, k) -> (..., I, O, k, k)."""
+    turned = weight.transpose(-4, -3)
+    return turned.flip(-2, -1) if weight.shape[-1] > 1 else turned
 
 
 def _pixels(z: Tensor) -> Tensor:
