@@ -35,21 +35,16 @@ OF_THE_MODEL += (*OF_THE_LAW, *(name for name in OF_IMAGE_MODEL if name != "alph
 """Settings that a system brings along."""
 VALIDATION_SEED = 2
 """Of the noise in validation, the same each time: what differs between two lines of the record is the weights."""
-
-
 CLAIMS = 4
 """Passes of what a training claims of held-out images: it is random where the truth is not."""
-
 COEFF = within("(0, 1)", "a number between 0 and 1, such as 0.98")
 ALPHA = within("(0, 0.5)", "a number between 0 and 0.5, such as 0.05")
-
-
-def _is_activation(found: Any) -> bool:
-    own = isinstance(found, type) and issubclass(found, Activation) or isinstance(found, Unknown)
-    return own or isinstance(found, str) and found in ACTIVATIONS
-
-
-ACTIVATION = Check(f"one of {', '.join(ACTIVATIONS)}, or an Activation class", _is_activation)
+DATASET = Check(expected_images, known_images, names=image_names)
+ACTIVATION = Check(
+    f"one of {', '.join(ACTIVATIONS)}, or an Activation class",
+    lambda found: isinstance(found, type | Unknown) or one_of(ACTIVATIONS).fits(found),
+    names=ACTIVATIONS,
+)
 
 
 @dataclass(frozen=True)
@@ -63,7 +58,7 @@ class Experiment(Training):
     """
 
     dataset: str | Callable[[str], Images] = option(
-        "digits", f"{', '.join(image_names)}, or folder:PATH of images", Check(expected_images, known_images)
+        "digits", f"{', '.join(image_names)}, or folder:PATH of images", DATASET
     )
     profile: str = option("laptop", "smoke (seconds), laptop (minutes on two cores) or paper", one_of(PROFILES))
     flip: bool | None = option(None, "images are flipped left to right half the time", FLAG)
@@ -149,6 +144,8 @@ class Experiment(Training):
             unused = self.train_on_validation and getattr(self, name)
             self._expect(name, not unused, "0 with train_on_validation, which holds no images out")
         if self.system is None:
+            own = not isinstance(self.activation, type) or issubclass(self.activation, Activation)
+            self._expect("activation", own, ACTIVATION.words)
             self._check_estimators()
         shape = image_shape(self.dataset)  # of a published set, whose files need not be here
         squeezed = self.squeeze_first if self.system is None else self.system == "glow"

@@ -50,7 +50,7 @@ def _is_density(found: Any) -> bool:
     return isinstance(found, str) and found in toy_names or callable(found) and not isinstance(found, type)
 
 
-DENSITY = Check(f"one of {', '.join(toy_names)}, or a sampler (n, generator)", _is_density)
+DENSITY = Check(f"one of {', '.join(toy_names)}, or a sampler (n, generator)", _is_density, names=toy_names)
 
 
 @dataclass(frozen=True)
