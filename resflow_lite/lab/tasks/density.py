@@ -57,23 +57,17 @@ class Experiment(Training):
     and probe, or by both where they agree. Raises SettingsError for a wrong value, with its name.
     """
 
-    dataset: str | Callable[[str], Images] = option(
-        "digits", f"{', '.join(image_names)}, or folder:PATH of images", DATASET
-    )
+    dataset: str | Callable[[str], Images] = option("digits", f"{', '.join(image_names)}, or folder:PATH", DATASET)
     profile: str = option("laptop", "smoke (seconds), laptop (minutes on two cores) or paper", one_of(PROFILES))
     flip: bool | None = option(None, "images are flipped left to right half the time", FLAG)
     sampling: str = option("replacement", "of a batch's images: replacement, or epochs of all images", one_of(SAMPLING))
-    train_on_validation: bool = option(
-        False, "validation images are trained on, too; they choose no weights then", FLAG
-    )
+    train_on_validation: bool = option(False, "validation images are trained on, too, and choose no weights", FLAG)
     blocks: tuple[int, ...] | None = option(None, "residual blocks per scale, such as [4, 4]", PER_SCALE)
     width: int | None = option(None, "channels inside a block", integer(1, WIDTH))
     n_dense: int | None = option(None, "fully connected blocks at the end", integer(0, BLOCKS))
     dense_width: int | None = option(None, "their width", integer(1, WIDTH))
     activation: str | type[Activation] | None = option(None, f"one of {', '.join(ACTIVATIONS)}", ACTIVATION)
-    norms: str | None = option(
-        None, "spectral, or learned: of an order of its own where two layers meet", one_of(NORMS)
-    )
+    norms: str | None = option(None, "spectral, or learned: of an order of its own where layers meet", one_of(NORMS))
     coeff: float | None = option(None, "bound of every layer's norm, below 1", COEFF)
     alpha: float | None = option(None, "of the logit at the start: alpha + (1 - 2 alpha) x", ALPHA)
     factor_out: bool | None = option(None, "half of the channels leave after each scale", FLAG)
@@ -89,21 +83,13 @@ class Experiment(Training):
     draws: str | None = option(None, f"of N in a batch: {', '.join(DRAWS)}; a GPU is fastest with stratified ones")
     n_probes: int | None = option(None, "probes of an estimate", integer(1, TERMS))
     probe: str | None = option(None, f"their kind: {' or '.join(PROBES)}", one_of(PROBES))
-    eval_estimator: str | Estimator | None = option(
-        None, 'of the evaluation, such as "Krylov(20)"; None: the best', EVALUATES
-    )
-    eval_exact: int | None = option(
-        None, "terms before a roulette that evaluates; None: no roulette", integer(0, TERMS)
-    )
+    eval_estimator: str | Estimator | None = option(None, 'of scores, such as "Krylov(20)"; None: the best', EVALUATES)
+    eval_exact: int | None = option(None, "terms before a roulette that scores; None: no roulette", integer(0, TERMS))
     system: str | None = option(None, f"in place of that model, one of {', '.join(systems)}", one_of(systems))
     parameters: int | None = option(None, "about so many, of a system", integer(1, PARAMETERS))
-    validation: int | None = option(
-        None, "held-out training images that choose the reported weights; 0: the last's", COUNT
-    )
+    validation: int | None = option(None, "held-out images that choose the reported weights; 0: the last's", COUNT)
     evaluations: int | None = option(None, "passes over the test images, each with fresh noise", integer(1, PASSES))
-    truth_images: int = option(
-        0, "held-out images at which the record compares what training claims with the truth", COUNT
-    )
+    truth_images: int = option(0, "held-out images at which the record compares training's claim with the truth", COUNT)
 
     def __post_init__(self, filled: dict[str, Any] | None) -> None:
         self._refuse_carried(filled)

@@ -68,9 +68,7 @@ class HybridExperiment(Training):
     heads: str = option(
         "normed", "convolution, ActNorm, ReLU (normed, as the paper's public code) or SiLU alone (plain)", one_of(HEADS)
     )
-    augment: bool = option(
-        True, "images are cut at random out of a reflected frame, an eighth wider to each side", FLAG
-    )
+    augment: bool = option(True, "images are cut at random from a reflected frame, an eighth wider to each side", FLAG)
 
     @classmethod
     def from_record(cls, told: Mapping[str, Any]) -> Self:

@@ -67,13 +67,9 @@ class ToyExperiment(Training):
     )
     parameters: int | None = option(None, "of the model, about so many", integer(1, PARAMETERS))
     n_blocks: int | None = option(None, "of the model", integer(1, BLOCKS))
-    train_estimator: str | Estimator | None = option(
-        None, "of residual blocks' log-determinants; None: the system's", TRAINS
-    )
+    train_estimator: str | Estimator | None = option(None, "of blocks' log-determinants; None: the system's", TRAINS)
     points: int | None = option(None, "fresh ones to evaluate at", integer(2, POINTS))
-    passes: int | None = option(
-        None, "over these points with the evaluation estimator of residual blocks", integer(2, PASSES)
-    )
+    passes: int | None = option(None, "over these points with the blocks' evaluation estimator", integer(2, PASSES))
 
     def __post_init__(self, filled: dict[str, Any] | None) -> None:
         self._refuse_carried(filled)

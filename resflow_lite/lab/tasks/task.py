@@ -184,9 +184,7 @@ class Training(TaskSettings):
     clip: float = option(1.0, "largest norm of a step's gradient", within("(0, inf)", "a positive number"))
     norm_tolerance: float = option(1e-3, "a layer's norm is updated until it grows by less than this fraction", SMALL)
     ema: float | None = option(None, "decay of the averaged weights, which are reported; 0: the last step's", DECAY)
-    precision: str = option(
-        "fp32", f"of the training steps: {', '.join(PRECISIONS)} (bf16: in the branches)", PRECISION
-    )
+    precision: str = option("fp32", f"of training steps: {', '.join(PRECISIONS)} (bf16: in the branches)", PRECISION)
 
     def _refuse_carried(self, filled: dict[str, Any] | None) -> None:
         """Values that one profile has filled in may be none of another's. Raises SettingsError with their names."""
