@@ -41,7 +41,8 @@ if TYPE_CHECKING:  # what there is, and where; it is imported when somebody asks
     from .layers.convolution import LipschitzConv2d
     from .layers.coupling import AffineCoupling, InvertibleLinear, MixtureCoupling
     from .layers.elementwise import ActNorm, Logit, Normalize
-    from .layers.lipschitz import LipschitzLinear, update_norms_
+    from .layers.linear import LipschitzLinear
+    from .layers.lipschitz import update_norms_
     from .layers.orders import LearnedOrder
     from .layers.residual import ResidualBlock, invert
     from .layers.shape import FactorOut, Flatten, NoiseChannels, Squeeze

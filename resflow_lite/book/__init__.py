@@ -2,6 +2,7 @@
 
 `from resflow_lite.book.figures import chapter04 as figures`, and the same from `exercises`;
 `from resflow_lite.book import explorers, predict, answer, concept_test, number_figures`.
+What starts with an underscore is a module's own.
 """
 
 from typing import TYPE_CHECKING

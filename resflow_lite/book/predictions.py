@@ -16,8 +16,6 @@ from IPython.display import Markdown, display
 from ..errors import SettingsError
 from ..lab.home import home, make_folder
 
-__all__ = ["predict", "answer", "keep", "kept", "WithText"]
-
 LETTERS = "abcdefgh"
 WIDE = widgets.Layout(width="98%")
 

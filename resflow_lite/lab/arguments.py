@@ -14,14 +14,6 @@ from .runs import BEST, CHECKPOINT, LAST
 from .tasks.task import TaskSettings
 from .values import read_value, read_yaml
 
-__all__ = [
-    "named_settings",
-    "object_of_settings",
-    "parameters",
-    "run_folder",
-    "table",
-]
-
 PLAIN = {int: "int", float: "float", bool: "bool", str: "str", tuple: "list", list: "list"}
 
 

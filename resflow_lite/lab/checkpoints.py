@@ -23,18 +23,6 @@ from .package_data import shipped
 from .tasks.registry import TASKS, read_settings, task_of
 from .tasks.task import Training
 
-__all__ = [
-    "TrainingState",
-    "save_flow",
-    "load_flow",
-    "load_toy",
-    "save_state",
-    "load_state_",
-    "load_weights",
-    "facts_of",
-    "write_whole",
-]
-
 
 @dataclass
 class TrainingState:
@@ -248,14 +236,9 @@ def _digits(content: bytes) -> tuple[int, bytes]:
 
 def _verify(content: bytes) -> None:
     start, digits = _digits(content)
-    if digits and digits.decode() != hashlib.sha256(_blank(content, start)).hexdigest():
+    blank = content[:start] + b"0" * 64 + content[start + 64 :]
+    if digits and digits.decode() != hashlib.sha256(blank).hexdigest():
         raise ValueError("its checksum is that of other content")
-
-
-def _blank(content: bytes, start: int) -> bytes:
-    blank = bytearray(content)
-    blank[start : start + 64] = b"0" * 64
-    return blank
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

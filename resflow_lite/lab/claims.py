@@ -14,8 +14,16 @@ from .report import TARGETS, Entry
 from .seeds import by_seed, paired_interval
 from .tables import Table
 
-__all__ = ["COMPARED", "difference", "paper_claims", "verdict"]
-
+CLAIMS = {
+    "roulette makes the objective unbiased, and so maximum likelihood possible": "ablation; chapters 3 and 4",
+    "a truncated series reports too low bits/dim, while the density gets worse": "ablation; chapter 3",
+    "the Neumann gradient and backward-in-forward cut peak memory": "memory_and_time; chapter 5",
+    "LipSwish does not saturate, and helps": "ablation; chapter 6",
+    "induced mixed norms with learned orders help": "ablation; chapter 6",
+    "residual blocks beat coupling blocks in hybrid models": "hybrid; chapter 9",
+    "densities as good as the best flows' of its time": "results; density; chapter 8",
+}
+"""Each with the pages about it, in the order of `paper_claims`."""
 COMPARED = {
     "roulette, not truncated (ELU)": ("elu-roulette", "elu-truncated"),
     "LipSwish, not ELU": ("lipswish-roulette", "elu-roulette"),
@@ -30,13 +38,19 @@ ROULETTE = {
     "at three, ELU": ("ablation", COMPARED["roulette, not truncated (ELU)"], len(COMPARED)),
 }
 """Where else a roulette is held against a truncated series of as many products: sweep, settings, size of the family."""
+FAMILY = len(COMPARED)
+MISSING = "not in the ledger", "-"
 NOTHING = 0.02
 """Bits/dim between a claim and the truth that the claim's draws explain."""
 
 
+Interval = tuple[float, float, int] | None
+"""Mean of paired differences, half-width of its interval, common seeds; None where the ledger does not have it."""
+
+
 def difference(
     entries: Sequence[Entry], sweep: str, pair: tuple[str, str], score: str = "bits_per_dim", family: int = 1
-) -> tuple[float, float, int] | None:
+) -> Interval:
     """New minus old setting of a sweep on small images: mean, half-width (paired_interval) and common seeds; None where
     the ledger lacks one of them, or has fewer than two common seeds."""
     new, old = (
@@ -47,7 +61,7 @@ def difference(
     return (*paired_interval(new, old, family), n) if n > 1 else None
 
 
-def verdict(found: tuple[float, float, int] | None, sign: int = -1, family: int = 1) -> str:
+def verdict(found: Interval, sign: int = -1, family: int = 1) -> str:
     """In words: whether the interval, one of a family, lies on the side of 0 that is better (sign: -1, lower), and what
     it would take: seeds after which 1.96 standard errors were as small as the difference."""
     if found is None:
@@ -63,31 +77,29 @@ def verdict(found: tuple[float, float, int] | None, sign: int = -1, family: int 
 
 def paper_claims(entries: Sequence[Entry]) -> Table:
     """A line for each claim of the paper: what the ledger and the measurements of this checkout say of it."""
-    rows = [_unbiased(entries), _truncated(entries), _memory(), _lipswish(entries), _norms(entries), _hybrid(entries)]
-    heads = ["claim of the paper", "here", "by how much, or what it would take", "page"]
-    return Table(heads, [*rows, _densities(entries)])
+    lipswish = ("LipSwish, not ELU", "LipSwish minus ELU on digits, both with a roulette")
+    norms = ("learned norms, not 2-norms", "learned minus 2-norms on digits")
+    found = [_unbiased(entries), _truncated(entries), _memory(), _ablated(entries, *lipswish)]
+    found += [_ablated(entries, *norms), _hybrid(entries), _densities(entries)]
+    rows = [[claim, *told, page] for (claim, page), told in zip(CLAIMS.items(), found, strict=True)]
+    return Table(["claim of the paper", "here", "by how much, or what it would take", "page"], rows)
 
 
-def _told(found: tuple[float, float, int] | None, unit: str, digits: int = 3) -> str:
+def _told(found: Interval, unit: str, digits: int = 3) -> str:
     return "-" if found is None else f"{found[0]:+.{digits}f} ± {found[1]:.{digits}f}{unit}, {found[2]} seeds"
 
 
-def _of(entries: Sequence[Entry], sweep: str, label: str) -> list[dict[str, Any]]:
-    return [e.facts for e in entries if (e.sweep, e.label) == (sweep, label)]
+def _of(entries: Sequence[Entry], sweep: str, label: str, dataset: str | None = None) -> list[dict[str, Any]]:
+    chosen = [e for e in entries if (e.sweep, e.label) == (sweep, label)]
+    return [e.facts for e in chosen if dataset in (None, e.settings["dataset"])]
 
 
-def _unbiased(entries: Sequence[Entry]) -> list[str]:
+def _unbiased(entries: Sequence[Entry]) -> tuple[str, str]:
     """Two claims in one: that the estimate is unbiased, seed by seed, and that the model gets better by it."""
-    claim, page = (
-        "roulette makes the objective unbiased, and so maximum likelihood possible",
-        "ablation; chapters 3 and 4",
-    )
-    gaps = {
-        name: [e["objective"] - e["bits_per_dim"] for e in _of(entries, "truth", f"{name}-1")]
-        for name in ("truncated", "roulette")
-    }
+    runs = {name: _of(entries, "truth", f"{name}-1") for name in ("truncated", "roulette")}
+    gaps = {name: [e["objective"] - e["bits_per_dim"] for e in found] for name, found in runs.items()}
     if not all(gaps.values()):
-        return [claim, "not in the ledger", "-", page]
+        return MISSING
     unbiased = max(map(abs, gaps["roulette"])) < NOTHING < min(map(abs, gaps["truncated"]))
     found = difference(entries, "truth", ("roulette-1", "truncated-1"))
     biases = (f"{name} {fmean(of) + 0.0:+.2f}" for name, of in gaps.items())
@@ -99,68 +111,52 @@ def _unbiased(entries: Sequence[Entry]) -> list[str]:
         if more is not None:
             told += f"; {where}: {verdict(more, family=family)}"
             words += f"; {where}: {_told(more, ' bits/dim')}"
-    return [claim, told, words, page]
+    return told, words
 
 
-def _truncated(entries: Sequence[Entry]) -> list[str]:
+def _truncated(entries: Sequence[Entry]) -> tuple[str, str]:
     """Of the course of each training: its last claim below its last truth, and that above the best truth on the way."""
-    claim, page = "a truncated series reports too low bits/dim, while the density gets worse", "ablation; chapter 3"
     curves = [e["curve"] for e in _of(entries, "truth", "truncated-1") if e.get("curve")]
     if not curves:
-        return [claim, "not in the ledger", "-", page]
+        return MISSING
     gaps = [claimed - truth for _, claimed, truth in (curve[-1] for curve in curves)]
     rises = [curve[-1][2] - min(truth for _, _, truth in curve) for curve in curves]
     shown = max(gaps) < -NOTHING and min(rises) > NOTHING
     words = f"one term, {len(curves)} seeds: claim minus truth at the end {min(gaps):+.2f} to {max(gaps):+.2f} bits/dim"
     words += f"; the truth is then {min(rises):.3f} to {max(rises):.3f} above its best on the way"
-    return [claim, "shown here" if shown else "not resolved", words, page]
+    return "shown here" if shown else "not resolved", words
 
 
-def _memory() -> list[str]:
-    claim, page = "the Neumann gradient and backward-in-forward cut peak memory", "memory_and_time; chapter 5"
+def _memory() -> tuple[str, str]:
     rows = read_json(shipped("measurements/memory_and_time_laptop.json"))["bytes"]
     size = max((row["blocks"], row["terms"]) for row in rows)
-    peaks = {
-        (row["gradient"], row["memory"]): row["peak"]
-        for row in rows
-        if row["path"] == "own" and (row["blocks"], row["terms"], row["batch_size"], row["width"]) == (*size, 32, 64)
-    }
+    where = dict(path="own", blocks=size[0], terms=size[1], batch_size=32, width=64)
+    peaks = {(row["gradient"], row["memory"]): row["peak"] for row in rows if row | where == row}
     store = peaks["series", "store"]
     times, ours = (store / peaks["neumann", memory] for memory in ("backward_in_forward", "recompute"))
     words = f"{times:.1f} times less with {size[0]} blocks and {size[1]} terms; {ours:.1f} times with recompute, ours"
-    return [claim, "shown here" if times > 1 else "refuted at this scale", words, page]
+    return "shown here" if times > 1 else "refuted at this scale", words
 
 
-def _lipswish(entries: Sequence[Entry]) -> list[str]:
-    family = len(COMPARED)
-    found = difference(entries, "ablation", COMPARED["LipSwish, not ELU"], family=family)
-    words = "LipSwish minus ELU on digits, both with a roulette: " + _told(found, " bits/dim")
-    return ["LipSwish does not saturate, and helps", verdict(found, family=family), words, "ablation; chapter 6"]
+def _ablated(entries: Sequence[Entry], name: str, words: str) -> tuple[str, str]:
+    """One of COMPARED."""
+    found = difference(entries, "ablation", COMPARED[name], family=FAMILY)
+    return verdict(found, family=FAMILY), f"{words}: {_told(found, ' bits/dim')}"
 
 
-def _norms(entries: Sequence[Entry]) -> list[str]:
-    family = len(COMPARED)
-    found = difference(entries, "ablation", COMPARED["learned norms, not 2-norms"], family=family)
-    words = "learned minus 2-norms on digits: " + _told(found, " bits/dim")
-    return ["induced mixed norms with learned orders help", verdict(found, family=family), words, "ablation; chapter 6"]
-
-
-def _hybrid(entries: Sequence[Entry]) -> list[str]:
+def _hybrid(entries: Sequence[Entry]) -> tuple[str, str]:
     """At the joint likelihood, where the claim is strongest; the better of the two coupling networks."""
-    pairs = [
-        difference(entries, "hybrid", ("residual-1", name), "accuracy") for name in ("coupling-1", "coupling+1x1-1")
-    ]
+    others = ("coupling-1", "coupling+1x1-1")
+    pairs = [difference(entries, "hybrid", ("residual-1", other), "accuracy") for other in others]
     found = min((pair for pair in pairs if pair is not None), key=lambda pair: pair[0], default=None)
     words = "accuracy on digits at lambda = 1 in equal time, residual minus the better coupling: " + _told(found, "", 4)
-    told = f"{verdict(found, 1)}, in equal time"
-    return ["residual blocks beat coupling blocks in hybrid models", told, words, "hybrid; chapter 9"]
+    return f"{verdict(found, 1)}, in equal time", words
 
 
-def _densities(entries: Sequence[Entry]) -> list[str]:
+def _densities(entries: Sequence[Entry]) -> tuple[str, str]:
     missing = [target for target in TARGETS if not target.runs(entries)]
-    claim, page = "densities as good as the best flows' of its time", "results; density; chapter 8"
     if not missing:
-        return [claim, "see block 2", "every target was run", page]
+        return "see block 2", "every target was run"
     hours = sum(min(target.hours) for target in missing)
     words = f"{len(missing)} of {len(TARGETS)} trainings at full scale are missing, about {hours:,.0f} GPU hours"
-    return [claim, "not resolved", words, page]
+    return "not resolved", words

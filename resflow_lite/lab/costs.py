@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,15 @@ from torch.profiler import ProfilerActivity, profile
 from ..errors import SettingsError
 from ..estimators.logdet import PowerSeries
 from ..estimators.series import Truncated
+from ..expect import one_of, sizes
 from ..layers.gradient import MEMORY
-from ..layers.residual import ResidualBlock
 from ..models.flow import Flow
 from ..models.image import ImageModel, image_flow
-from .files import as_json, read_json, write_whole
+from .files import read_json, write_json
 from .ledger import provenance
 from .machine import World
-from .tasks.task import TaskSettings, seeded
+from .scoring import residual_blocks
+from .tasks.task import COUNT, SOME, TaskSettings, option, seeded
 
 MODES = (("series", "store"), *(("neumann", memory) for memory in reversed(MEMORY)))
 """(gradient, memory): the four ways to differentiate a block, the plain one first."""
@@ -40,6 +41,8 @@ GRIDS = {
     "laptop": dict(blocks=(1, 2, 4, 8), batch_sizes=(8, 16, 32), widths=(16, 32, 64), terms=(1, 2, 4, 8, 12), rounds=5),
     "paper": dict(blocks=(1, 4, 16), batch_sizes=(16, 64), widths=(128, 512), terms=(1, 2, 4, 8), rounds=7),
 }
+RISING = sizes(words="rising whole numbers, 1 or more, such as [1, 2, 4]")
+RISING = replace(RISING, fits=lambda values, each=RISING: each.fits(values) and all(a < b for a, b in pairwise(values)))
 
 
 @dataclass(frozen=True)
@@ -52,34 +55,25 @@ class StepCosts(TaskSettings):
     rounds: repetitions behind every time.  Raises SettingsError for a wrong value, with its name.
     """
 
-    profile: str = "smoke"
-    seed: int = 0
-    blocks: tuple[int, ...] | None = None
-    batch_sizes: tuple[int, ...] | None = None
-    widths: tuple[int, ...] | None = None
-    terms: tuple[int, ...] | None = None
-    rounds: int | None = None
+    profile: str = option("smoke", "smoke, laptop or paper", one_of(GRIDS))
+    seed: int = option(0, "of the weights, the images and the probes", COUNT)
+    blocks: tuple[int, ...] | None = option(None, "of the model", RISING)
+    batch_sizes: tuple[int, ...] | None = option(None, "images per step", RISING)
+    widths: tuple[int, ...] | None = option(None, "channels inside a block", RISING)
+    terms: tuple[int, ...] | None = option(None, "of the series", RISING)
+    rounds: int | None = option(None, "repetitions behind every time", SOME)
 
     def __post_init__(self) -> None:
-        self._expect_one_of(GRIDS, "profile")
-        lists = ("blocks", "batch_sizes", "widths", "terms")
-        self._fill({name: GRIDS[self.profile][name] for name in (*lists, "rounds")})
-        for name in lists:
-            values = getattr(self, name)  # a tuple, if it was a list
-            good = isinstance(values, tuple) and len(values) > 0 and all(isinstance(v, int) for v in values)
-            rising = good and values[0] >= 1 and all(a < b for a, b in pairwise(values))
-            self._expect(name, rising, "rising whole numbers, 1 or more, such as [1, 2, 4]")
-        self._expect_whole(0, "seed")
-        self._expect_whole(1, "rounds")
+        self._check_each()
+        self._fill(GRIDS[self.profile])
 
     def build(self, blocks: int, width: int, path: str, device: torch.device) -> Flow:
         """An image model of one scale, without dense blocks, which would hide what the convolutions take."""
         with seeded(self.seed):
             flow = image_flow(ImageModel(SHAPES[self.profile], (blocks,), width, n_dense=0))
         flow.initialize_(self.images(8, torch.device("cpu")))
-        for block in flow.modules():
-            if isinstance(block, ResidualBlock) and path == "autograd":
-                block.branch = nn.Sequential(*block.branch.steps)
+        for block in residual_blocks(flow) if path == "autograd" else ():
+            block.branch = nn.Sequential(*block.branch.steps)
         return flow.to(device)
 
     def images(self, n: int, device: torch.device) -> Tensor:
@@ -88,10 +82,9 @@ class StepCosts(TaskSettings):
 
 def set_modes(flow: Flow, gradient: str, memory: str, terms: int) -> None:
     """Give every block these modes and a series of so many terms: fixed, so that each mode has the same work."""
-    for block in flow.modules():
-        if isinstance(block, ResidualBlock):
-            block.gradient, block.memory = gradient, memory
-            block.train_estimator = PowerSeries(Truncated(terms))
+    for block in residual_blocks(flow):
+        block.gradient, block.memory = gradient, memory
+        block.train_estimator = PowerSeries(Truncated(terms))
 
 
 def allocations(run: Callable[[], Any]) -> tuple[Any, Tensor]:
@@ -173,7 +166,7 @@ def measure_costs(study: StepCosts, run_dir: Path, device: torch.device) -> dict
     found = provenance() | dict(settings=settings, hardware=World(0, 1, device).describe())
     found["bytes"] = [row for path_ in PATHS for row in _bytes(study, path_, device)]
     found["seconds"] = _seconds(study, device)
-    write_whole(path, as_json(found, indent=1).encode())
+    write_json(path, found)
     return found
 
 

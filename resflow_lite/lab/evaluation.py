@@ -13,22 +13,18 @@ from ..errors import SettingsError
 from ..estimators.logdet import Estimator
 from ..expect import SEED, integer, number
 from ..layers.lipschitz import update_norms_
-from ..layers.residual import ResidualBlock
 from .checkpoints import load_weights
 from .data.images import load_images
-from .files import as_json, write_whole
+from .files import write_json
 from .ledger import read_entry, write_entry
 from .machine import connect
 from .runs import CHECKPOINT, ENTRY, METRICS, Run, claim, folder, load_run
 from .schema import SCHEMAS, SELECTION
-from .scoring import first_images, infinite_variance, reconstruction_error
+from .scoring import first_images, infinite_variance, reconstruction_error, residual_blocks
 from .tasks.question import Question
 from .tasks.registry import task_of
 from .tasks.task import Task, Training
 from .training import fit
-
-__all__ = ["Evaluation", "carry_out", "dequantised", "evaluate", "proof_cost", "run_hybrid", "run_toy", "sample_levels"]
-
 
 SAMPLES = 1_000_000
 UNEVEN = 10
@@ -109,8 +105,7 @@ def evaluate(
     found = task.score(flow, question)
     if "last_step" in SCHEMAS[task.name]:
         found["last_step"] = _last_step(run, task, question) or [found["bits_per_dim"], found["standard_error"]]
-    residual = any(isinstance(m, ResidualBlock) for m in flow.modules())
-    found["lipschitz_bound"] = flow.certify().worst[1] if residual else None
+    found["lipschitz_bound"] = flow.certify().worst[1] if residual_blocks(flow) else None
     found["reconstruction_error"] = reconstruction_error(flow, events)
     found |= dict(infinite_variance=infinite) if infinite else {}
     told = dict(dataset=run.experiment.as_dict()["dataset"], weights=run.weights, step=run.step)
@@ -119,7 +114,7 @@ def evaluate(
     entry: dict[str, Any] = {}
     if world.rank == 0:
         entry = write_entry(run, found)  # refuses what is no number, before anything is written
-        write_whole(run.directory / METRICS, as_json(dict(task=task.name) | told, indent=1).encode())
+        write_json(run.directory / METRICS, dict(task=task.name) | told)
     world.wait()
     return Evaluation(**{f.name: told[f.name] for f in fields(Evaluation)}) if task.name == "density" else entry
 

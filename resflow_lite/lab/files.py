@@ -8,12 +8,9 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from ..errors import DataError, ResflowError
-
-__all__ = ["NotWritten", "add_line", "as_json", "drop_half_line", "read_json", "read_lines", "write_whole", "writing"]
-
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -37,20 +34,31 @@ def writing(path: Path, size: int | None = None) -> Iterator[None]:
         raise NotWritten(f"{told} folder, and give the same command again") from error
 
 
+@contextmanager
+def whole(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write to, which has its name when all of it is on the disk, and not before."""
+    unfinished = path.with_name(path.name + ".unfinished")
+    try:
+        with unfinished.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except BaseException:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole or not at all, whatever happens meanwhile. Raises NotWritten."""
-    unfinished = path.with_name(path.name + ".unfinished")
-    with writing(path, len(content)):
-        try:
-            with unfinished.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(unfinished, path)
-        except OSError:
-            with suppress(OSError):
-                unfinished.unlink(missing_ok=True)
-            raise
+    with writing(path, len(content)), whole(path) as file:
+        file.write(content)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file, whole or not at all. Raises NotWritten."""
+    write_whole(path, (as_json(content, indent=1) + "\n").encode())
 
 
 def add_line(path: Path, row: dict[str, Any]) -> None:

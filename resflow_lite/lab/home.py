@@ -5,14 +5,14 @@ from pathlib import Path
 
 from ..errors import SettingsError
 from .files import FULL, NotWritten
+from .package_data import CHECKOUT
 
 
 def home() -> Path:
     """Where runs/ and data/cache/ go: RESFLOW_HOME, else the checkout that the package runs from, else this folder."""
     if "RESFLOW_HOME" in os.environ:
         return Path(os.environ["RESFLOW_HOME"])
-    source = Path(__file__).resolve().parents[2]
-    return source if (source / "notebooks").is_dir() else Path.cwd()
+    return CHECKOUT if (CHECKOUT / "notebooks").is_dir() else Path.cwd()
 
 
 def make_folder(path: Path | str) -> Path:

@@ -21,29 +21,13 @@ from torch import Tensor
 
 from ..errors import DataError
 
-__all__ = ["Shell", "read_inert"]
-
 MAGIC = 0x1950A86A20F9469CFC6C
 """The first pickle of a file that is no archive."""
 KINDS = dict(Float="float32", Double="float64", Half="float16", BFloat16="bfloat16", Bool="bool", Byte="uint8")
 KINDS |= dict(Char="int8", Short="int16", Int="int32", Long="int64")
-CODES = {
-    "PROTO",
-    "STOP",
-    "MARK",
-    "GLOBAL",
-    "REDUCE",
-    "NEWOBJ",
-    "BUILD",
-    "BINPERSID",
-    "TUPLE",
-    "TUPLE1",
-    "TUPLE2",
-    "TUPLE3",
-}
-CODES |= {"NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "APPEND"}
-CODES |= {"EMPTY_TUPLE", "EMPTY_LIST", "EMPTY_DICT", "APPENDS", "SETITEM", "SETITEMS"}
-CODES |= {"BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET"}
+CODES = set("PROTO STOP MARK GLOBAL REDUCE NEWOBJ BUILD BINPERSID TUPLE TUPLE1 TUPLE2 TUPLE3 NONE NEWTRUE".split())
+CODES |= set("NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE EMPTY_TUPLE EMPTY_LIST EMPTY_DICT".split())
+CODES |= set("APPEND APPENDS SETITEM SETITEMS BINPUT LONG_BINPUT BINGET LONG_BINGET".split())
 """The instructions that torch.save writes; others can take all memory."""
 DTYPES = {f"torch.{kind}Storage": getattr(torch, name) for kind, name in KINDS.items()}
 

@@ -14,8 +14,6 @@ from .report import TARGETS, Entry, Setting, Target, is_released, outcome, scale
 from .seeds import group
 from .tables import TITLES, Table, mean_words, reported
 
-__all__ = ["leaderboard", "sweep_hours", "systems_table", "update_readme"]
-
 BEGIN, END = "<!-- results: begin; `make report` writes this from data/results/ -->", "<!-- results: end -->"
 
 
@@ -52,7 +50,7 @@ def _trained(target: Target, entries: Sequence[Entry]) -> str:
     run, (done, whole) = others[0].facts, target.epochs(others[0].facts)
     changed = [f"{name} {others[0].settings.get(name)}" for name in target.differing(others[0].settings)]
     words = f"**no result yet**: {_number(done)} of {whole:,} epochs" + (f", {', '.join(changed)}" if changed else "")
-    return f"{words}: {_bits(run)}; {_took([run])}"
+    return f"{words}: {run['bits_per_dim']:.3f} ± {run['standard_error']:.3f}; {_took([run])}"
 
 
 def _small(target: Target, found: Mapping[tuple[str, str, str], Sequence[Setting]]) -> str:
@@ -67,10 +65,6 @@ def _small(target: Target, found: Mapping[tuple[str, str, str], Sequence[Setting
 def _judged(target: Target, runs: Sequence[Mapping[str, Any]]) -> str:
     status, mean, half = outcome(target.reported, runs)
     return f"{mean:.4f}, difference {mean - target.reported:+.4f} ± {half:.4f}, **{status}**"
-
-
-def _bits(run: Mapping[str, Any]) -> str:
-    return f"{run['bits_per_dim']:.3f} ± {run['standard_error']:.3f}"
 
 
 def _number(value: float) -> str:

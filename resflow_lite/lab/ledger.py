@@ -12,26 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from ..layers.residual import ResidualBlock
-from .data.images import image_names, load_images
-from .files import as_json, read_json, write_whole
+from .data.images import FOLDER, image_names, load_images
+from .files import read_json, write_json
 from .home import home, make_folder
 from .package_data import shipped
 from .runs import ENTRY, Run, read_events, sha256
 from .schema import OPTIONAL, SCHEMAS, SELECTION, validate_entry
+from .scoring import residual_blocks
 from .tasks.registry import completed, task_of
-
-__all__ = [
-    "Entry",
-    "SCHEMAS",
-    "provenance",
-    "publish",
-    "read_entries",
-    "read_entry",
-    "read_ledger",
-    "validate_entry",
-    "write_entry",
-]
 
 UNKNOWN = dict(device="unknown", name="unknown", processes=1)
 """Hardware of weights whose file does not tell."""
@@ -47,20 +35,16 @@ def provenance() -> dict[str, Any]:
 def write_entry(run: Run, found: Mapping[str, Any]) -> dict[str, Any]:
     """The entry of a scored run, written to its ledger.json. found: the fields that its task has scored, with passes
     and evaluation, the words for how. Raises DataError for an entry that cannot be right."""
-    experiment, history = run.experiment, run.history or [{}]
-    task, hardware, seconds = (
-        task_of(experiment).name,
-        run.facts.get("hardware") or UNKNOWN,
-        history[-1].get("seconds", 0.0),
-    )
-    block = next((m for m in run.flow.modules() if isinstance(m, ResidualBlock)), None)
-    training = found["evaluation"] if block is None else repr(block.train_estimator)
-    source = run.facts.get("source")  # of weights that were not trained here
+    experiment, task = run.experiment, task_of(run.experiment).name
+    last, hardware = (run.history or [{}])[-1], run.facts.get("hardware") or UNKNOWN
+    blocks, seconds = residual_blocks(run.flow), last.get("seconds", 0.0)
+    source = run.facts.get("source") or {}  # of weights that were not trained here
+    training = repr(blocks[0].train_estimator) if blocks else found["evaluation"]
+    training = source.get("training", training)
     chosen = SELECTION["released" if source else run.weights]
     settings = experiment.as_json()
-    if settings["dataset"].startswith("folder:"):
-        # an entry tells nothing of its machine's folders
-        settings["dataset"] = f"folder:{Path(settings['dataset']).name}"
+    if settings["dataset"].startswith(FOLDER):  # an entry tells nothing of its machine's folders
+        settings["dataset"] = FOLDER + Path(settings["dataset"]).name
     facts = provenance() | dict(
         task=task,
         settings=settings,
@@ -70,16 +54,12 @@ def write_entry(run: Run, found: Mapping[str, Any]) -> dict[str, Any]:
         stop_rule=chosen if source else "fixed number of steps",
         selection_rule=chosen + ", averaged weights" * bool(experiment.ema),
         seed=experiment.seed,
-        estimator=dict(
-            training=source["training"] if source else training,
-            evaluation=found["evaluation"],
-            passes=found["passes"],
-        ),
+        estimator=dict(training=training, evaluation=found["evaluation"], passes=found["passes"]),
         ema=experiment.ema,
         hardware=hardware,
         precision=experiment.precision,
         wall_seconds=seconds,
-        cpu_seconds=history[-1].get("cpu_seconds", 0.0),
+        cpu_seconds=last.get("cpu_seconds", 0.0),
         device_hours=seconds * hardware.get("processes", 1) / 3600,
         failures=[f"step {line['step']}: {line['event']}" for line in read_events(run.directory)],
         checkpoint_sha256=sha256(run.path),
@@ -90,7 +70,7 @@ def write_entry(run: Run, found: Mapping[str, Any]) -> dict[str, Any]:
     facts |= {name: None if value != value else value for name, value in found.items()}  # nan: not known
     entry = {name: facts[name] for name in SCHEMAS[task] | OPTIONAL if name in facts}
     validate_entry(entry)
-    write_whole(run.directory / ENTRY, as_json(entry, indent=1).encode())
+    write_json(run.directory / ENTRY, entry)
     return entry
 
 
@@ -115,7 +95,7 @@ def publish(run_dir: Path | str, folder: Path | None = None, label: str = "") ->
     target = folder / ("-".join(word for word in words if word) + ".json")
     if target.exists():
         raise DataError(f"{target} is there already: an entry of the ledger is never replaced")
-    write_whole(make_folder(folder) / target.name, (as_json(entry, indent=1) + "\n").encode())
+    write_json(make_folder(folder) / target.name, entry)
     return target
 
 

@@ -23,18 +23,6 @@ from torch import Tensor
 from ..errors import ResflowError, SettingsError
 from .files import writing
 
-__all__ = [
-    "Interrupted",
-    "Signals",
-    "Stopped",
-    "World",
-    "being_trained",
-    "branches_in",
-    "check_precision",
-    "connect",
-    "sole_writer",
-]
-
 LOCK = ".lock"
 
 

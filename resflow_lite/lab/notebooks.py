@@ -3,7 +3,6 @@
 import ast
 import base64
 import copy
-import difflib
 import io
 import sys
 from dataclasses import fields
@@ -15,8 +14,7 @@ from ..errors import ResflowError, SettingsError
 from .home import make_folder
 from .page import write_page
 from .tasks.density import Experiment
-
-__all__ = ["CellFailed", "notebook_parameters", "refresh_notebook", "run_notebook"]
+from .values import expect_known
 
 # papermill, nbformat, nbclient, nbconvert are imported where they are used: a machine that only trains has no Jupyter.
 
@@ -115,11 +113,7 @@ def _palettised(png: str) -> str:
 
 def _check(notebook: str, known: dict, parameters: dict) -> None:
     """Refuse a name that is not `known` and, where the parameters are those of an experiment, a wrong value."""
-    for name in parameters:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
-            raise SettingsError(f"{notebook} has no parameter {name}{hint}; it has: {', '.join(known) or 'none'}")
+    expect_known(parameters, known, f"{notebook}: ")
     if known and set(known) <= {field.name for field in fields(Experiment)}:
         try:
             Experiment.from_parameters(_literals(known))

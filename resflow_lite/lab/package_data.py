@@ -4,8 +4,6 @@ from pathlib import Path
 
 from ..errors import DataError
 
-__all__ = ["shipped"]
-
 CHECKOUT = Path(__file__).resolve().parents[2]
 INSTALLED = CHECKOUT / "resflow_lite_shipped"
 """Where a wheel has them, beside the package, so that an editable install leaves no second resflow_lite behind;

@@ -1,9 +1,8 @@
 """An executed notebook as a web page that stands alone: no network, formulas as MathML, words for every figure."""
 
 import re
+from html import escape, unescape
 from pathlib import Path
-
-__all__ = ["write_page"]
 
 FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<!\\)\$(?!\s)([^$]+?)(?<!\s)\$", re.DOTALL)
 KEPT_AS_THEY_ARE = ("code", "pre", "script", "style")
@@ -24,7 +23,7 @@ def write_page(executed: Path, title: str, images: Path) -> None:
             script.decompose()  # of widgets and diagrams, which need a server or a network anyway
     for text in page.select_one("main, body").find_all(string=FORMULA):
         if text.find_parent(KEPT_AS_THEY_ARE) is None:
-            text.replace_with(BeautifulSoup(FORMULA.sub(_mathml, _escaped(text)), "html.parser"))
+            text.replace_with(BeautifulSoup(FORMULA.sub(_mathml, escape(text, quote=False)), "html.parser"))
     words = _words(notebook)
     for picture in page.find_all("img"):
         data = picture.get("src", "").partition("base64,")[2]
@@ -36,17 +35,10 @@ def write_page(executed: Path, title: str, images: Path) -> None:
 def _mathml(formula: re.Match) -> str:
     from latex2mathml.converter import convert
 
-    source = formula[1] or formula[2]
-    for entity, sign in (("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&")):
-        source = source.replace(entity, sign)
     try:
-        return convert(source, display="block" if formula[1] else "inline")
+        return convert(unescape(formula[1] or formula[2]), display="block" if formula[1] else "inline")
     except Exception:  # whatever a reader's own notebook writes: the source is there to be read
         return formula[0]
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _words(notebook) -> dict[str, str]:

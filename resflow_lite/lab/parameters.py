@@ -13,8 +13,6 @@ from .data.images import images_label
 from .home import home, make_folder
 from .tasks.density import Experiment
 
-__all__ = ["experiment_from_notebook"]
-
 # IPython puts these into every notebook; names that start with an underscore are ignored as well
 _IPYTHON = {"In", "Out", "exit", "quit", "open", "get_ipython"}
 

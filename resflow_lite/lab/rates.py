@@ -14,14 +14,12 @@ from typing import Any
 
 from ..errors import DataError, ResflowError
 from .data.images import images_label
-from .files import as_json, read_json, write_whole
+from .files import read_json, write_json
 from .home import make_folder
 from .machine import connect
 from .tasks.registry import task_of
 from .tasks.task import Training
 from .training import train_toy
-
-__all__ = ["LADDER", "chosen_rates", "try_rates", "validation_loss", "window"]
 
 LADDER = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 9e-1)
 FIRST, WIDE = (4, 5), 4
@@ -63,7 +61,7 @@ def try_rates(runs: Sequence[Any], path: Path) -> dict[str, Any]:
         if dataset not in of:
             of[dataset] = _trials(run.experiment)
             print(f"{run.setting:14} {dataset:14} {of[dataset]}", flush=True)
-            write_whole(make_folder(path.parent) / path.name, (as_json(found, indent=1) + "\n").encode())
+            write_json(make_folder(path.parent) / path.name, found)
     return found
 
 

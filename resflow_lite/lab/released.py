@@ -33,8 +33,6 @@ from .inert import Shell, read_inert
 from .runs import BEST, CHECKPOINT, LAST, Run, folder, load_run, occupy, sha256
 from .tasks.density import Experiment
 
-__all__ = ["import_released"]
-
 SHELLS = ("lib.", "resflows.", "utils.", "torch.nn.modules.", "torch.nn.backends.", "argparse.Namespace")
 """Classes that a release names, by how they begin."""
 DATA = ("mnist", "cifar10", "svhn", "imagenet32", "imagenet64")
@@ -172,15 +170,12 @@ class _Released:
 
     def parameter(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """One of the running means."""
-        return self._take(self.parameters, name, shape)
+        return self.buffer(name, shape, self.parameters)
 
-    def buffer(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        return self._take(self.state, name, shape)
-
-    def _take(self, tensors: dict[str, Tensor], name: str, shape: tuple[int, ...]) -> Tensor:
-        if name not in tensors:
+    def buffer(self, name: str, shape: tuple[int, ...], tensors: dict[str, Tensor] | None = None) -> Tensor:
+        found = (self.state if tensors is None else tensors).get(name)
+        if found is None:
             raise DataError(f"{name} is missing")
-        found = tensors[name]
         if tuple(found.shape) != tuple(shape):
             raise DataError(f"{name} has the size {tuple(found.shape)}: expected {tuple(shape)}")
         if not found.isfinite().all():

@@ -13,7 +13,7 @@ from typing import Any
 
 from scipy.special import stdtrit
 
-from ..errors import SettingsError
+from ..expect import one_of
 from ..models.presets import recipes
 from ..models.systems import systems
 from .hours import estimated_hours
@@ -182,8 +182,7 @@ def scaled_down(entries: Iterable[Entry], profile: str) -> dict[tuple[str, str, 
     A seed that was run twice counts once, by its first file; the authors' models do not count. Raises SettingsError for
     an unknown profile.
     """
-    if profile not in PROFILES:
-        raise SettingsError(f"profile = {profile!r}: expected one of {', '.join(PROFILES)}")
+    one_of(PROFILES)("profile", profile)
     entries = [entry for entry in entries if entry.settings["profile"] == profile and not is_released(entry)]
     full_scale = [run for target in TARGETS for run in target.runs(entries)]
     entries = [entry for entry in entries if entry.facts not in full_scale]

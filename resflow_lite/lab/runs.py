@@ -10,11 +10,9 @@ from ..expect import Check, instance, integer, number
 from ..models.flow import Flow
 from .checkpoints import facts_of, load_weights
 from .data.images import load_images
-from .files import add_line, as_json, read_json, read_lines, write_whole
+from .files import add_line, read_json, read_lines, write_json
 from .tasks.registry import completed
 from .tasks.task import Training
-
-__all__ = ["Run", "claim", "finished", "load_run", "note", "occupy", "read_events", "read_record", "sha256"]
 
 SETTINGS = "experiment.json"
 RECORD = "training.jsonl"
@@ -146,7 +144,7 @@ def claim(directory: Path, experiment: Training) -> int:
 
 def occupy(directory: Path, experiment: Training) -> None:
     """Write the settings into the folder."""
-    write_whole(directory / SETTINGS, as_json(experiment.as_json(), indent=1).encode())
+    write_json(directory / SETTINGS, experiment.as_json())
 
 
 def sha256(path: Path) -> str:

@@ -5,93 +5,59 @@ import re
 from typing import Any
 
 from ..errors import DataError
-from ..expect import integer
+from ..expect import FLAG, Check, integer
 from .names import PROFILES
 
-__all__ = ["OPTIONAL", "SCHEMAS", "SELECTION", "validate_entry"]
+TEXT, NAMES = (
+    Check(words, lambda value, kind=kind: isinstance(value, kind))
+    for words, kind in (("text", str), ("names and values", dict))
+)
+TEXTS, ROWS, NUMBERS = (
+    Check(words, lambda value, kind=kind: isinstance(value, list) and all(isinstance(item, kind) for item in value))
+    for words, kind in (("a list of texts", str), ("a list of rows", list), ("a list of numbers", float | int))
+)
+HASH = Check("64 hexadecimal digits", lambda text: isinstance(text, str) and bool(re.fullmatch("[0-9a-f]{64}", text)))
+COUNT, SIZE = integer(0, 2**63 - 1), integer(1, 2**63 - 1)
+NUMBER = Check("a finite number, 0 or more", lambda x: isinstance(x, float) and 0 <= x < math.inf)
+SIGNED = Check("a finite number", lambda x: isinstance(x, float) and math.isfinite(x))
 
-NUMBER, PERHAPS = (float,), (float, type(None))
 
-COMMON: dict[str, tuple[type, ...]] = {
-    "commit": (str,),
-    "dirty": (bool,),
-    "command": (str,),
-    "settings": (dict,),
-    "data_sha256": (str,),
-    "split": (str,),
-    "n_test": (int,),
-    "parameters": (int,),
-    "steps": (int,),
-    "images_seen": (int,),
-    "stop_rule": (str,),
-    "selection_rule": (str,),
-    "seed": (int,),
-    "estimator": (dict,),
-    "lipschitz_bound": PERHAPS,  # flows without residual blocks have none to prove
-    "reconstruction_error": NUMBER,
-    "hardware": (dict,),
-    "versions": (dict,),
-    "precision": (str,),
-    "wall_seconds": NUMBER,
-    "device_hours": NUMBER,
-    "failures": (list,),
-    "checkpoint_sha256": (str,),
-}
+def _with(*parts: str) -> Check:
+    return Check(f"{', '.join(parts)} in it", lambda found: isinstance(found, dict) and set(parts) <= set(found))
 
-DENSITY = {
-    "preprocessing": (str,),
-    "ema": NUMBER,
-    "bits_per_dim": NUMBER,
-    "standard_error": NUMBER,
-    "data_error": PERHAPS,  # one pass cannot tell noise from data
-    "noise_error": PERHAPS,
-    "last_step": (list,),
-}
 
-# nats: mean log-likelihood of fresh points by exact log-determinants, and by the estimator where the system has one.
-# objective: what training itself would report on these points.  cpu_seconds: of training.
-TOY = {
-    "task": (str,),
-    "nats": NUMBER,
-    "standard_error": NUMBER,
-    "estimated_nats": PERHAPS,
-    "estimator_error": PERHAPS,
-    "objective": NUMBER,
-    "cpu_seconds": NUMBER,
-}
+COMMON = dict(commit=TEXT, dirty=FLAG, command=TEXT, settings=NAMES, data_sha256=HASH, split=TEXT, n_test=SIZE)
+COMMON |= dict(parameters=COUNT, steps=COUNT, images_seen=COUNT, stop_rule=TEXT, selection_rule=TEXT, seed=COUNT)
+COMMON |= dict(estimator=_with("training", "evaluation"), lipschitz_bound=NUMBER | None, reconstruction_error=NUMBER)
+COMMON |= dict(hardware=_with("device", "name", "processes"), versions=NAMES, precision=TEXT, wall_seconds=NUMBER)
+COMMON |= dict(device_hours=NUMBER, failures=TEXTS, checkpoint_sha256=HASH)
+"""lipschitz_bound: None of a flow without residual blocks, which has none to prove."""
 
-# accuracy: a fraction.  label_nats: mean -log p(y | x).  calibration_error: expected, ten bins.  bits_per_dim: None
-# where log p(x) was not trained (lambda = 0).  shifted_auroc: of log p(x) between test images and altered ones.
-HYBRID = {
-    "task": (str,),
-    "preprocessing": (str,),
-    "ema": NUMBER,
-    "accuracy": NUMBER,
-    "accuracy_error": NUMBER,
-    "label_nats": NUMBER,
-    "calibration_error": NUMBER,
-    "shifted_auroc": PERHAPS,
-    "bits_per_dim": PERHAPS,
-    "standard_error": PERHAPS,
-    "cpu_seconds": NUMBER,
-}
+DENSITY = dict(preprocessing=TEXT, ema=NUMBER, bits_per_dim=SIGNED, standard_error=NUMBER, data_error=NUMBER | None)
+DENSITY |= dict(noise_error=NUMBER | None, last_step=NUMBERS)
+"""data_error, noise_error: None of one pass, which cannot tell noise from data."""
 
-# infinite_variance: the blocks whose estimator had it when the model was scored.  largest_share: of one sample in the
-# mean, at most.  objective: what the training's estimator says of the same images.  curve: rows of step, claim, truth
-# in the course of the training, about held-out images.  cpu_seconds: of training.  source: of weights that were not
-# trained here (released.py): which file, and the score that it tells.
-OPTIONAL = {"infinite_variance": (list,), "largest_share": NUMBER, "objective": NUMBER, "curve": (list,)}
-OPTIONAL |= {"cpu_seconds": NUMBER, "source": (dict,)}
-LEAST = {"n_test": 1, "parameters": 0}
-PARTS = {"estimator": ("training", "evaluation"), "hardware": ("device", "name", "processes")}
-PARTS |= {"source": ("kind", "file", "sha256", "reported")}
-ITEMS: dict[str, tuple[type, ...]] = {"failures": (str,), "infinite_variance": (str,), "curve": (list,)}
-ITEMS |= {"last_step": (float, int)}
-"""What the lists of an entry hold."""
+TOY = dict(task=TEXT, nats=SIGNED, standard_error=NUMBER, estimated_nats=SIGNED | None, estimator_error=NUMBER | None)
+TOY |= dict(objective=SIGNED, cpu_seconds=NUMBER)
+"""nats: mean log-likelihood of fresh points by exact log-determinants, and by the estimator where the system has one.
+objective: what training itself would report on these points.  cpu_seconds: of training."""
+
+HYBRID = dict(task=TEXT, preprocessing=TEXT, ema=NUMBER, accuracy=NUMBER, accuracy_error=NUMBER, label_nats=NUMBER)
+HYBRID |= dict(calibration_error=NUMBER, shifted_auroc=NUMBER | None, bits_per_dim=SIGNED | None)
+HYBRID |= dict(standard_error=NUMBER | None, cpu_seconds=NUMBER)
+"""accuracy: a fraction.  label_nats: mean -log p(y | x).  calibration_error: expected, ten bins.  bits_per_dim: None
+where log p(x) was not trained (lambda = 0).  shifted_auroc: of log p(x) between test images and altered ones."""
+
+OPTIONAL = dict(infinite_variance=TEXTS, largest_share=NUMBER, objective=SIGNED, curve=ROWS, cpu_seconds=NUMBER)
+OPTIONAL |= dict(source=_with("kind", "file", "sha256", "reported"))
+"""infinite_variance: the blocks whose estimator had it when the model was scored.  largest_share: of one sample in the
+mean, at most.  objective: what the training's estimator says of the same images.  curve: rows of step, claim, truth
+in the course of the training, about held-out images.  cpu_seconds: of training.  source: of weights that were not
+trained here (released.py): which file, and the score that it tells."""
+
 PATH_UP = re.compile(r"^[/\\~]|(^|[/\\])\.\.([/\\]|$)|[\x00-\x1f]")
 
 SCHEMAS = {"density": COMMON | DENSITY, "toy": COMMON | TOY, "hybrid": COMMON | HYBRID}
-SIGNED = ("bits_per_dim", "nats", "estimated_nats", "objective")
 
 SELECTION = {
     "last": "last step",
@@ -112,21 +78,9 @@ def validate_entry(entry: dict[str, Any]) -> None:
     wrong = sorted(set(schema) ^ (set(entry) - (set(OPTIONAL) - set(schema))))
     if wrong:
         raise DataError(f"ledger entry with missing or unknown fields: {', '.join(wrong)}")
-    for name, types in ({name: OPTIONAL[name] for name in OPTIONAL if name in entry} | schema).items():
-        value = entry[name]
-        if not isinstance(value, types) or isinstance(value, bool) != (bool in types):
-            raise DataError(f"ledger entry: {name} = {value!r}, expected {types[0].__name__}")
-        if isinstance(value, float) and not (math.isfinite(value) and (value >= 0 or name in SIGNED)):
-            raise DataError(f"ledger entry: {name} = {value!r}, expected a finite number, 0 or more")
-        if name.endswith("sha256") and not re.fullmatch("[0-9a-f]{64}", value):
-            raise DataError(f"ledger entry: {name} = {value!r}, expected 64 hexadecimal digits")
-        if types == (int,) and not LEAST.get(name, 0) <= value < 2**63:
-            raise DataError(f"ledger entry: {name} = {value!r}, expected {LEAST.get(name, 0)} or more, below 2^63")
-        if name in ITEMS and not all(isinstance(item, ITEMS[name]) for item in value):
-            raise DataError(f"ledger entry: {name} = {value!r}, expected a list of {ITEMS[name][0].__name__}")
-        for part in PARTS.get(name, ()):
-            if part not in value:
-                raise DataError(f"ledger entry: {name} = {value!r}, expected {', '.join(PARTS[name])} in it")
+    for name, check in ({name: OPTIONAL[name] for name in OPTIONAL if name in entry} | schema).items():
+        if not check.fits(entry[name]):
+            raise DataError(f"ledger entry: {name} = {entry[name]!r}, expected {check.words}")
     if not integer(1).fits(entry["hardware"]["processes"]):
         raise DataError(f"ledger entry: hardware = {entry['hardware']!r}, expected 1 or more processes")
     _validate_settings(entry["settings"])

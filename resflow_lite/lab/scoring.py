@@ -1,10 +1,10 @@
 """Bits per dimension of images, one number for each, and what their mean is uncertain by."""
 
 import copy
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from math import log, prod
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -23,23 +23,6 @@ from ..numerics.tensor_float import tensor_float
 from .data.images import Images
 from .machine import World
 from .tasks.words import Unknown
-
-__all__ = [
-    "ErrorBars",
-    "affordable_truth",
-    "bits_of",
-    "claim",
-    "described",
-    "error_bars",
-    "estimating_with",
-    "first_images",
-    "image_bits",
-    "infinite_variance",
-    "largest_share",
-    "per_image",
-    "reconstruction_error",
-    "training_estimator",
-]
 
 ENTRIES = 2**20
 """Pixels times channels in a batch, at most; 500 images at most, too."""
@@ -69,11 +52,15 @@ def image_bits(flow: Flow, images: Tensor, n_levels: int, seed: int, world: Worl
     return bits.cpu()
 
 
+def residual_blocks(flow: Flow) -> list[ResidualBlock]:
+    return [module for module in flow.modules() if isinstance(module, ResidualBlock)]
+
+
 @contextmanager
 def estimating_with(flow: Flow, estimator: Estimator | None, draws: str = "sample") -> Iterator[None]:
     """Inside, the blocks evaluate with this estimator (None: their own), drawn for every image by itself, or in another
     of the ways of a Roulette."""
-    blocks = [block for block in flow.modules() if isinstance(block, ResidualBlock)]
+    blocks = residual_blocks(flow)
     before = [block.eval_estimator for block in blocks]
     for block, own in zip(blocks, before):
         block.eval_estimator = per_image(estimator or own, draws)
@@ -115,11 +102,10 @@ def affordable_truth(flow: Flow, x: Tensor) -> Estimator:
     as slowly as the slowest block contracts at x, so that its variance is finite.
     Raises NotContractiveError where a block expands at x.
     """
-    size = prod(flow.event_shape)
-    blocks = [block for block in flow.modules() if isinstance(block, ResidualBlock)]
-    if size <= DENSE or not blocks:
+    size = math.prod(flow.event_shape)
+    if size <= DENSE or not residual_blocks(flow):
         return Exact()
-    krylov = Krylov(STEPS, tol=TOLERANCE * size * log(2))
+    krylov = Krylov(STEPS, tol=TOLERANCE * size * math.log(2))
     watched = _Watched(krylov)
     with estimating_with(flow, watched), tensor_float(False):
         flow.log_prob(x, torch.Generator().manual_seed(0))
@@ -127,7 +113,7 @@ def affordable_truth(flow: Flow, x: Tensor) -> Estimator:
         return krylov
     flow = copy.deepcopy(flow)
     flow.measure_contraction_(x)
-    slowest = max(block.contraction for block in flow.modules() if isinstance(block, ResidualBlock))
+    slowest = max(block.contraction for block in residual_blocks(flow))
     return PowerSeries(Roulette(Matched(slowest), n_exact=20, draws="sample"))
 
 
@@ -136,7 +122,7 @@ def infinite_variance(flow: Flow, x: Tensor, estimator: Estimator | None) -> lis
     by the contraction rate measured at x. Raises NotContractiveError where a block expands there."""
     flow = copy.deepcopy(flow)  # a Matched law follows the measured rate: the flow that is scored keeps its own
     flow.measure_contraction_(x)
-    for block in (m for m in flow.modules() if isinstance(m, ResidualBlock)):
+    for block in residual_blocks(flow):
         block.train_estimator = per_image(estimator or block.eval_estimator)
     return [row.name for row in variance_report(flow).rows if not row.finite]
 
@@ -145,12 +131,6 @@ def largest_share(values: Tensor) -> float:
     """Of any one sample in the mean of (passes, samples) or (samples,): max |v_i| / sum |v_i|."""
     size = values.abs() if values.dim() == 1 else values.mean(0).abs()
     return float(size.max() / size.sum().clamp_min(torch.finfo(size.dtype).tiny))
-
-
-def training_estimator(flow: Flow) -> Estimator | None:
-    """Of the first residual block; None where there is none, or where a file has the name of the user's own only."""
-    found = next((block.train_estimator for block in flow.modules() if isinstance(block, ResidualBlock)), None)
-    return None if isinstance(found, Unknown) else found
 
 
 def described(flow: Flow, estimator: Estimator | None) -> str:
@@ -174,38 +154,26 @@ def reconstruction_error(flow: Flow, x: Tensor) -> float:
     return float((flow.decode(flow.bijection.transform(x)) - x).abs().max())
 
 
-@dataclass(frozen=True)
-class ErrorBars:
-    """Standard errors of a mean over passes and images: total^2 = data^2 + noise^2.
+def error_bars(bits: Tensor) -> dict[str, float]:
+    """Of the mean of bits/dim (passes, images) whose noise is independent between images and between passes.
 
-    data: from the choice of the images.  noise: from dequantisation and estimator draws; more passes shrink it.
-    """
-
-    total: float
-    data: float
-    noise: float
-
-
-def error_bars(bits: Tensor) -> ErrorBars:
-    """From bits/dim (passes, images) whose noise is independent between images and between passes.
-
-    total: the standard deviation over images of their mean over passes, over sqrt(images); every source of noise is in
-    it. noise: the standard deviation of an image over passes, over sqrt(passes x images). One pass cannot tell noise
-    from data: nan.
+    standard_error: the standard deviation over images of their mean over passes, over sqrt(images); every source of
+    noise is in it. noise_error: from dequantisation and estimator draws, which more passes shrink: the standard
+    deviation of an image over passes, over sqrt(passes x images). data_error: from the choice of the images; its square
+    is what is left of standard_error^2. One pass cannot tell noise from data: nan.
     """
     passes, n = bits.shape
     total = float(bits.mean(0).std()) / n**0.5
-    if passes == 1:
-        return ErrorBars(total, float("nan"), float("nan"))
-    noise = float(bits.var(0).mean() / (passes * n)) ** 0.5
-    return ErrorBars(total, max(total**2 - noise**2, 0.0) ** 0.5, noise)
+    noise = float(bits.var(0).mean() / (passes * n)) ** 0.5 if passes > 1 else math.nan
+    data = max(total**2 - noise**2, 0.0) ** 0.5 if passes > 1 else math.nan
+    return dict(standard_error=total, data_error=data, noise_error=noise)
 
 
 def claim(flow: Flow, images: Tensor, n_levels: int, seeds: Sequence[int], world: World) -> float | None:
     """Mean bits/dim by the training's estimator, a pass for each seed; None where a flow has none. A roulette takes
     stratified draws here: what it says on average is the same, with less noise."""
-    estimator = training_estimator(flow)
-    if estimator is None:
+    estimator = next((block.train_estimator for block in residual_blocks(flow)), None)
+    if estimator is None or isinstance(estimator, Unknown):  # a file has the name of the user's own only
         return None
     with estimating_with(flow, estimator, draws="stratified"):
         return float(torch.stack([image_bits(flow, images, n_levels, seed, world) for seed in seeds]).mean())
@@ -218,15 +186,13 @@ def bits_of(
     images = torch.as_tensor(data.images)
     with estimating_with(flow, estimator):
         bits = torch.stack([image_bits(flow, images, data.n_levels, seed, world) for seed in seeds])
-    bars, claimed = error_bars(bits), claim(flow, images, data.n_levels, seeds, world)
+    claimed = claim(flow, images, data.n_levels, seeds, world)
     return dict(
         preprocessing="uniform dequantisation",
         n_test=len(images),
         passes=len(bits),
         evaluation=described(flow, estimator),
         bits_per_dim=float(bits.mean()),
-        standard_error=bars.total,
-        data_error=bars.data,
-        noise_error=bars.noise,
+        **error_bars(bits),
         largest_share=largest_share(bits),
     ) | (dict(objective=claimed) if claimed is not None else {})

@@ -11,7 +11,6 @@ settings:
   elu: {activation: elu}
 """
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SettingsError
+from ..expect import Check, one_of
 from .data.images import images_label
 from .evaluation import carry_out
 from .home import home
@@ -28,12 +28,14 @@ from .package_data import shipped
 from .rates import chosen_rates
 from .runs import ENTRY
 from .tasks.registry import TASKS, completed
-from .values import read_yaml
-
-__all__ = ["Planned", "planned", "published", "rates_file", "same_settings", "sweep_names"]
+from .values import expect_known, read_yaml
 
 TAKEN = dict(seed="seeds", profile="--profile", dataset="datasets", lr="rates")
 MEASUREMENTS = shipped("measurements")
+LIST = Check(
+    "a list without repetition, such as [0, 1]",
+    lambda found: isinstance(found, list) and 0 < len(found) == len(set(map(str, found))),
+)
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,7 @@ def sweep_names(profile: str | None = None) -> list[str]:
 
 def rates_file(source: str | Path, profile: str) -> Path | None:
     """The file of the trials that choose the rates of a sweep's profile, there or not; None where it has none."""
-    path = _path(source)
-    name = _profile(path, _read(path), profile).get("rates")
+    name = _opened(source, profile)[2].get("rates")
     return None if name is None else MEASUREMENTS / str(name)
 
 
@@ -86,16 +87,15 @@ def planned(source: str | Path, profile: str, *, rated: bool = True) -> list[Pla
 
     Raises SettingsError for whatever is wrong in the file, with the place; nothing has trained then.
     """
-    path = _path(source)
-    sweep = _read(path)
-    if not isinstance(sweep["task"], str) or sweep["task"] not in TASKS:
-        raise SettingsError(f"{path.name}: task = {sweep['task']!r}: expected one of {', '.join(TASKS)}")
-    task = TASKS[sweep["task"]]
-    own = _profile(path, sweep, profile)
-    seeds = _list(path.name, "seeds", own.pop("seeds", sweep["seeds"]))
+    path, sweep, own = _opened(source, profile)
+    task = TASKS[one_of(TASKS)(f"{path.name}: task", sweep["task"])]
+    seeds = LIST(f"{path.name}: seeds", own.pop("seeds", sweep["seeds"]))
     datasets = own.pop("datasets", sweep.get("datasets"))
-    datasets = [None] if datasets is None else _list(path.name, "datasets", datasets)
-    settings = _chosen(path, sweep["settings"], own.pop("only", None))
+    datasets = [None] if datasets is None else LIST(f"{path.name}: datasets", datasets)
+    settings, only = sweep["settings"], own.pop("only", None)
+    if only is not None:
+        names = dict.fromkeys(map(str, LIST(f"{path.name}: only", only)))
+        settings = {name: settings[name] for name in _mapping(f"{path.name}, only", names, known=settings)}
     more = _mapping(f"{path.name}, profiles: {profile}, settings", own.pop("settings", {}), known=sweep["settings"])
     file = own.pop("rates", None)
     rates = chosen_rates(MEASUREMENTS / str(file)) if file is not None and rated else {}
@@ -111,7 +111,7 @@ def planned(source: str | Path, profile: str, *, rated: bool = True) -> list[Pla
         for dataset in datasets:
             for seed in seeds:
                 chosen = values | dict(profile=profile, seed=seed) | ({} if dataset is None else dict(dataset=dataset))
-                chosen |= _rate(where, rates, setting, dataset) if rates else {}
+                chosen |= dict(lr=_rate(where, rates, setting, dataset)) if rates else {}
                 try:
                     experiment = task.settings.from_parameters(chosen)
                 except SettingsError as error:
@@ -123,31 +123,21 @@ def planned(source: str | Path, profile: str, *, rated: bool = True) -> list[Pla
     return runs
 
 
-def _path(source: str | Path) -> Path:
-    return Path(source) if Path(source).suffix in (".yaml", ".yml") else SWEEPS / f"{source}.yaml"
-
-
-def _profile(path: Path, sweep: dict[str, Any], profile: str) -> dict[str, Any]:
-    """A copy of what a profile adds. Raises SettingsError where the sweep does not have it."""
-    if profile not in PROFILES:
-        raise SettingsError(f"profile = {profile!r}: expected one of {', '.join(PROFILES)}")
-    if profile not in sweep["profiles"]:
+def _opened(source: str | Path, profile: str) -> tuple[Path, dict[str, Any], dict[str, Any]]:
+    """The file of a sweep, its content, and a copy of what a profile adds. Raises SettingsError where that is not in
+    it."""
+    path = Path(source) if Path(source).suffix in (".yaml", ".yml") else SWEEPS / f"{source}.yaml"
+    sweep = _read(path)
+    if one_of(PROFILES)("profile", profile) not in sweep["profiles"]:
         raise SettingsError(f"{path.name} has no profile {profile!r}: expected one of {', '.join(sweep['profiles'])}")
-    return _mapping(f"{path.name}, profiles: {profile}", sweep["profiles"][profile])
+    return path, sweep, _mapping(f"{path.name}, profiles: {profile}", sweep["profiles"][profile])
 
 
-def _chosen(path: Path, settings: dict[str, Any], only: Any) -> dict[str, Any]:
-    if only is None:
-        return settings
-    names = dict.fromkeys(map(str, _list(path.name, "only", only)))
-    return {name: settings[name] for name in _mapping(f"{path.name}, only", names, known=settings)}
-
-
-def _rate(where: str, rates: Mapping[tuple[str, str], float], setting: str, dataset: Any) -> dict[str, float]:
+def _rate(where: str, rates: Mapping[tuple[str, str], float], setting: str, dataset: Any) -> float:
     key = setting, images_label(dataset)
     if key not in rates:
         raise SettingsError(f"{where}: no trial chose its rate on {key[1]}: `reproduce SWEEP --rates` makes trials")
-    return dict(lr=rates[key])
+    return rates[key]
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -170,18 +160,8 @@ def _mapping(where: str, found: Any, known: Iterable[str] | None = None) -> dict
     """A copy of a mapping. Raises SettingsError for anything else, and for a key that is not known."""
     if not isinstance(found, dict):
         raise SettingsError(f"{where}: expected a mapping such as {{steps: 100}}, found {found!r}")
-    for name in found if known is not None else ():
-        if name not in known:
-            close = difflib.get_close_matches(str(name), known, 1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
-            raise SettingsError(f"{where}: unknown key {name!r}: {hint}Known: {', '.join(known)}")
+    expect_known(found if known is not None else (), known or (), f"{where}: ", "key")
     return dict(found)
-
-
-def _list(where: str, name: str, found: Any) -> list[Any]:
-    if not isinstance(found, list) or not found or len(set(map(str, found))) < len(found):
-        raise SettingsError(f"{where}: {name} = {found!r}: expected a list without repetition, such as [0, 1]")
-    return found
 
 
 def same_settings(entry: dict[str, Any], run: Planned, besides: tuple[str, ...] = ()) -> bool:

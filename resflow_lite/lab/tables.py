@@ -7,19 +7,6 @@ from math import isfinite
 from .report import TARGETS, Entry, Setting
 from .reported import REPORTED, SECOND_HAND, VARIATIONAL
 
-__all__ = [
-    "TITLES",
-    "UNITS",
-    "Table",
-    "commands",
-    "matrix",
-    "mean_words",
-    "paper",
-    "reported",
-    "second_hand",
-    "seeds",
-]
-
 TITLES = dict(mnist="MNIST", cifar10="CIFAR-10", imagenet32="ImageNet 32", imagenet64="ImageNet 64")
 TITLES |= dict(celebahq256="CelebA-HQ 256", digits="digits 8x8", mnist14="MNIST 14x14")
 UNITS = dict(bits_per_dim="bits/dim", nats="nats", accuracy="accuracy")

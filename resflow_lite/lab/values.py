@@ -5,16 +5,16 @@ text. That is YAML 1.2 without its rarities. (YAML 1.1, as PyYAML reads it, make
 12:30 and text of 1e-3, and aliases of aliases explode.)
 """
 
+import difflib
 import math
 from collections import Counter
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ..errors import SettingsError
-
-__all__ = ["read_value", "read_yaml"]
 
 WORDS = dict.fromkeys(("true", "True", "TRUE"), True) | dict.fromkeys(("false", "False", "FALSE"), False)
 WORDS |= dict.fromkeys(("null", "Null", "NULL", "None", "~"))
@@ -46,6 +46,15 @@ def read_yaml(path: Path | str) -> Any:
         raise SettingsError(f"{path.name} is not text in UTF-8 ({error.reason} at byte {error.start})") from None
     except yaml.YAMLError as error:
         raise SettingsError(f"{path.name} cannot be read as YAML: {_told(error)}") from None
+
+
+def expect_known(names: Iterable[Any], known: Collection[str], where: str = "", kind: str = "parameter") -> None:
+    """Raises SettingsError for the first of the names that is not known, with the one that may be meant."""
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(str(name), known, 1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise SettingsError(f"{where}unknown {kind} {name!r}: {hint}Known: {', '.join(known) or 'none'}")
 
 
 class _Loader(yaml.SafeLoader):

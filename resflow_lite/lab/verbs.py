@@ -1,19 +1,56 @@
 """The verbs of the command line, and the options of each. It loads no torch: `--help` answers at once."""
 
 import argparse
+from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NoReturn
 
+from .. import expect
+from ..errors import SettingsError
 from .names import PROFILES, SWEEPS, TASK_NAMES, image_names
 from .package_data import CHECKOUT
-from .parsing import Parser, number, path, whole
-
-__all__ = ["parser"]
+from .values import read_value
 
 CHAPTER = CHECKOUT / "notebooks" / "08_image_flows.ipynb"
 """What `run` executes where no notebook is named."""
 
 EXPERIMENT = "settings made in Python, where they hold classes or a function of your own: mine:experiment of mine.py"
 FROM = "start from the weights of this run, with other settings"
+
+
+class Parser(argparse.ArgumentParser):
+    """Tells what is wrong in one sentence, as everything else here does."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError(f"{message}; {self.prog} --help tells more")
+
+
+def reader(check: expect.Check) -> Callable[[str], Any]:
+    """The type of an argument of which this is expected."""
+
+    def read(text: str) -> Any:
+        value = None if text[:1] in ("[", "{") else read_value(text)
+        if not check.fits(value):
+            raise argparse.ArgumentTypeError(f"{text!r}: expected {check.words}")
+        return value
+
+    return read
+
+
+def whole(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:
+    return reader(expect.integer(least, most))
+
+
+def path(text: str) -> Path:
+    """The type of an argument that names a file or a folder, there or not."""
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a path")
+    return Path(text)
+
+
+WARMTH = replace(expect.number("[0, 10]"), words="a number from 0 to 10")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -51,7 +88,7 @@ def parser() -> argparse.ArgumentParser:
     sampling = verbs.add_parser("sample", help="draw images from a trained model")
     _add_run(sampling)
     sampling.add_argument("-n", type=whole(1, 10_000), default=64, help="how many (default: 64)")
-    sampling.add_argument("--temperature", type=number(0, 10), default=1.0, help="of the noise (default: 1)")
+    sampling.add_argument("--temperature", type=reader(WARMTH), default=1.0, help="of the noise (default: 1)")
     sampling.add_argument("--seed", type=whole(0), default=0, help="of the noise (default: 0)")
 
     certifying = verbs.add_parser("certify", help="proven Lipschitz bounds of every block of a trained model")

@@ -9,16 +9,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
-from ..expect import integer, number, settle
-from ..numerics.kernels import by_matrix
+from ..expect import number, settle
 from ..numerics.norms import Map, conjugate, gram_upper, interpolated, power_iteration, vector_norm
 from ..numerics.tensor_float import full_precision
 from .orders import ORDER, LearnedOrder, Order
 from .together import prepare_together, update_together_
 
-__all__ = ["LipschitzLayer", "LipschitzLinear", "applied_together", "channels_last", "update_norms_"]
+__all__ = ["LipschitzLayer", "applied_together", "channels_last", "update_norms_"]
 
 ROUNDS = 5
 """Power iterations in one improvement of another norm."""
@@ -240,35 +238,6 @@ def _largest(product: Callable[..., Tensor], weight: Tensor, order: float, shape
         return weight.abs().amax()
     largest = weight.detach().abs().amax()  # scaled by it, no power under- or overflows
     return largest * product((weight / largest).abs().pow(order), weight.new_ones(shape)).amax().pow(1 / order)
-
-
-class LipschitzLinear(LipschitzLayer):
-    """z (B, in_features) -> (B, out_features)."""
-
-    def __init__(
-        self, in_features: int, out_features: int, coeff: float = 0.98, domain: Order = 2, codomain: Order = 2
-    ) -> None:
-        sizes = dict(out_features=out_features, in_features=in_features)
-        sizes = [integer(1)(name, size, "LipschitzLinear") for name, size in sizes.items()]
-        super().__init__(torch.empty(sizes), coeff, domain, codomain)
-
-    def product(self, weight: Tensor, z: Tensor, bias: Tensor | None = None) -> Tensor:
-        return linear(z, weight, bias)
-
-    def transpose(self, weight: Tensor, u: Tensor) -> Tensor:
-        return linear(u, weight.T)
-
-    def outer(self, weight: Tensor, u: Tensor, z: Tensor) -> Tensor:
-        return u.T @ z
-
-    def blocks(self, weight: Tensor) -> Tensor:
-        return weight
-
-    def is_matrix(self) -> bool:
-        return by_matrix(self.weight.device)
-
-    def vector_shape(self, z: Tensor) -> tuple[int, ...]:
-        return (1, self.weight.shape[1])
 
 
 def update_norms_(model: nn.Module, tol: float = 1e-3) -> None:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from .convolution import LipschitzConv2d
-from .lipschitz import LipschitzLayer, LipschitzLinear
+from .linear import LipschitzLinear
+from .lipschitz import LipschitzLayer
 
 __all__ = ["exact_trace_exists", "branch_trace"]
 

@@ -6,7 +6,8 @@ from itertools import pairwise
 from ..layers.activations import Activation, make_activation
 from ..layers.branch import LipschitzBranch
 from ..layers.convolution import LipschitzConv2d
-from ..layers.lipschitz import LipschitzLayer, LipschitzLinear
+from ..layers.linear import LipschitzLinear
+from ..layers.lipschitz import LipschitzLayer
 from ..layers.orders import LearnedOrder, Order
 
 __all__ = ["NORMS", "closed_chain", "conv_branch", "dense_branch"]

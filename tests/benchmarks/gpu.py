@@ -222,7 +222,8 @@ def line(row: dict[str, float]) -> str:
 def table(cases: dict[str, rf.Experiment], until: float) -> bool:
     """One row per case while there is time; whether all that were tried ran."""
     print(
-        f"\na step of fit, ms: median, least and most of {TIMED} times {TOGETHER} after {WARM_UP}; busy: ms in kernels; first: seconds"
+        f"\na step of fit, ms: median, least and most of {TIMED} times {TOGETHER} after {WARM_UP}; busy: ms in "
+        "kernels; first: seconds"
     )
     print(f"{'model, precision, memory':36}" + "".join(f"{name:>9}" for name in COLUMNS))
     good, longest = True, 0.0

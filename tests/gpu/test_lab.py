@@ -69,7 +69,8 @@ def test_a_step_on_a_gpu_reads_nothing_back(precision):
 
 
 def test_what_no_graph_can_hold_is_said_once_and_trains(tmp_path):
-    run = rf.fit(rf.Experiment(**SMOKE | dict(steps=5)), tmp_path)  # the paper's draws: each block has its own N
+    experiment = rf.Experiment(**SMOKE | dict(steps=5), train_estimator="roulette")  # each block draws an N of its own
+    run = rf.fit(experiment, tmp_path)
     (event,) = read_lines(tmp_path / "events.jsonl")
     assert run.step == 5 and event["event"].startswith("runs without CUDA graphs")
 
@@ -115,7 +116,7 @@ def test_a_score_on_a_gpu_is_that_on_a_cpu(monkeypatch, run):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     other = rf.evaluate(run, passes=4, n_images=200)
     assert abs(mine.bits_per_dim - other.bits_per_dim) < 4 * math.hypot(mine.noise_error, other.noise_error)
-    assert mine.lipschitz_bound == other.lipschitz_bound < 1
+    assert mine.lipschitz_bound == pytest.approx(other.lipschitz_bound, rel=1e-5) and mine.lipschitz_bound < 1
     assert mine.reconstruction_error < 1e-3
 
 

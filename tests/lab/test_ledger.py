@@ -44,9 +44,9 @@ def test_the_entry_says_what_was_done(evaluated):
 
 
 WRONG = [
-    ("n_test", "many", "n_test = 'many', expected int"),
-    ("dirty", 1, "dirty = 1, expected bool"),
-    ("n_test", True, "n_test = True, expected int"),
+    ("n_test", "many", "n_test = 'many', expected a whole number from 1"),
+    ("dirty", 1, "dirty = 1, expected True or False"),
+    ("n_test", True, "n_test = True, expected a whole number"),
     ("standard_error", -0.1, "standard_error = -0.1, expected a finite number, 0 or more"),
     ("bits_per_dim", float("nan"), "bits_per_dim = nan"),
     ("checkpoint_sha256", "abc", "checkpoint_sha256 = 'abc', expected 64"),
@@ -112,14 +112,14 @@ def test_every_committed_entry_is_valid_clean_and_named_after_its_weights(path):
 
 
 IMPOSSIBLE = [
-    (dict(n_test=0), "n_test = 0, expected 1 or more"),
-    (dict(steps=-7), "steps = -7, expected 0 or more"),
-    (dict(seed=2**64), "seed = 18446744073709551616, expected 0 or more, below 2\\^63"),
+    (dict(n_test=0), "n_test = 0, expected a whole number from 1"),
+    (dict(steps=-7), "steps = -7, expected a whole number from 0"),
+    (dict(seed=2**64), "seed = 18446744073709551616, expected a whole number from 0 to 2\\^63 - 1"),
     (dict(estimator={"passes": 1}), "estimator = .*expected training, evaluation in it"),
     (dict(hardware={"name": "x"}), "hardware = .*expected device, name, processes in it"),
     (dict(task=["toy"]), r"task = \['toy'\], expected one of"),
     (dict(source={"kind": "released"}), "source = .*expected kind, file, sha256, reported in it"),
-    (dict(infinite_variance="all"), "infinite_variance = 'all', expected list"),
+    (dict(infinite_variance="all"), "infinite_variance = 'all', expected a list"),
     (dict(settings=dict(dataset="../up", profile="smoke")), "dataset = '../up', expected the name of a data set"),
     (dict(settings=dict(dataset="/etc", profile="smoke")), "dataset = '/etc'"),
     (dict(settings=dict(dataset=["digits"], profile="smoke")), r"dataset = \['digits'\]"),

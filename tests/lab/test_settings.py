@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -145,6 +146,17 @@ def test_what_is_the_same_for_both_and_what_was_chosen_is_carried():
     assert dataclasses.replace(rf.ToyExperiment(steps=7), dataset="moons") == rf.ToyExperiment("moons", steps=7)
     again = copy.deepcopy(rf.Experiment())
     assert again == rf.Experiment() and "filled" not in again.as_dict()
+
+
+def test_numbers_of_numpy_and_torch_are_plain_numbers_in_a_run_s_files():
+    experiment = rf.Experiment(steps=np.int64(7), lr=torch.tensor(0.5, dtype=torch.float64))
+    assert experiment == rf.Experiment(steps=7, lr=0.5) and experiment.as_json()["steps"] == 7
+    assert rf.Experiment.from_record(experiment.as_json()) == experiment
+
+
+def test_a_class_in_place_of_an_activation_is_refused_without_advice_about_brackets():
+    with pytest.raises(rf.SettingsError, match="activation = the class ReLU: expected one of .* class$"):
+        rf.Experiment(activation=torch.nn.ReLU)
 
 
 def test_numbers_come_as_text_and_whole_numbers_as_floats():

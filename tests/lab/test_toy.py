@@ -91,7 +91,7 @@ def test_the_objective_shows_the_bias_of_a_truncated_series_and_no_other(system)
     estimator = replace(block.train_estimator, n_probes=20)  # the same mean with less noise
     x, generator = rf.toy_data("moons", 1000, torch.Generator().manual_seed(1)), torch.Generator().manual_seed(2)
     passes = torch.stack([point_nats(flow, x, estimator, generator) for _ in range(20)])
-    z_score = float(passes.mean() - point_nats(flow, x, rf.Exact()).mean()) / error_bars(passes).noise
+    z_score = float(passes.mean() - point_nats(flow, x, rf.Exact()).mean()) / error_bars(passes)["noise_error"]
     assert z_score > 8 if system == "iresnet" else abs(z_score) < 4
 
 

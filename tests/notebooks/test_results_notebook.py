@@ -98,7 +98,7 @@ def test_runs_at_full_scale_are_judged_and_the_readme_elsewhere_is_left_alone(
 def test_wrong_parameters_are_refused(tmp_path, capsys):
     words = ["run", "--notebook", str(NOTEBOOK), "--run-dir", str(tmp_path / "run"), "-p"]
     assert main([*words, "profle", "smoke"]) == 2
-    assert "results.ipynb has no parameter profle (did you mean profile?)" in capsys.readouterr().err
+    assert "results.ipynb: unknown parameter 'profle': did you mean 'profile'?" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
     assert main([*words, "profile", "large"]) == 1
     assert "profile = 'large': expected one of smoke, laptop, paper" in capsys.readouterr().err

@@ -50,7 +50,7 @@ def test_names_of_settings_that_mean_something_else_in_a_notebook_are_not_held_t
 
 
 def test_a_refused_name_comes_with_the_near_one(write_notebook, tmp_path):
-    with pytest.raises(SettingsError, match=r"tiny\.ipynb has no parameter lrr \(did you mean lr\?\); it has: lr"):
+    with pytest.raises(SettingsError, match=r"tiny\.ipynb: unknown parameter 'lrr': did you mean 'lr'\? Known: lr"):
         run_notebook(write_notebook(), tmp_path / "run", {"lrr": 1})
 
 

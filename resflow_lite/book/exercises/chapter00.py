@@ -8,8 +8,6 @@ from torch import Tensor
 
 from .verdict import close, exercise, expect, number, shaped
 
-__all__ = ["check_slope", "check_determinant", "check_stretch", "check_mean_and_error", "check_gradient"]
-
 READ = {
     "calculus": "Read d2l.ai 2.4 (calculus) or mml-book.github.io chapter 5",
     "matrices": "Read mml-book.github.io 4.1 (determinant and trace)",

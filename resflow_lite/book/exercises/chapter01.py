@@ -8,8 +8,6 @@ from torch import Tensor
 
 from .verdict import close, exercise, expect, shaped
 
-__all__ = ["check_log_normal", "check_log_abs_det", "check_polar", "check_units", "check_way_back"]
-
 
 @exercise
 def check_log_normal(log_prob: Callable[[Tensor], Tensor]) -> str:

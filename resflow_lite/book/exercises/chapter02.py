@@ -9,8 +9,6 @@ from torch import Tensor
 
 from .verdict import close, exercise, expect, number, shaped, whole
 
-__all__ = ["check_rounds", "check_spectral_norm", "check_lipschitz_bound", "check_damped", "check_inverse"]
-
 
 @exercise
 def check_rounds(rounds_needed: Callable[[float, float, float], int]) -> str:

@@ -9,9 +9,6 @@ from torch import Tensor
 
 from .verdict import close, exercise, expect, number, shaped, whole
 
-__all__ = ["check_jacobian_from_products", "check_terms_needed", "check_bias_slope", "check_least_mass"]
-__all__ += ["check_estimate"]
-
 MATRIX = [[0.1, 0.4, -0.2], [-0.3, 0.2, 0.1], [0.2, 0.7, -0.4]]
 
 

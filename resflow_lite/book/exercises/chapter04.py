@@ -10,9 +10,6 @@ from torch import Tensor
 from ...estimators.series import Geometric, Law, Poisson
 from .verdict import close, exercise, expect, number, shaped
 
-__all__ = ["check_weighted_sum", "check_price", "check_batch_error"]
-__all__ += ["check_heavy_tail", "check_branch_trace", "check_with_less_noise"]
-
 Survival = Callable[[int], float]
 
 

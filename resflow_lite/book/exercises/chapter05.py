@@ -9,9 +9,6 @@ from torch.autograd import grad
 
 from .verdict import close, exercise, expect, shaped
 
-__all__ = ["check_log_det_gradient", "check_neumann_vector", "check_number_to_log", "check_weighted_surrogate"]
-__all__ += ["check_estimate_with_gradient"]
-
 MATRIX = [[0.1, 0.4, -0.2], [-0.3, 0.2, 0.1], [0.2, 0.1, -0.4]]
 WEIGHTS = [1.0, 1.0, 2.0, 4.0]
 

@@ -10,9 +10,6 @@ from torch.nn.functional import gelu
 
 from .verdict import close, exercise, expect, number, shaped
 
-__all__ = ["check_gelu_derivatives", "check_lipswish_slope", "check_tanh_curvature", "check_closed_form"]
-__all__ += ["check_iterate_once", "check_restarts", "check_chain_bound"]
-
 
 @exercise
 def check_gelu_derivatives(gelu_derivatives: Callable[[Tensor], tuple[Tensor, Tensor]]) -> str:

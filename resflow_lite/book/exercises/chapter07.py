@@ -9,8 +9,6 @@ from torch import Tensor
 
 from .verdict import close, exercise, expect, numbers, shaped
 
-__all__ = ["check_eight_gaussians", "check_bisection", "check_trace_series", "check_paired"]
-
 
 @exercise
 def check_eight_gaussians(log_prob: Callable[[Tensor], Tensor]) -> str:

@@ -11,8 +11,6 @@ from ...layers.elementwise import Logit
 from ...models.flow import bits_per_dim
 from .verdict import close, exercise, expect, numbers, shaped
 
-__all__ = ["check_inverse_logit", "check_error_bars", "check_tighter_bound"]
-
 
 @exercise
 def check_inverse_logit(log_det: Callable[[Tensor, float], Tensor]) -> str:

@@ -9,8 +9,6 @@ from torch.nn.functional import cross_entropy
 
 from .verdict import close, exercise, expect, number, shaped
 
-__all__ = ["check_label_worth", "check_objective", "check_calibration", "check_auroc"]
-
 
 @exercise
 def check_label_worth(worth: Callable[[int, int], float]) -> str:

@@ -8,8 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["exercise", "expect", "shaped", "number", "numbers", "whole", "close"]
-
 
 class _NotYet(Exception):
     """What is wrong with an answer, as a sentence for the reader."""

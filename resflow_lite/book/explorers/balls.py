@@ -8,8 +8,6 @@ from matplotlib.figure import Figure
 from ...errors import SettingsError
 from ..figures.style import EXACT, GREY, ROULETTE, SKY, TRUNCATED, styled
 
-__all__ = ["stretch", "unit_circle", "largest_image", "unit_balls"]
-
 
 def stretch(factor: float, squeeze: float, angle: float, turn: float = 0.0) -> np.ndarray:
     """(2, 2) A = R(turn) R(angle) diag(factor, squeeze) R(-angle): stretches along `angle`, then turns; in degrees."""

@@ -9,8 +9,6 @@ from matplotlib.figure import Figure
 
 from ..figures.style import AMBER, EXACT, GREEN, GREY, ROULETTE, TRUNCATED, styled
 
-__all__ = ["preimages", "iterates", "cobweb", "cobwebs"]
-
 Map = Callable[[np.ndarray], np.ndarray]
 SPAN = 5.0  # the picture shows [-SPAN, SPAN] where nothing else is said
 

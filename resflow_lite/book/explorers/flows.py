@@ -14,8 +14,6 @@ from ...layers.residual import ResidualBlock
 from ...models.flow import Flow
 from ...models.systems import systems
 
-__all__ = ["deep_flows", "grid_through", "block_jacobians"]
-
 
 def deep_flows() -> dict[str, Flow]:
     """The small flows of the pinwheel that the project ships, by the system's label."""

@@ -11,8 +11,6 @@ from scipy.special import ndtr
 from ...errors import SettingsError
 from ..figures.style import AMBER, EXACT, GREEN, ROULETTE, styled
 
-__all__ = ["HEIGHTS", "through_map", "mass_through_map"]
-
 KNOTS = np.arange(-2.0, 3.0)
 HEIGHTS = (-2.0, -1.5, 0.0, 1.5, 2.0)
 LIMIT = 3.0  # of the x that the picture shows

@@ -6,8 +6,6 @@ from matplotlib.figure import Figure
 
 from ..figures.style import AMBER, GREEN, GREY, PINK, styled
 
-__all__ = ["peaks", "memory_against_terms"]
-
 WAYS = {"series, store": (AMBER, "--"), "neumann, store": (AMBER, "-")}
 WAYS |= {"neumann, backward-in-forward": (PINK, "-"), "neumann, recompute": (GREEN, "-")}
 

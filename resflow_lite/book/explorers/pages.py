@@ -7,8 +7,6 @@ from pathlib import Path
 from . import widgets
 from .widgets import SCRIPTS, Explorer
 
-__all__ = ["write_pages", "gallery", "EXPLORERS"]
-
 EXPLORERS = json.loads((SCRIPTS / "gallery.json").read_text("utf-8"))
 """Name -> chapter, title, and what to look for (HTML), in the book's order."""
 

@@ -15,18 +15,6 @@ from ...errors import SettingsError
 if TYPE_CHECKING:
     from ...estimators.series import Law, Roulette
 
-__all__ = [
-    "partial_sums",
-    "rotation",
-    "noisy_rotation",
-    "spectral_radius",
-    "probes",
-    "log_series",
-    "Uniforms",
-    "Race",
-    "race",
-]
-
 RUNS, DRAWS = 30, 10_000  # of the running means
 INTERVALS, INTERVAL_DRAWS = 1_000, 1_000  # of the coverage
 DEFAULT = SimpleNamespace(law=SimpleNamespace(survival=lambda k: 0.75**k), n_exact=2)
@@ -151,7 +139,7 @@ def race(
     jacobian: np.ndarray,
     roulette: "Roulette" = DEFAULT,
     n_terms: int | None = None,
-    seed: int | np.random.Generator = 0,
+    seed: int = 0,
     *,
     probe_noise: bool = True,
 ) -> Race:
@@ -175,7 +163,7 @@ def race(
     truncated = terms[:, :n_terms].sum(1)
     sums, largest = _tables(terms, survival, roulette.n_exact)
 
-    rng = Uniforms(seed) if isinstance(seed, int) else seed
+    rng = Uniforms(seed)
 
     def draw(*shape: int) -> tuple[np.ndarray, np.ndarray]:
         """One uniform number chooses the probe and, with what is left of it, N."""

@@ -19,9 +19,6 @@ from ..figures.words import describe
 from . import balls, cobwebs, mass, memory, series
 from .simulation import probes, spectral_radius
 
-__all__ = ["Explorer", "mass_through_map", "cobweb", "truncation", "truncated_against_roulette"]
-__all__ += ["memory_against_terms", "unit_balls", "grid_through_depth"]
-
 SCRIPTS = files(__package__) / "js"
 
 

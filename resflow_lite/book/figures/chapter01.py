@@ -13,9 +13,6 @@ from matplotlib.patheffects import withStroke
 from .panels import array, beside, plane
 from .style import AMBER, EXACT, GREEN, PINK, ROULETTE, SKY, TRUNCATED, styled
 
-__all__ = ["mass_through_map", "smallest_flow", "shrinking_squares", "clouds", "training_terms", "heat_maps"]
-__all__ += ["boxes_of_mass"]
-
 
 @styled
 def mass_through_map(x_edges: Any, z_edges: Any, mass: Any, curve: tuple[Any, Any], marked: Sequence[int]) -> Figure:

@@ -12,8 +12,6 @@ from matplotlib.figure import Figure
 from .panels import array, beside
 from .style import AMBER, EXACT, GREEN, GREY, LIGHT, ROULETTE, SKY, TRUNCATED, styled
 
-__all__ = ["errors_and_bounds", "longest_image", "folded_grids", "norms_in_training", "solver_race", "wrong_preimages"]
-
 
 @styled
 def errors_and_bounds(runs: Mapping[str, Mapping[str, Any]]) -> Figure:

@@ -13,9 +13,6 @@ from matplotlib.figure import Figure
 from .panels import beside, plane
 from .style import AMBER, EXACT, GREY, LIGHT, PINK, ROULETTE, TRUNCATED, styled
 
-__all__ = ["two_products", "partial_sums", "bias_disk", "probe_means", "free_nats", "scissors", "bias_map"]
-__all__ += ["densities", "point_clouds"]
-
 Points = Any
 """(n, 2), a tensor or an array."""
 

@@ -12,18 +12,6 @@ from matplotlib.patches import Patch
 from .panels import Curves, beside, rows
 from .style import AMBER, EXACT, GREEN, GREY, LIGHT, PINK, ROULETTE, SKY, TRUNCATED, styled
 
-__all__ = [
-    "intervals",
-    "weight_boxes",
-    "law_curves",
-    "coverage",
-    "fans",
-    "batch_means",
-    "equal_products",
-    "noise_bars",
-    "who_computes",
-]
-
 OTHER = "#6A3D9A"  # what is no law: Krylov, the control variate
 # a law whose name contains this -> its colour and marker, the first that fits
 LAWS = {"Geometric(0.25)": (SKY, "s"), "Geometric": (ROULETTE, "o"), "Poisson": (PINK, "v"), "Matched": (GREEN, "D")}

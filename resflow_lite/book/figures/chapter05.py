@@ -10,17 +10,6 @@ from matplotlib.figure import Figure
 
 from .style import AMBER, EXACT, GREEN, GREY, LIGHT, PINK, ROULETTE, SKY, TRUNCATED, styled
 
-__all__ = [
-    "mountains",
-    "truncation_errors",
-    "draws_of_two",
-    "which_number",
-    "one_weight_for_all",
-    "differences",
-    "bytes_against_terms",
-    "memory_against_time",
-]
-
 COLOURS = {"store": AMBER, "backward_in_forward": PINK, "recompute": GREEN}
 STYLES = {"series": ("--", "none"), "neumann": ("-", None)}
 GRADIENTS = {"series": GREY, "neumann": ROULETTE}

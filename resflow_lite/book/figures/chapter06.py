@@ -11,9 +11,6 @@ from matplotlib.figure import Figure
 from .panels import Curves, Pairs, beside, rows
 from .style import AMBER, EXACT, GREEN, GREY, LIGHT, PINK, ROULETTE, SKY, TRUNCATED, styled
 
-__all__ = ["curves", "slope_bounds", "curvature_against_slope", "near_one", "two_demands", "local_optima"]
-__all__ += ["norm_bounds", "broken_chain", "learned_orders"]
-
 COLOURS = {"LipSwish": GREEN, "ELU": AMBER, "softplus": PINK, "tanh": SKY, "sine": GREY, "ReLU": EXACT}
 
 

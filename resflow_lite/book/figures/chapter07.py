@@ -12,9 +12,6 @@ from matplotlib.ticker import MaxNLocator
 from .panels import Curves, array, beside, plane, rows
 from .style import AMBER, EXACT, GREEN, GREY, LIGHT, PINK, ROULETTE, SKY, TRUNCATED, styled
 
-__all__ = ["SYSTEM_COLOURS", "point_sets", "coupling_curves", "training_curves", "densities", "block_by_block"]
-__all__ += ["pushed_grid", "honest_numbers", "paired_differences", "steepness", "two_budgets"]
-
 SYSTEM_COLOURS = {"realnvp": AMBER, "glow": PINK, "ffjord": GREEN, "flow++": SKY}
 SYSTEM_COLOURS |= {"iresnet": TRUNCATED, "resflow": ROULETTE}
 

@@ -11,9 +11,6 @@ from matplotlib.figure import Figure
 from .panels import array, rows, show_images
 from .style import AMBER, EXACT, GREEN, GREY, LIGHT, PINK, ROULETTE, SKY, TRUNCATED, styled
 
-__all__ = ["point_masses", "logit_map", "squeeze_map", "layer_list", "cost_per_image"]
-__all__ += ["error_budget", "estimator_errors", "where_the_bits_go"]
-
 LAYER_COLOURS = {"Logit": GREEN, "ActNorm": SKY, "Squeeze": AMBER, "Flatten": AMBER}
 
 

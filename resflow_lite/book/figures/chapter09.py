@@ -11,9 +11,6 @@ from matplotlib.lines import Line2D
 from .panels import array, beside, rows, tile
 from .style import AMBER, EXACT, GREEN, GREY, LIGHT, PINK, ROULETTE, SKY, TRUNCATED, styled
 
-__all__ = ["accuracy_against_bits", "density_histograms", "gradient_norms", "learning_curves", "one_direction"]
-__all__ += ["reliability_diagrams", "worth_of_labels"]
-
 WEIGHTS = {"0": SKY, "1/D": GREEN, "1": PINK}
 """Colours of the three lambdas."""
 KINDS = {"residual": (ROULETTE, "o"), "coupling": (AMBER, "s"), "coupling+1x1": (GREY, "D")}

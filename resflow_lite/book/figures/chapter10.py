@@ -8,8 +8,6 @@ from matplotlib.figure import Figure
 from .panels import Curves, Pairs, array, beside, plane, rows
 from .style import EXACT, GREY, LIGHT, ROULETTE, styled
 
-__all__ = ["stretch", "paths"]
-
 
 @styled
 def stretch(bounds: Pairs, measured: Pairs) -> Figure:

@@ -11,8 +11,6 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-__all__ = ["number_figures", "write_number"]
-
 
 @dataclass
 class _Numbers:

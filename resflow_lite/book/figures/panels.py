@@ -11,10 +11,6 @@ from matplotlib.figure import Figure
 
 from .style import AMBER, GREY, LIGHT, ROULETTE, styled
 
-__all__ = ["array", "beside", "plane", "rows", "tile", "show_images", "image_grid", "image_rows", "training_curve"]
-__all__ += ["diagonal"]
-
-
 Curves = Mapping[str, Any]
 """label -> numbers"""
 Pairs = Mapping[str, tuple[Any, Any]]

@@ -9,8 +9,6 @@ from matplotlib.figure import Figure
 
 from .words import show_with_words
 
-__all__ = ["EXACT", "TRUNCATED", "ROULETTE", "GREEN", "AMBER", "SKY", "PINK", "GREY", "LIGHT", "styled"]
-
 # an estimator has the same colour in every chapter
 EXACT, TRUNCATED, ROULETTE = "#222222", "#D55E00", "#0072B2"
 GREEN, AMBER, SKY, PINK = "#009E73", "#E69F00", "#56B4E9", "#CC79A7"

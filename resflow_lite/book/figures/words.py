@@ -10,8 +10,6 @@ from matplotlib.figure import Figure
 
 from .numbers import write_number
 
-__all__ = ["describe", "show_with_words"]
-
 PANELS, SERIES, LONGEST = 6, 8, 1500
 """Panels, series of a panel, and characters that a listener can be asked for."""
 MARKUP = re.compile(r"\\(?:mathrm|mathbf|text|left|right|,|!|;)|[${}\\]")

@@ -1,6 +1,5 @@
 """Published images: found or downloaded, verified, and converted once to arrays that open without being read."""
 
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ...errors import DataError
+from ..files import whole
 from .sources import Form, ImageSet, Part, SourceFile
 
 
@@ -24,18 +24,18 @@ def open_images(name: str, image_set: ImageSet, part: str, folder: Path, n_bits:
     """
     shape = (getattr(image_set, part).n_images, *image_set.shape)
     labels = folder / f"{part}_labels.npy"
-    whole = folder / f"{part}.npy"
-    wanted = whole if n_bits == 8 else folder / f"{part}_{n_bits}bit.npy"
+    array = folder / f"{part}.npy"
+    wanted = array if n_bits == 8 else folder / f"{part}_{n_bits}bit.npy"
     if not (wanted.exists() and labels.exists()):
         from filelock import FileLock
 
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / ".lock"):
-                if not (whole.exists() and labels.exists()):
-                    _convert(name, image_set, part, shape, whole, labels)
+                if not (array.exists() and labels.exists()):
+                    _convert(name, image_set, part, shape, array, labels)
                 if not wanted.exists():
-                    chunks = _opened(whole, np.uint8, shape).split(1000)
+                    chunks = _opened(array, np.uint8, shape).split(1000)
                     _write(wanted, shape, ((chunk >> (8 - n_bits)).numpy() for chunk in chunks))  # the highest bits
         except OSError as error:
             raise DataError(f"cannot write to {folder} ({error}): RESFLOW_HOME names another place for data") from error
@@ -75,16 +75,11 @@ def _images(form: Form, paths: list[Path], shape: tuple[int, ...], labels: list[
 
 def _write(path: Path, shape: tuple[int, ...], chunks: Iterable[np.ndarray]) -> None:
     """Chunk after chunk into an .npy file, atomically: it gets its name when all is on the disk."""
-    unfinished = path.with_suffix(".unfinished")
     dtype = np.dtype(np.uint8 if len(shape) > 1 else np.int64)
-    with unfinished.open("wb") as file:
-        header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
+    with whole(path) as file:
+        np.lib.format.write_array_header_1_0(file, dict(descr=dtype.str, fortran_order=False, shape=shape))
         for chunk in chunks:
             file.write(np.ascontiguousarray(chunk))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
 
 
 def _opened(path: Path, dtype: type, shape: tuple[int, ...]) -> Tensor:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -10,9 +10,11 @@ from torch.nn.functional import pad
 
 from ...estimators.noise import Noise, rows
 from ...models.dequantize import uniform_dequantize
-from ..data.images import Images, load_images
-
-__all__ = ["SAMPLING", "ImageSource", "cut", "epochs"]
+from ..data.images import Images, images_label, load_images
+from ..data.levels import expect_alike
+from ..scoring import first_images
+from .question import Question
+from .task import Task
 
 ENTRIES = 2**20
 """Pixels times channels of the images that a model starts from, at most."""
@@ -99,3 +101,25 @@ class ImageSource:
         n = min(len(self.images), max(1, ENTRIES // self.images[0].numel()))
         levels = self.images[:: len(self.images) // n][:n].to(self.device)
         return uniform_dequantize(levels, self.n_levels, noise)
+
+
+class ImageTask(Task):
+    """A task about the images of a data set."""
+
+    @cached_property
+    def data(self) -> ImageSource:
+        e = self.experiment
+        return ImageSource.load(e.dataset, "train", self.world.device, validation=e.train_on_validation)
+
+    def start(self, noise: Noise) -> Tensor:
+        return self.data.spread(noise)
+
+    def asked(self, question: Question) -> Images:
+        """The images that a question is about. Raises DataError where they are not like those in training."""
+        data = load_images(self.experiment.dataset, question.split)
+        if question.trained:
+            expect_alike(data, *question.trained, f"{images_label(self.experiment.dataset)}, {question.split}")
+        return data
+
+    def events(self, question: Question) -> Tensor:
+        return first_images(self.asked(question), 64, question.seed)

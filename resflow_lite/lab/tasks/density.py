@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from ...errors import SettingsError
 from ...estimators.logdet import Estimator, PowerSeries
 from ...estimators.noise import PROBES, Noise
 from ...estimators.series import DRAWS, Law, Roulette
-from ...expect import number
+from ...expect import FLAG, Check, integer, number, one_of
 from ...layers.activations import ACTIVATIONS, Activation
 from ...layers.elementwise import ALPHA
 from ...layers.gradient import MEMORY
@@ -20,15 +19,14 @@ from ...models.branches import NORMS
 from ...models.flow import Flow, bits_per_dim
 from ...models.image import ImageModel, image_flow
 from ...models.systems import image_system, systems
-from ..data.images import Images, expected_images, image_names, image_shape, images_label, known_images, load_images
-from ..data.levels import expect_alike
+from ..data.images import Images, expected_images, image_names, image_shape, known_images, load_images
 from ..names import PROFILES
 from ..scoring import affordable_truth, bits_of, claim, estimating_with, first_images, image_bits
-from .batches import SAMPLING, ImageSource, epochs
+from .batches import SAMPLING, ImageTask, epochs
 from .profiles import BUDGET, base_model, profile_values
 from .question import PASSES, Question
-from .task import BLOCKS, PARAMETERS, TERMS, WIDTH, Task, Training, option
-from .words import ESTIMATORS, LAWS, USUAL, Unknown, estimator_words, known_or_unknown, named, rebuilt
+from .task import BLOCKS, COUNT, PARAMETERS, PER_SCALE, TERMS, WIDTH, Training, option, within
+from .words import COUNTS, ESTIMATORS, EVALUATES, LAWS, TRAINS, USUAL, Unknown, estimator_words, named
 
 OF_THE_LAW = ("law", "law_parameter", "n_exact", "draws", "n_probes", "probe")
 OF_IMAGE_MODEL = ("coeff", "alpha", "factor_out", "squeeze_first", "padding", "activation")
@@ -38,10 +36,15 @@ OF_THE_MODEL += (*OF_THE_LAW, *(name for name in OF_IMAGE_MODEL if name != "alph
 """Settings that a system brings along."""
 VALIDATION_SEED = 2
 """Of the noise in validation, the same each time: what differs between two lines of the record is the weights."""
-
-
 CLAIMS = 4
 """Passes of what a training claims of held-out images: it is random where the truth is not."""
+COEFF = within("(0, 1)", "a number between 0 and 1, such as 0.98")
+DATASET = Check(expected_images, known_images, names=image_names)
+ACTIVATION = Check(
+    f"one of {', '.join(ACTIVATIONS)}, or an Activation class",
+    lambda found: isinstance(found, type | Unknown) or one_of(ACTIVATIONS).fits(found),
+    names=ACTIVATIONS,
+)
 
 
 @dataclass(frozen=True)
@@ -54,55 +57,46 @@ class Experiment(Training):
     and probe, or by both where they agree. Raises SettingsError for a wrong value, with its name.
     """
 
-    dataset: str | Callable[[str], Images] = option("digits", f"{', '.join(image_names)}, or folder:PATH of images")
-    profile: str = option("laptop", "smoke (seconds), laptop (minutes on two cores) or paper")
-    flip: bool | None = option(None, "images are flipped left to right half the time")
-    sampling: str = option("replacement", "of the images of a batch: replacement, or epochs of all images")
-    train_on_validation: bool = option(False, "validation images are trained on, too; they choose no weights then")
-    blocks: tuple[int, ...] | None = option(None, "residual blocks per scale, such as [4, 4]")
-    width: int | None = option(None, "channels inside a block")
-    n_dense: int | None = option(None, "fully connected blocks at the end")
-    dense_width: int | None = option(None, "their width")
-    activation: str | type[Activation] | None = option(None, f"one of {', '.join(ACTIVATIONS)}")
-    norms: str | None = option(None, "spectral, or learned: of an order of its own where two layers meet")
-    coeff: float | None = option(None, "bound of every layer's norm, below 1")
-    alpha: float | None = option(None, "of the logit at the start: alpha + (1 - 2 alpha) x")
-    factor_out: bool | None = option(None, "half of the channels leave after each scale")
-    squeeze_first: bool | None = option(None, "2 x 2 pixels become channels before the first scale")
-    padding: int | None = option(None, "channels of noise beside the image's own")
-    memory: str | None = option(None, f"of the blocks: {', '.join(MEMORY)}; store is fastest, recompute smallest")
-    train_estimator: str | Estimator | None = option(None, f"of log-determinants: {', '.join(ESTIMATORS)}")
-    law: str | Law | None = option(None, "of the roulette's number of terms: geometric, poisson or matched")
-    law_parameter: float | None = option(None, "p of the geometric law, rate of the Poisson law")
-    n_exact: int | None = option(None, "terms before the roulette")
+    dataset: str | Callable[[str], Images] = option("digits", f"{', '.join(image_names)}, or folder:PATH", DATASET)
+    profile: str = option("laptop", "smoke (seconds), laptop (minutes on two cores) or paper", one_of(PROFILES))
+    flip: bool | None = option(None, "images are flipped left to right half the time", FLAG)
+    sampling: str = option("replacement", "of a batch's images: replacement, or epochs of all images", one_of(SAMPLING))
+    train_on_validation: bool = option(False, "validation images are trained on, too, and choose no weights", FLAG)
+    blocks: tuple[int, ...] | None = option(None, "residual blocks per scale, such as [4, 4]", PER_SCALE)
+    width: int | None = option(None, "channels inside a block", integer(1, WIDTH))
+    n_dense: int | None = option(None, "fully connected blocks at the end", integer(0, BLOCKS))
+    dense_width: int | None = option(None, "their width", integer(1, WIDTH))
+    activation: str | type[Activation] | None = option(None, f"one of {', '.join(ACTIVATIONS)}", ACTIVATION)
+    norms: str | None = option(None, "spectral, or learned: of an order of its own where layers meet", one_of(NORMS))
+    coeff: float | None = option(None, "bound of every layer's norm, below 1", COEFF)
+    alpha: float | None = option(None, "of the logit at the start: alpha + (1 - 2 alpha) x", ALPHA)
+    factor_out: bool | None = option(None, "half of the channels leave after each scale", FLAG)
+    squeeze_first: bool | None = option(None, "2 x 2 pixels become channels before the first scale", FLAG)
+    padding: int | None = option(None, "channels of noise beside the image's own", integer(0, BLOCKS))
+    memory: str | None = option(
+        None, f"of the blocks: {', '.join(MEMORY)}; store is fastest, recompute smallest", one_of(MEMORY)
+    )
+    train_estimator: str | Estimator | None = option(None, f"of log-determinants: {', '.join(ESTIMATORS)}", TRAINS)
+    law: str | Law | None = option(None, "of the roulette's number of terms: geometric, poisson or matched", COUNTS)
+    law_parameter: float | None = option(None, "p of the geometric law, rate of the Poisson law", number("[-inf, inf]"))
+    n_exact: int | None = option(None, "terms before the roulette", integer(0, TERMS))
     draws: str | None = option(None, f"of N in a batch: {', '.join(DRAWS)}; a GPU is fastest with stratified ones")
-    n_probes: int | None = option(None, "probes of an estimate")
-    probe: str | None = option(None, f"their kind: {' or '.join(PROBES)}")
-    eval_estimator: str | Estimator | None = option(None, 'of the evaluation, such as "Krylov(20)"; None: the best')
-    eval_exact: int | None = option(None, "terms before a roulette that evaluates; None: no roulette")
-    system: str | None = option(None, f"in place of that model, one of {', '.join(systems)}")
-    parameters: int | None = option(None, "about so many, of a system")
-    validation: int | None = option(None, "held-out training images that choose the reported weights; 0: the last's")
-    evaluations: int | None = option(None, "passes over the test images, each with fresh noise")
-    truth_images: int = option(0, "held-out images at which the record compares what training claims with the truth")
+    n_probes: int | None = option(None, "probes of an estimate", integer(1, TERMS))
+    probe: str | None = option(None, f"their kind: {' or '.join(PROBES)}", one_of(PROBES))
+    eval_estimator: str | Estimator | None = option(None, 'of scores, such as "Krylov(20)"; None: the best', EVALUATES)
+    eval_exact: int | None = option(None, "terms before a roulette that scores; None: no roulette", integer(0, TERMS))
+    system: str | None = option(None, f"in place of that model, one of {', '.join(systems)}", one_of(systems))
+    parameters: int | None = option(None, "about so many, of a system", integer(1, PARAMETERS))
+    validation: int | None = option(None, "held-out images that choose the reported weights; 0: the last's", COUNT)
+    evaluations: int | None = option(None, "passes over the test images, each with fresh noise", integer(1, PASSES))
+    truth_images: int = option(0, "held-out images at which the record compares training's claim with the truth", COUNT)
 
     def __post_init__(self, filled: dict[str, Any] | None) -> None:
         self._refuse_carried(filled)
-        self._expect("dataset", known_images(self.dataset), expected_images)
-        self._expect_one_of(PROFILES, "profile")
-        for estimator in ("train_estimator", "eval_estimator", "law"):
-            object.__setattr__(self, estimator, rebuilt(getattr(self, estimator)))
-        self._expect("train_on_validation", isinstance(self.train_on_validation, bool), "True or False")
+        self._check_each()
         self._fill(dict(validation=0) if self.train_on_validation else {})
         self._fill(self._open_values())
         self._check()
-
-    @classmethod
-    def _read(cls, name: str, told: Any) -> Any:
-        known = {"train_estimator": ESTIMATORS, "eval_estimator": (), "law": LAWS, "activation": ACTIVATIONS}
-        if name == "dataset" and isinstance(told, str) and not known_images(told):
-            return Unknown(name, told)
-        return known_or_unknown(name, told, known[name]) if name in known else told
 
     def _open_values(self) -> dict[str, Any]:
         """The profile's values; those of the model only where no system brings its own."""
@@ -111,7 +105,6 @@ class Experiment(Training):
         if self.system is None:
             self._expect("parameters", self.parameters is None, "None without a system: width makes the model larger")
             return values | self._law_values(values)
-        self._expect_one_of(systems, "system")
         for name in OF_THE_MODEL:
             self._expect(name, getattr(self, name) is None, f"None, because system = {self.system!r} has its own")
         return {n: v for n, v in values.items() if n not in OF_THE_MODEL} | dict(parameters=BUDGET[self.profile])
@@ -133,58 +126,27 @@ class Experiment(Training):
 
     def _check(self) -> None:
         self._check_training()
-        self._expect_whole(1, "evaluations", most=PASSES)
-        self._expect_whole(0, "validation", "truth_images")
-        self._expect_one_of(SAMPLING, "sampling")
-        self._expect("flip", isinstance(self.flip, bool), "True or False")
-        self._expect_blocks()
-        self._settle(ALPHA, "alpha")
         for name in ("validation", "truth_images"):
             unused = self.train_on_validation and getattr(self, name)
             self._expect(name, not unused, "0 with train_on_validation, which holds no images out")
         if self.system is None:
-            self._check_model()
-            squeezed = self.squeeze_first
-        else:
-            self._expect_whole(1, "parameters", most=PARAMETERS)
-            squeezed = self.system == "glow"
+            own = not isinstance(self.activation, type) or issubclass(self.activation, Activation)
+            self._expect("activation", own, ACTIVATION.words)
+            self._check_estimators()
         shape = image_shape(self.dataset)  # of a published set, whose files need not be here
+        squeezed = self.squeeze_first if self.system is None else self.system == "glow"
         self._expect_scales(shape, len(self.blocks) - 1 + squeezed)
         usual = profile_values(self.dataset, self.profile)["blocks"], BUDGET[self.profile]
         if self.system and shape and (self.blocks, self.parameters) != usual:
             self._expect_buildable(shape)
 
-    def _check_model(self) -> None:
-        self._expect_whole(1, "width", "dense_width", most=WIDTH)
-        self._expect_whole(0, "n_dense", "padding", most=BLOCKS)
-        self._expect_number("coeff", 0, 1, "a number between 0 and 1, such as 0.98")
-        for name in ("factor_out", "squeeze_first"):
-            self._expect(name, isinstance(getattr(self, name), bool), "True or False")
-        chosen = self.activation
-        own = isinstance(chosen, type) and issubclass(chosen, Activation) or isinstance(chosen, Unknown)
-        known = own or isinstance(chosen, str) and chosen in ACTIVATIONS
-        self._expect("activation", known, f"one of {', '.join(ACTIVATIONS)}, or an Activation class")
-        self._expect_one_of(NORMS, "norms")
-        self._expect_one_of(MEMORY, "memory")
-        self._check_estimators()
-
     def _check_estimators(self) -> None:
-        for name, names in (("train_estimator", ESTIMATORS), ("eval_estimator", {})):
-            if getattr(self, name) is not None:
-                self._expect_object(name, "an estimator object", ("draw", "estimate"), names)
         both = self.eval_estimator is not None and self.eval_exact is not None
         self._expect("eval_exact", not both, f"None, because eval_estimator = {self.eval_estimator!r}")
-        if self.eval_exact is not None:
-            self._expect_whole(0, "eval_exact", most=TERMS)
         if self.train_estimator is not None:
             return
-        self._expect_object("law", "an object with sample and survival", ("sample", "survival"), LAWS)
-        self._expect_whole(0, "n_exact", most=TERMS)
-        self._expect_whole(1, "n_probes", most=TERMS)
-        self._expect_one_of(PROBES, "probe")
         no_number = self.law not in ("geometric", "poisson")
         self._expect("law_parameter", not no_number or self.law_parameter is None, f"None with law = {self.law!r}")
-        self._settle(number("[-inf, inf]") | None, "law_parameter")
         try:
             self.estimators()
         except (SettingsError, TypeError) as error:
@@ -218,15 +180,10 @@ class Experiment(Training):
         return image_flow(self.model(shape))
 
 
-class Density(Task):
+class Density(ImageTask):
     """Bits per dimension of dequantised images."""
 
     name, settings, unit, words, scores = "density", Experiment, "bits_per_dim", "bits/dim", ("bits_per_dim",)
-
-    @cached_property
-    def data(self) -> ImageSource:
-        e = self.experiment
-        return ImageSource.load(e.dataset, "train", self.world.device, validation=e.train_on_validation)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -234,9 +191,6 @@ class Density(Task):
 
     def facts(self) -> dict[str, Any]:
         return super().facts() | dict(n_levels=self.data.n_levels)
-
-    def start(self, noise: Noise) -> Tensor:
-        return self.data.spread(noise)
 
     def batch(self, step: int, noise: Noise) -> Tensor:
         e = self.experiment
@@ -269,18 +223,8 @@ class Density(Task):
         claimed = claim(flow, torch.as_tensor(data.images)[:n], data.n_levels, seeds, self.world)
         return dict(claim=claimed, truth=self._true(flow, data, n))
 
-    def events(self, question: Question) -> Tensor:
-        return first_images(self._asked(question), 64, question.seed)
-
-    def _asked(self, question: Question) -> Images:
-        """The images that a question is about. Raises DataError where they are not like those in training."""
-        data = load_images(self.experiment.dataset, question.split)
-        if question.trained:
-            expect_alike(data, *question.trained, f"{images_label(self.experiment.dataset)}, {question.split}")
-        return data
-
     def score(self, flow: Flow, question: Question) -> dict[str, Any]:
-        data, source = self._asked(question), torch.Generator().manual_seed(question.seed)
+        data, source = self.asked(question), torch.Generator().manual_seed(question.seed)
         seeds = torch.randint(2**62, (question.passes or self.experiment.evaluations,), generator=source).tolist()
         found = bits_of(flow, data._replace(images=data.images[: question.n]), seeds, question.estimator, self.world)
         return found | dict(split=question.split, data_sha256=data.sha256())

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from typing import Any, Self
 
 import torch
@@ -11,19 +11,17 @@ from torch import Tensor
 
 from ...estimators.logdet import Estimator
 from ...estimators.noise import Noise, rows
-from ...layers.residual import ResidualBlock
+from ...expect import FLAG, integer, one_of
 from ...models.hybrid import HEADS, HybridFlow, hybrid_flow, hybrid_kinds
 from ...models.systems import width_within
 from ..data.images import load_images
 from ..data.sources import IMAGE_SETS
 from ..names import PROFILES
-from ..scoring import affordable_truth, described, estimating_with, first_images, largest_share
-from .batches import ImageSource
+from ..scoring import affordable_truth, described, estimating_with, first_images, largest_share, residual_blocks
+from .batches import ImageTask
 from .hybrid_scores import score_hybrid, summary
 from .question import Question
-from .task import BELOW, PARAMETERS, WIDTH, Task, Training, option
-
-__all__ = ["Hybrid", "HybridExperiment", "hybrid_weights"]
+from .task import PARAMETERS, PER_SCALE, WIDTH, Training, option, within
 
 SHAPES = {"digits": (1, 8, 8)}
 SHAPES |= {name: IMAGE_SETS[name].shape for name in ("mnist", "fashion_mnist", "cifar10", "svhn")}
@@ -31,6 +29,7 @@ SHAPES |= {name: IMAGE_SETS[name].shape for name in ("mnist", "fashion_mnist", "
 N_CLASSES = 10
 VALIDATION_SEED = 2
 """Of the noise in validation."""
+LAMBDA = within("[0, inf)", "a number, 0 or more, such as 0, 1/D or 1")
 WARM_UP = 0.1
 """Fraction of the steps in which the learning rate rises from 0."""
 
@@ -57,19 +56,19 @@ class HybridExperiment(Training):
     Raises SettingsError for a wrong value, with its name.
     """
 
-    dataset: str = option("digits", f"one of {', '.join(SHAPES)}, which have labels")
-    kind: str = option("residual", f"of the blocks: {', '.join(hybrid_kinds)}")
+    dataset: str = option("digits", f"one of {', '.join(SHAPES)}, which have labels", one_of(SHAPES))
+    kind: str = option("residual", f"of the blocks: {', '.join(hybrid_kinds)}", one_of(hybrid_kinds))
     weight: float | None = option(
-        None, "lambda in lambda log p(x) + log p(y | x); None: 1 over the number of dimensions"
+        None, "lambda in lambda log p(x) + log p(y | x); None: 1 over the number of dimensions", LAMBDA
     )
-    profile: str = option("laptop", "smoke (seconds), laptop (a minute on digits) or paper (a GPU)")
-    blocks: tuple[int, ...] | None = option(None, "per scale, such as [4, 4]")
-    parameters: int | None = option(None, "of the whole model; the width follows")
-    head_width: int | None = option(None, "channels of a head")
+    profile: str = option("laptop", "smoke (seconds), laptop (a minute on digits) or paper (a GPU)", one_of(PROFILES))
+    blocks: tuple[int, ...] | None = option(None, "per scale, such as [4, 4]", PER_SCALE)
+    parameters: int | None = option(None, "of the whole model; the width follows", integer(1, PARAMETERS))
+    head_width: int | None = option(None, "channels of a head", integer(1, WIDTH))
     heads: str = option(
-        "normed", "convolution, ActNorm, ReLU (normed, as the paper's public code) or SiLU alone (plain)"
+        "normed", "convolution, ActNorm, ReLU (normed, as the paper's public code) or SiLU alone (plain)", one_of(HEADS)
     )
-    augment: bool = option(True, "images are cut at random out of a reflected frame, an eighth wider to each side")
+    augment: bool = option(True, "images are cut at random from a reflected frame, an eighth wider to each side", FLAG)
 
     @classmethod
     def from_record(cls, told: Mapping[str, Any]) -> Self:
@@ -78,21 +77,12 @@ class HybridExperiment(Training):
 
     def __post_init__(self, filled: dict[str, Any] | None) -> None:
         self._refuse_carried(filled)
-        self._expect_one_of(SHAPES, "dataset")
-        self._expect_one_of(hybrid_kinds, "kind")
-        self._expect_one_of(PROFILES, "profile")
+        self._check_each()
         self._expect("profile", (self.dataset, self.profile) != ("digits", "paper"), "'smoke' or 'laptop' for digits")
         usual = _profile(self.dataset, self.profile)
         self._fill(usual | dict(weight=hybrid_weights(self.dataset)["1/D"]))
-        self._expect_whole(1, "steps")
-        self._expect_whole(1, "parameters", most=PARAMETERS)
-        self._expect_whole(1, "head_width", most=WIDTH)
-        self._expect_one_of(HEADS, "heads")
-        self._expect("augment", isinstance(self.augment, bool), "True or False")
         self._fill(dict(accumulation=1, warm_up=round(WARM_UP * self.steps), cool_down=0.3))
         self._check_training()
-        self._expect_number("weight", BELOW, math.inf, "a number, 0 or more, such as 0, 1/D or 1")
-        self._expect_blocks()
         self._expect_scales(SHAPES[self.dataset], len(self.blocks) - 1)
         if any(getattr(self, name) != usual[name] for name in ("parameters", "blocks", "head_width")):
             self._expect_buildable(SHAPES[self.dataset])
@@ -100,9 +90,8 @@ class HybridExperiment(Training):
     def _flow(self, shape: tuple[int, int, int] | None) -> HybridFlow:
         settings = (shape, self.blocks, self.kind, self.head_width, self.heads)
         flow = _of_width(*settings, width=_width(*settings, self.parameters))
-        for block in flow.modules():
-            if isinstance(block, ResidualBlock) and self.profile != "paper":
-                block.memory = "store"  # faster, and these models are small
+        for block in residual_blocks(flow) if self.profile != "paper" else ():
+            block.memory = "store"  # faster, and these models are small
         return flow
 
 
@@ -123,7 +112,7 @@ def _profile(dataset: str, profile: str) -> dict[str, Any]:
     return SMOKE if profile == "smoke" else DIGITS if dataset == "digits" else LAPTOP
 
 
-class Hybrid(Task):
+class Hybrid(ImageTask):
     """Images and their labels. The loss is minus the objective in bits (the public code divides both of its parts by
     ln 2), over 1 + weight * D, the number of its terms, one for each pixel that counts and one for the label: gradients
     then have one size for all weights."""
@@ -133,13 +122,6 @@ class Hybrid(Task):
     @property
     def shape(self) -> tuple[int, ...]:
         return SHAPES[self.experiment.dataset]
-
-    @cached_property
-    def data(self) -> ImageSource:
-        return ImageSource.load(self.experiment.dataset, "train", self.world.device)
-
-    def start(self, noise: Noise) -> Tensor:
-        return self.data.spread(noise)
 
     def batch(self, step: int, noise: Noise) -> tuple[Tensor, Tensor]:
         chosen = self.data.choose(self.experiment.batch_size, noise)
@@ -164,19 +146,16 @@ class Hybrid(Task):
             draws = torch.Generator().manual_seed(VALIDATION_SEED)
             return float(self.loss(flow, (events, data.labels.to(self.world.device)), draws))
 
-    def events(self, question: Question) -> Tensor:
-        return first_images(load_images(self.experiment.dataset, question.split), 64, question.seed)
-
     def score(self, flow: HybridFlow, question: Question) -> dict[str, Any]:
-        data = load_images(self.experiment.dataset, question.split)
-        data = data._replace(images=data.images[: question.n], labels=data.labels[: question.n])
+        whole = self.asked(question)
+        data = whole._replace(images=whole.images[: question.n], labels=whole.labels[: question.n])
         settings = dict(with_density=self.experiment.weight > 0, seed=question.seed, estimator=question.estimator)
         found = score_hybrid(flow, data, **settings)
         shares = dict(largest_share=largest_share(found["bits"])) if "bits" in found else {}
         return shares | dict(
             split=question.split,
             preprocessing="uniform dequantisation",
-            data_sha256=load_images(self.experiment.dataset, question.split).sha256(),
+            data_sha256=whole.sha256(),
             n_test=len(data.images),
             passes=1,
             evaluation=described(flow, question.estimator),

@@ -14,8 +14,6 @@ from ...models.hybrid import HybridFlow
 from ..data.images import Images
 from ..scoring import estimating_with
 
-__all__ = ["altered", "auroc", "calibration_error", "reliability", "score_hybrid", "summary"]
-
 BATCH = 500
 """Images in a batch, at most."""
 

@@ -10,15 +10,15 @@ from torch import Tensor
 
 from ...estimators.logdet import Estimator, Exact
 from ...estimators.noise import Noise, rows
-from ...layers.residual import ResidualBlock
+from ...expect import Check, integer, one_of
 from ...models.densities import toy_data, toy_names
 from ...models.flow import Flow
 from ...models.systems import systems, toy_system
 from ..names import PROFILES
-from ..scoring import described, error_bars, estimating_with, largest_share
+from ..scoring import described, error_bars, estimating_with, largest_share, residual_blocks
 from .question import PASSES, Question
 from .task import BLOCKS, PARAMETERS, Task, Training, option
-from .words import ESTIMATORS, Unknown, known_or_unknown, named, rebuilt
+from .words import TRAINS, named
 
 STEPS = {"realnvp": 1400, "glow": 1100, "ffjord": 110, "flow++": 750, "iresnet": 410, "resflow": 410}
 """Steps of the laptop profile: what each system takes in 15 CPU seconds on one thread (measured on whole runs)."""
@@ -46,6 +46,13 @@ POINTS = 10**8
 """At most."""
 
 
+def _is_density(found: Any) -> bool:
+    return isinstance(found, str) and found in toy_names or callable(found) and not isinstance(found, type)
+
+
+DENSITY = Check(f"one of {', '.join(toy_names)}, or a sampler (n, generator)", _is_density, names=toy_names)
+
+
 @dataclass(frozen=True)
 class ToyExperiment(Training):
     """Which system to train on which density of the plane. A value of None takes the profile's.
@@ -53,52 +60,35 @@ class ToyExperiment(Training):
     dataset may be a sampler (n, generator) -> (n, 2). Raises SettingsError for a wrong value, with its name.
     """
 
-    dataset: str | Callable = option("checkerboard", f"one of {', '.join(toy_names)}")
-    system: str = option("resflow", f"one of {', '.join(systems)}")
-    profile: str = option("laptop", "smoke (seconds), laptop (equal CPU time for all systems) or paper (equal steps)")
-    parameters: int | None = option(None, "of the model, about so many")
-    n_blocks: int | None = option(None, "of the model")
-    train_estimator: str | Estimator | None = option(None, "of residual blocks' log-determinants; None: the system's")
-    points: int | None = option(None, "fresh ones to evaluate at")
-    passes: int | None = option(None, "over these points with the evaluation estimator of residual blocks")
+    dataset: str | Callable = option("checkerboard", f"one of {', '.join(toy_names)}", DENSITY)
+    system: str = option("resflow", f"one of {', '.join(systems)}", one_of(systems))
+    profile: str = option(
+        "laptop", "smoke (seconds), laptop (equal CPU time for all systems) or paper (equal steps)", one_of(PROFILES)
+    )
+    parameters: int | None = option(None, "of the model, about so many", integer(1, PARAMETERS))
+    n_blocks: int | None = option(None, "of the model", integer(1, BLOCKS))
+    train_estimator: str | Estimator | None = option(None, "of blocks' log-determinants; None: the system's", TRAINS)
+    points: int | None = option(None, "fresh ones to evaluate at", integer(2, POINTS))
+    passes: int | None = option(None, "over these points with the blocks' evaluation estimator", integer(2, PASSES))
 
     def __post_init__(self, filled: dict[str, Any] | None) -> None:
         self._refuse_carried(filled)
-        known = callable(self.dataset) and not isinstance(self.dataset, type) or self.dataset in toy_names
-        self._expect("dataset", known, f"one of {', '.join(toy_names)}, or a sampler (n, generator)")
-        self._expect_one_of(systems, "system")
-        self._expect_one_of(PROFILES, "profile")
-        self._check_estimator()
+        self._check_each()
+        if self.train_estimator is not None:
+            residual = ("resflow", "iresnet")
+            self._expect("train_estimator", self.system in residual, f"None, or system one of {', '.join(residual)}")
         own = dict(steps=STEPS[self.system], lr=RATES[self.system])
         usual = dict(smoke=SMOKE, laptop=LAPTOP | own, paper=PAPER)[self.profile]
         self._fill(usual)
-        self._expect_whole(1, "steps")
-        self._expect_whole(1, "parameters", most=PARAMETERS)
-        self._expect_whole(1, "n_blocks", most=BLOCKS)
-        self._expect_whole(2, "points", most=POINTS)
-        self._expect_whole(2, "passes", most=PASSES)
         self._fill(dict(accumulation=1, warm_up=round(WARM_UP * self.steps), cool_down=0.5, ema=0.0))
         self._check_training()
         if any(getattr(self, name) != usual[name] for name in ("parameters", "n_blocks")):
             self._expect_buildable((2,))
 
-    def _check_estimator(self) -> None:
-        object.__setattr__(self, "train_estimator", rebuilt(self.train_estimator))
-        if self.train_estimator is not None:
-            residual = ("resflow", "iresnet")
-            self._expect("train_estimator", self.system in residual, f"None, or system one of {', '.join(residual)}")
-            self._expect_object("train_estimator", "an estimator object", ("draw", "estimate"), ESTIMATORS)
-
-    @classmethod
-    def _read(cls, name: str, told: Any) -> Any:
-        if name == "train_estimator":
-            return known_or_unknown(name, told, ESTIMATORS)
-        return Unknown(name, told) if name == "dataset" and told not in toy_names else told
-
     def _flow(self, shape: tuple[int, ...] | None = None) -> Flow:
         flow = toy_system(self.system, self.parameters, self.n_blocks)
         if self.train_estimator is not None:
-            for block in (m for m in flow.modules() if isinstance(m, ResidualBlock)):
+            for block in residual_blocks(flow):
                 block.train_estimator = named(self.train_estimator)
         return flow
 
@@ -160,15 +150,15 @@ class Plane(Task):
             estimator_error=None,
             objective=float(nats.mean()),
         )
-        block = next((m for m in flow.modules() if isinstance(m, ResidualBlock)), None)
-        if block is None:
+        blocks = residual_blocks(flow)
+        if not blocks:
             return found
         passes = range(question.passes or self.experiment.passes)
         draws = torch.stack([point_nats(flow, x, question.estimator, noise) for _ in passes])
         return found | dict(
             passes=len(draws),
             estimated_nats=float(draws.mean()),
-            estimator_error=error_bars(draws).noise,
+            estimator_error=error_bars(draws)["noise_error"],
             largest_share=largest_share(draws),
-            objective=float(point_nats(flow, x, block.train_estimator, noise).mean()),
+            objective=float(point_nats(flow, x, blocks[0].train_estimator, noise).mean()),
         )

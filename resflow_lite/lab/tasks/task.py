@@ -3,14 +3,13 @@
 A new task is a dataclass of settings, a class with the methods of `Task`, and a line in registry.py.
 """
 
-import difflib
 import json
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import InitVar, dataclass, field, fields, replace
+from dataclasses import Field, InitVar, dataclass, field, fields, replace
 from typing import Any, ClassVar, Self, get_args
 
 import torch
@@ -19,23 +18,38 @@ from torch import Tensor
 from ...errors import SettingsError
 from ...estimators.logdet import Estimator
 from ...estimators.noise import Noise
-from ...expect import Check, integer, number, offering, one_of, shown
+from ...expect import Check, integer, number, one_of, shown, sizes
 from ...models.flow import Flow
 from ..machine import World
+from ..values import expect_known
 from .question import Question
-
-__all__ = ["PRECISIONS", "Question", "Task", "TaskSettings", "Training", "noises", "option", "seeded"]
+from .words import Unknown
 
 PRECISIONS = ("fp32", "tf32", "bf16")
 
 
-BLOCKS, WIDTH, PARAMETERS, TERMS = 1_000, 100_000, 10**10, 10_000
+BLOCKS, WIDTH, PARAMETERS, TERMS, MOST = 1_000, 100_000, 10**10, 10_000, 2**63 - 1
 """What a model has at most: more is a slip of the keyboard, and would run without an answer."""
 
 
-def option(default: Any, told: str) -> Any:
-    """A field of a dataclass of settings, with the line that `--help` prints."""
-    return field(default=default, metadata={"help": told})
+def option(default: Any, told: str, check: Check | None = None) -> Any:
+    """A field of a dataclass of settings, with the line that `--help` prints and what is expected of its value."""
+    return field(default=default, metadata={"help": told, "check": check})
+
+
+def within(interval: str, words: str) -> Check:
+    """A number in an interval (expect.number), in other words."""
+    return replace(number(interval), words=words)
+
+
+COUNT, SOME, PRECISION = integer(0, MOST), integer(1, MOST), one_of(PRECISIONS)
+SMALL, DECAY = (
+    within("(0, 1)", "a number between 0 and 1, such as 1e-3"),
+    within("[0, 1)", "a number from 0 to below 1"),
+)
+SHARE, AMOUNT = within("[0, 1]", "a fraction from 0 to 1"), within("[0, inf)", "a number, 0 or more")
+BETAS = Check("two such as [0.9, 0.99]", lambda b: isinstance(b, tuple) and len(b) == 2 and all(map(DECAY.fits, b)))
+PER_SCALE = sizes(words="blocks per scale: [4, 4]")
 
 
 @contextmanager
@@ -67,22 +81,14 @@ class TaskSettings:
         types = {f.name: (f.type, *get_args(f.type)) for f in fields(cls)}
         if not isinstance(parameters, Mapping):
             raise SettingsError(f"parameters = {parameters!r}: expected names and values, such as dict(steps=100)")
-        for name in parameters:
-            if not isinstance(name, str) or name not in types:
-                close = difflib.get_close_matches(str(name), types, 1)
-                hint = f"did you mean {close[0]!r}? " if close else ""
-                raise SettingsError(f"unknown parameter {name!r}: {hint}Known: {', '.join(types)}")
+        expect_known(parameters, types)
         return cls(**{name: _as_number(v, types[name]) for name, v in parameters.items()})
 
     @classmethod
     def from_record(cls, told: Mapping[str, Any]) -> Self:
         """The settings that a file of a run tells of. A setting that is younger than the file takes its usual value; an
         object of the user's own, of which the file has the words only, becomes an `Unknown`."""
-        return cls.from_parameters({f.name: cls._read(f.name, told[f.name]) for f in fields(cls) if f.name in told})
-
-    @classmethod
-    def _read(cls, name: str, told: Any) -> Any:
-        return told
+        return cls.from_parameters({f.name: _stored(f, told[f.name]) for f in fields(cls) if f.name in told})
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON: a function or class of one's own appears as its name, an object as its repr."""
@@ -92,44 +98,29 @@ class TaskSettings:
         """as_dict() as a JSON file gives it back: with lists in place of tuples."""
         return json.loads(json.dumps(self.as_dict()))
 
-    def _fill(self, values: Mapping[str, Any]) -> None:
-        """Give these values to the settings that are None, and make tuples of lists."""
+    def _check_each(self) -> None:
+        """Each setting by itself; lists become tuples. A None that a profile fills in is not looked at."""
         mine = vars(self)  # before anybody else sees the object, which is frozen from then on
+        for f in fields(self):
+            value, check = mine[f.name], f.metadata.get("check")
+            value = mine[f.name] = tuple(value) if isinstance(value, list) else value
+            if check is not None and not (value is None and f.default is None):
+                mine[f.name] = check(f.name, value)
+
+    def _fill(self, values: Mapping[str, Any]) -> None:
+        """Give these values to the settings that are None."""
+        mine = vars(self)
         given = {f.name: values[f.name] for f in fields(self) if mine[f.name] is None and f.name in values}
-        mine.update({name: tuple(v) if isinstance(v, list) else v for name, v in (mine | given).items()})
         mine["filled"] = (mine.get("filled") or {}) | given
+        mine.update(given)
 
     def _expect(self, name: str, condition: bool, expected: str) -> None:
         if not condition:
             raise SettingsError(f"{name} = {shown(getattr(self, name))}: expected {expected}")
 
-    def _settle(self, check: Check, *names: str) -> None:
-        for name in names:
-            check(name, getattr(self, name))
-
-    def _expect_one_of(self, known: Mapping[str, Any] | tuple[str, ...], *names: str) -> None:
-        self._settle(one_of(known), *names)
-
-    def _expect_whole(self, least: int, *names: str, most: int = 2**63 - 1) -> None:
-        self._settle(integer(least, most), *names)
-
-    def _expect_object(self, name: str, expected: str, verbs: tuple[str, ...], names: Collection[str] = ()) -> None:
-        """One of the names, or the object that is expected, which has these methods: no class in its place."""
-        own = offering(f"one of {', '.join(names)}, or {expected}" if names else expected, *verbs)
-        if not (isinstance(getattr(self, name), str) and getattr(self, name) in names):
-            self._settle(own, name)
-
-    def _expect_number(self, name: str, low: float, high: float, expected: str) -> None:
-        """Strictly between the two."""
-        self._settle(replace(number(f"({low}, {high})"), words=expected), name)
-
-    def _expect_blocks(self) -> None:
-        good = isinstance(self.blocks, tuple) and len(self.blocks) > 0 and all(type(b) is int for b in self.blocks)
-        self._expect("blocks", good and min(self.blocks) >= 1, "blocks per scale: [4, 4]")
-        self._expect("blocks", sum(self.blocks) <= BLOCKS, f"{BLOCKS:,} blocks at most")
-
     def _expect_scales(self, shape: tuple[int, int, int] | None, halvings: int) -> None:
-        """Images that are halved so often; None: they are not known yet."""
+        """Not too many blocks, and images that can be halved so often; None: they are not known yet."""
+        self._expect("blocks", sum(self.blocks) <= BLOCKS, f"{BLOCKS:,} blocks at most")
         if shape is not None:
             good = all(size % 2**halvings == 0 for size in shape[1:])
             told = f"fewer scales: images of {shape[1]} x {shape[2]} cannot be halved {halvings} times"
@@ -139,6 +130,13 @@ class TaskSettings:
         """A model of about `parameters` parameters: built without memory. Raises SettingsError where there is none."""
         with torch.device("meta"):
             self._flow(shape)
+
+
+def _stored(setting: Field, told: Any) -> Any:
+    """What a file tells of a setting: its value, or where that takes objects, perhaps the name of one of the user's."""
+    check, own = setting.metadata.get("check"), Unknown(setting.name, told)
+    known = not isinstance(told, str) or check is None or check.fits(check.plain(told)) or not check.fits(own)
+    return told if known else own
 
 
 def _plain(value: Any) -> Any:
@@ -162,7 +160,6 @@ def _as_number(value: Any, types: tuple[Any, ...]) -> Any:
     return number if math.isfinite(number) else value
 
 
-BELOW = math.nextafter(0, -1)
 PROFILE_OF = ("dataset", "profile", "system")
 """The settings by which a profile fills in others."""
 
@@ -171,23 +168,23 @@ PROFILE_OF = ("dataset", "profile", "system")
 class Training(TaskSettings):
     """The settings of the training loop, the same for every task. A value of None takes the profile's."""
 
-    validation = truth_images = 0  # settings of tasks that hold data out
+    validation = truth_images = train_on_validation = 0  # settings of tasks that hold data out
     filled: InitVar[dict[str, Any] | None] = None
     """What a profile has filled in, and of which data: dataclasses.replace hands it on."""
 
-    seed: int = option(0, "of the weights, the batches and all noise")
-    steps: int | None = option(None, "of the optimiser")
-    batch_size: int | None = option(None, "samples per step, over all processes and passes")
-    accumulation: int | None = option(None, "passes in which a process computes its share of a batch")
-    lr: float | None = option(None, "learning rate of Adam, the largest of its schedule")
-    warm_up: int | None = option(None, "steps in which the learning rate rises from 0")
-    cool_down: float | None = option(None, "last fraction of the steps, in which the learning rate falls to 0")
-    betas: tuple[float, float] = option((0.9, 0.99), "of Adam: decay of its two running means")
-    weight_decay: float = option(0.0, "of Adam: this times the weights is added to the gradient")
-    clip: float = option(1.0, "largest norm of a step's gradient")
-    norm_tolerance: float = option(1e-3, "a layer's norm is updated until it grows by less than this fraction")
-    ema: float | None = option(None, "decay of the averaged weights, which are reported; 0: the last step's")
-    precision: str = option("fp32", f"of the training steps: {', '.join(PRECISIONS)} (bf16: in the branches)")
+    seed: int = option(0, "of the weights, the batches and all noise", COUNT)
+    steps: int | None = option(None, "of the optimiser", SOME)
+    batch_size: int | None = option(None, "samples per step, over all processes and passes", SOME)
+    accumulation: int | None = option(None, "passes in which a process computes its share of a batch", SOME)
+    lr: float | None = option(None, "learning rate of Adam, the largest of its schedule", SMALL)
+    warm_up: int | None = option(None, "steps in which the learning rate rises from 0", COUNT)
+    cool_down: float | None = option(None, "last fraction of the steps, in which the learning rate falls to 0", SHARE)
+    betas: tuple[float, float] = option((0.9, 0.99), "of Adam: decay of its two running means", BETAS)
+    weight_decay: float = option(0.0, "of Adam: this times the weights is added to the gradient", AMOUNT)
+    clip: float = option(1.0, "largest norm of a step's gradient", within("(0, inf)", "a positive number"))
+    norm_tolerance: float = option(1e-3, "a layer's norm is updated until it grows by less than this fraction", SMALL)
+    ema: float | None = option(None, "decay of the averaged weights, which are reported; 0: the last step's", DECAY)
+    precision: str = option("fp32", f"of training steps: {', '.join(PRECISIONS)} (bf16: in the branches)", PRECISION)
 
     def _refuse_carried(self, filled: dict[str, Any] | None) -> None:
         """Values that one profile has filled in may be none of another's. Raises SettingsError with their names."""
@@ -206,17 +203,6 @@ class Training(TaskSettings):
                 )
 
     def _check_training(self) -> None:
-        self._expect_whole(1, "steps", "batch_size", "accumulation")
-        self._expect_whole(0, "seed", "warm_up")
-        self._expect_number("lr", 0, 1, "a number between 0 and 1, such as 1e-3")
-        self._expect_number("ema", BELOW, 1, "a number from 0 to below 1")
-        self._expect_number("cool_down", BELOW, math.nextafter(1, 2), "a fraction from 0 to 1")
-        pair = isinstance(self.betas, tuple) and len(self.betas) == 2
-        self._expect("betas", pair and all(number("[0, 1)").fits(b) for b in self.betas), "two such as [0.9, 0.99]")
-        self._expect_number("weight_decay", BELOW, math.inf, "a number, 0 or more")
-        self._expect_number("clip", 0, math.inf, "a positive number")
-        self._expect_number("norm_tolerance", 0, 1, "a number between 0 and 1, such as 1e-3")
-        self._expect_one_of(PRECISIONS, "precision")
         parts = self.batch_size % self.accumulation
         self._expect("accumulation", not parts, f"a divisor of batch_size = {self.batch_size}")
 

@@ -6,13 +6,15 @@ object itself is needed, and not before.
 """
 
 import ast
-from dataclasses import astuple, dataclass
+from collections.abc import Collection
+from dataclasses import astuple, dataclass, replace
 from typing import Any, NoReturn
 
 from ...errors import SettingsError
 from ...estimators.krylov import Krylov
 from ...estimators.logdet import Estimator, Exact, PowerSeries
 from ...estimators.series import Geometric, Matched, Poisson, Roulette, Truncated
+from ...expect import Check, offering, one_of
 
 ESTIMATORS: dict[str, Estimator] = {
     "roulette": PowerSeries(Roulette(Geometric(0.5), n_exact=2)),
@@ -80,7 +82,12 @@ class Unknown:
     draw = estimate = sample = survival = __call__
 
 
-def known_or_unknown(setting: str, told: Any, known: Any) -> Any:
-    """A stored setting: a name among `known`, an object of the package's classes, or an Unknown."""
-    value = rebuilt(told)
-    return Unknown(setting, value) if isinstance(value, str) and value not in known else value
+def named_or(words: str, *verbs: str, names: Collection[str] = ()) -> Check:
+    """One of the names, or an object with these methods (a class is none), which may come in words (`rebuilt`)."""
+    own = offering(f"one of {', '.join(names)}, or {words}" if names else words, *verbs)
+    return replace(own, fits=lambda found: one_of(names).fits(found) or own.fits(found), plain=rebuilt, names=names)
+
+
+TRAINS = named_or("an estimator object", "draw", "estimate", names=ESTIMATORS)
+EVALUATES = named_or("an estimator object", "draw", "estimate")
+COUNTS = named_or("an object with sample and survival", "sample", "survival", names=LAWS)

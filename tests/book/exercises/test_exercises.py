@@ -18,7 +18,15 @@ ROOT = Path(__file__).parents[3]
 CALL = re.compile(r"exercises\.(check_\w+)\((\w+)\)")
 SOLUTION = re.compile(r"<details>.*?```python\n(.*?)```.*?</details>", re.DOTALL)
 CHAPTERS = [m.name for m in pkgutil.iter_modules(exercises.__path__) if m.name.startswith("chapter")]
-CHECKS = [(c, check) for c in CHAPTERS for check in importlib.import_module(f"{exercises.__name__}.{c}").__all__]
+
+
+def checks_of(chapter):
+    return [
+        name for name in vars(importlib.import_module(f"{exercises.__name__}.{chapter}")) if name.startswith("check_")
+    ]
+
+
+CHECKS = [(c, check) for c in CHAPTERS for check in checks_of(c)]
 
 
 def sources(chapter, kind):

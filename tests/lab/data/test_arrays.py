@@ -81,7 +81,7 @@ def test_a_conversion_that_breaks_off_leaves_no_array(mnist, tmp_path, monkeypat
         raise OSError("No space left on device")
 
     with monkeypatch.context() as disk:
-        disk.setattr(arrays.os, "fsync", full)
+        disk.setattr(os, "fsync", full)
         with pytest.raises(rf.DataError, match="cannot write to .*No space left on device.*RESFLOW_HOME"):
             rf.load_images("mnist", "train", tmp_path)
     assert not list((tmp_path / "mnist").glob("*.npy"))
@@ -181,6 +181,6 @@ def test_a_killed_conversion_neither_leaves_an_array_nor_keeps_the_lock(mnist, t
     assert started.wait(timeout=60)
     process.kill()
     process.join(timeout=60)
-    assert (tmp_path / "mnist" / "train.unfinished").exists() and not (tmp_path / "mnist" / "train.npy").exists()
+    assert (tmp_path / "mnist" / "train.npy.unfinished").exists() and not (tmp_path / "mnist" / "train.npy").exists()
     assert len(rf.load_images("mnist", "train", tmp_path).images) == 8
-    assert not (tmp_path / "mnist" / "train.unfinished").exists()
+    assert not (tmp_path / "mnist" / "train.npy.unfinished").exists()

@@ -11,8 +11,6 @@ from matplotlib.figure import Figure
 from ..panels import beside, rows
 from ..style import EXACT, GREEN, GREY, LIGHT, PINK, ROULETTE, TRUNCATED, styled
 
-__all__ = ["over_seeds", "differences", "claims_and_truth", "gaps"]
-
 ESTIMATORS = {"truncated": TRUNCATED, "roulette": ROULETTE, "stratified": GREEN, "control variate": PINK}
 KINDS = {"truncated": TRUNCATED, "roulette": ROULETTE, "ours": GREEN}
 

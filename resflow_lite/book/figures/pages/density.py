@@ -8,8 +8,6 @@ from matplotlib.figure import Figure
 
 from ..style import GREEN, GREY, ROULETTE, TRUNCATED, styled
 
-__all__ = ["estimator_bias"]
-
 
 @styled
 def estimator_bias(report: Any) -> Figure:

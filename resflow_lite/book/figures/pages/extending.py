@@ -11,8 +11,6 @@ from ....checks import exact_log_det
 from ....models.flow import standard_normal_log_prob
 from ..style import AMBER, EXACT, GREEN, GREY, ROULETTE, SKY, TRUNCATED, styled
 
-__all__ = ["survivals", "probe_errors", "activation", "plane"]
-
 COLOURS = (GREEN, ROULETTE, TRUNCATED, AMBER, SKY)
 
 

@@ -10,8 +10,6 @@ from matplotlib.figure import Figure
 from ..chapter05 import COLOURS, STYLES
 from ..style import EXACT, GREY, LIGHT, ROULETTE, SKY, styled
 
-__all__ = ["grid_of_peaks", "savings", "time_against_terms", "time_and_memory"]
-
 Mode = tuple[str, str]
 
 

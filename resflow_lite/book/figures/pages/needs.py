@@ -11,8 +11,6 @@ from matplotlib.figure import Figure
 
 from ..style import GREY, ROULETTE, styled
 
-__all__ = ["prerequisites", "direct", "map_of_the_book"]
-
 Needs = Mapping[str, set[str]]
 """Title of a page -> titles of the pages that it needs."""
 NUMBERED = re.compile(r"(\d+)(b?)_")

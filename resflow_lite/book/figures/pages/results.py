@@ -11,8 +11,6 @@ from ....lab.tables import TITLES
 from ..panels import rows
 from ..style import AMBER, GREEN, GREY, PINK, ROULETTE, SKY, styled
 
-__all__ = ["bits_against_images", "side_by_side"]
-
 COLOURS = (ROULETTE, AMBER, GREEN, PINK, SKY)
 
 

@@ -10,8 +10,6 @@ from matplotlib.figure import Figure
 from ..panels import Curves, Pairs
 from ..style import AMBER, EXACT, GREEN, GREY, PINK, ROULETTE, SKY, TRUNCATED, styled
 
-__all__ = ["nearest_distances", "distance_against_number", "distance_against_temperature"]
-
 COLOURS = (EXACT, ROULETTE, TRUNCATED, GREEN, AMBER, PINK, SKY)
 
 
