@@ -51,9 +51,9 @@ WRONG = [
     ("bits_per_dim", float("nan"), "bits_per_dim = nan"),
     ("checkpoint_sha256", "abc", "checkpoint_sha256 = 'abc', expected 64"),
     ("surprise", 1, "unknown fields: surprise"),
-    ("last_step", ["x", None], "last_step = .*expected a list of float"),
-    ("failures", [5], "failures = .*expected a list of str"),
-    ("curve", ["x"], "curve = .*expected a list of list"),
+    ("last_step", ["x", None], "last_step = .*expected a list of numbers"),
+    ("failures", [5], "failures = .*expected a list of texts"),
+    ("curve", ["x"], "curve = .*expected a list of rows"),
     ("hardware", dict(device="cpu", name="a", processes="two"), "hardware = .*expected 1 or more processes"),
 ]
 
