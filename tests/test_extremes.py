@@ -208,3 +208,32 @@ def test_own_samplers_give_as_many_points_as_they_are_asked_for_and_numbers():
         rf.toy_data(lambda n, generator: torch.zeros(n - 1, 2), 4)
     with pytest.raises(rf.DataError, match="NaN or infinite"):
         rf.toy_data(lambda n, generator: torch.full((n, 2), math.nan), 4)
+
+
+def test_an_estimator_is_no_law_of_terms():
+    with pytest.raises(rf.SettingsError, match=r"terms=.*PowerSeries.*: an estimator; expected Truncated or Roulette"):
+        rf.PowerSeries(rf.PowerSeries())
+
+
+def test_an_exact_log_determinant_under_autocast_is_that_of_the_rounded_jacobian():
+    layer, x = nn.Linear(3, 3).float(), torch.randn(4, 3, dtype=torch.float32)
+    layer.weight.data.mul_(0.3)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = rf.log_det(layer, x, rf.Exact()).value
+    exact = torch.linalg.slogdet(torch.eye(3) + layer.weight.detach().double())[1]
+    assert found.dtype == torch.float32 and float((found - exact).detach().abs().max()) < 0.02
+
+
+@pytest.mark.parametrize("tol", [-1, 0, float("nan"), "1e-3"])
+def test_norms_want_a_tolerance_and_a_model(tol):
+    with pytest.raises(rf.SettingsError, match="tol"):
+        rf.update_norms_(nn.Linear(2, 2), tol=tol)
+    with pytest.raises(rf.SettingsError, match="model = 'x': expected an object of the class Module"):
+        rf.update_norms_("x")
+
+
+def test_a_hook_that_a_branch_would_not_call_is_refused():
+    branch = rf.LipschitzBranch([rf.LipschitzLinear(2, 2)])
+    branch.steps[0].register_forward_hook(lambda *_: None)
+    with pytest.raises(rf.SettingsError, match="LipschitzLinear has a hook on its forward pass"):
+        branch(torch.ones(1, 2))

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ..errors import SettingsError
-from ..expect import FLAG, integer, offering, one_of, settle
+from ..expect import FLAG, integer, offering, one_of, settle, shown
 from ..incoming import GENERATOR, batch, entries
 from .linearization import Linearization, linearize, per_sample_dot, refuse_divergence
 from .noise import PROBES, draw_probes
@@ -121,6 +121,8 @@ class PowerSeries:
     def __post_init__(self) -> None:
         terms = offering("Truncated(...), Roulette(...) or what else offers draw(batch, generator)", "draw")
         settle(self, terms=terms, probe=one_of(PROBES), n_probes=integer(1), control_variate=FLAG)
+        if hasattr(self.terms, "estimate"):
+            raise SettingsError(f"PowerSeries: terms={shown(self.terms)}: an estimator; expected Truncated or Roulette")
 
     def draw(self, x: Tensor, generator: torch.Generator | None = None) -> SeriesDraw:
         weights = self.terms.draw(len(x), generator)
@@ -238,6 +240,7 @@ class Exact:
 
     def estimate(self, g: Linearization, draw: None = None) -> LogDetEstimate:
         jacobian = dense_jacobian(g)
+        jacobian = jacobian.to(torch.promote_types(jacobian.dtype, torch.float32))
         identity = torch.eye(jacobian.shape[1], dtype=jacobian.dtype, device=jacobian.device)
         return LogDetEstimate(torch.linalg.slogdet(identity + jacobian)[1], g.output, 0, jacobian.shape[1])
 

@@ -103,9 +103,9 @@ class LipschitzBranch(nn.Module):
         low = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
         with torch.autocast(kind, enabled=False):
             for step in self.steps:
-                if step._forward_pre_hooks:  # pruning, the weight norm of old
+                if step._forward_pre_hooks or step._forward_hooks:  # pruning, the weight norm of old
                     raise SettingsError(
-                        f"{type(step).__name__} has a hook before its forward pass, which a LipschitzBranch does not "
+                        f"{type(step).__name__} has a hook on its forward pass, which a LipschitzBranch does not "
                         "call: after pruning, prune.remove(layer, 'weight'); else torch.nn.utils.parametrize"
                     )
                 if isinstance(step, LipschitzLayer):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..expect import number, settle
+from ..expect import instance, number, settle
 from ..numerics.norms import Map, conjugate, gram_upper, interpolated, power_iteration, vector_norm
 from ..numerics.tensor_float import full_precision
 from .orders import ORDER, LearnedOrder, Order
@@ -246,6 +246,8 @@ def update_norms_(model: nn.Module, tol: float = 1e-3) -> None:
     2-norms: all layers of one shape together, in a number of rounds that tol alone decides; nothing is read back from
     the device. Other orders: layer by layer, until none grew by more than the fraction tol.
     """
+    instance(nn.Module)("model", model)
+    tol = number("(0, 1)")("tol", tol, "update_norms_")
     layers = [m for m in model.modules() if isinstance(m, LipschitzLayer) and m.input_shape and not m.closed_form()]
     others = [m for m in layers if not m.spectral()]
     device = layers[0].weight.device if layers else torch.device("cpu")
