@@ -103,7 +103,8 @@ class TaskSettings:
         mine = vars(self)  # before anybody else sees the object, which is frozen from then on
         for f in fields(self):
             value, check = mine[f.name], f.metadata.get("check")
-            value = mine[f.name] = tuple(value) if isinstance(value, list) else value
+            # in the place of a text it is shown as it was given
+            value = mine[f.name] = tuple(value) if isinstance(value, list) and not isinstance(f.default, str) else value
             if check is not None and not (value is None and f.default is None):
                 mine[f.name] = check(f.name, value)
 
