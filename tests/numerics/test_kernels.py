@@ -31,6 +31,7 @@ from resflow_lite.numerics.kernels import (
     lipswish,
     lipswish_pull_back,
 )
+from resflow_lite.numerics.stacked import gram_product
 
 SCALE = torch.tensor([0.75], dtype=torch.float64)
 SHAPES = [(2, 1, 1, 1), (2, 5, 7, 1), (1, 4, 4, 2), (2, 6, 5, 3), (3, 3, 4, 12), (1, 1, 9, 5)]
@@ -226,3 +227,13 @@ def test_layers_of_other_norms_and_of_no_input_yet_are_left_to_themselves(monkey
         assert mixed.ready is None and fresh.ready is None
         torch.testing.assert_close(kept.ready[0], kept.applied())
     assert kept.ready is None
+
+
+@pytest.mark.parametrize("batch", [1, 7])
+def test_the_products_of_norms_by_gather_are_those_by_unfold(monkeypatch, batch):
+    weights, v = torch.randn(3, 64, 4, 3, 3), torch.randn(3, batch, 4 * 5 * 6)
+    by_unfold = gram_product(weights, (5, 6), whole=False)
+    monkeypatch.setattr(kernels, "MATRICES", ("cpu",))
+    by_gather = gram_product(weights, (5, 6), whole=False)
+    assert by_gather.__qualname__ != by_unfold.__qualname__
+    torch.testing.assert_close(by_gather(v), by_unfold(v), rtol=1e-10, atol=1e-10)
