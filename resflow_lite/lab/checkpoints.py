@@ -18,7 +18,7 @@ from ..estimators.noise import Noise
 from ..expect import Check, instance, integer, number
 from ..models.flow import Flow
 from .data.images import load_images
-from .files import write_whole
+from .files import from_json, json_object, write_whole
 from .package_data import shipped
 from .tasks.registry import TASKS, read_settings, task_of
 from .tasks.task import Training
@@ -162,7 +162,7 @@ def facts_of(path: Path) -> dict[str, Any]:
     """What save_flow and save_state were told beside the weights, without reading those."""
     try:
         with Path(path).open("rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+            header = json_object(file.read(int.from_bytes(file.read(8), "little")))
         return _facts(header["__metadata__"])
     except Exception as error:
         raise _unreadable(path, error) from error
@@ -247,14 +247,14 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         content = Path(path).read_bytes()
         _verify(content)
         size = int.from_bytes(content[:8], "little")
-        return load(content), _facts(json.loads(content[8 : 8 + size])["__metadata__"])
+        return load(content), _facts(json_object(content[8 : 8 + size])["__metadata__"])
     except Exception as error:
         raise _unreadable(path, error) from error
 
 
 def _facts(told: Mapping[str, str]) -> dict[str, Any]:
     """As save_flow and save_state were given them. Raises SettingsError for a value that no training has."""
-    facts = {name: json.loads(value) for name, value in told.items() if name != CHECKSUM}
+    facts = {name: from_json(value) for name, value in told.items() if name != CHECKSUM}
     for name in FACTS.keys() & facts.keys():
         FACTS[name](name, facts[name])
     return facts

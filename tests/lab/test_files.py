@@ -120,6 +120,7 @@ def test_numbers_that_are_none_become_null():
         (b"7", "it holds int"),
         (b"null", "it holds null"),
         (b'{"a": NaN}', "NaN is no number"),
+        (b'{"a": [{"b": 1, "c": 2, "b": 1}]}', "'b' is given twice"),
         (b"\xff\xfe", "decode"),
         (b"[" * 100_000, "nested too deep"),
     ],
@@ -138,7 +139,10 @@ def test_a_folder_in_the_place_of_a_file_is_a_sentence(tmp_path):
         read_lines(tmp_path)
 
 
-@pytest.mark.parametrize("line", [b"nonsense\n", b"\xff\xff\n", b"3\n", b'{"step": 2}\n', b'{"seconds": 1.0}\n'])
+TWICE = b'{"step": 2, "seconds": 1.0, "step": 4}\n'
+
+
+@pytest.mark.parametrize("line", [TWICE, b"nonsense\n", b"\xff\xff\n", b"3\n", b'{"step": 2}\n', b'{"seconds": 1.0}\n'])
 def test_a_line_of_the_record_that_is_none_is_named(folder, line):
     record = folder / "training.jsonl"
     record.write_bytes(record.read_bytes() + line)
