@@ -232,6 +232,40 @@ def test_norms_want_a_tolerance_and_a_model(tol):
         rf.update_norms_("x")
 
 
+class Doubled(rf.LipschitzLinear):
+    def forward(self, z):
+        return 2 * super().forward(z)
+
+
+class Bent(rf.Tanh):
+    def forward(self, z):
+        return super().forward(z) / 2
+
+
+class Halved(rf.LipschitzBranch):
+    def forward(self, x):
+        return super().forward(x) / 2
+
+
+@pytest.mark.parametrize(
+    ("layer", "activation", "branch"),
+    [
+        (Doubled, rf.Tanh, rf.LipschitzBranch),
+        (rf.LipschitzLinear, Bent, rf.LipschitzBranch),
+        (rf.LipschitzLinear, rf.Tanh, Halved),
+    ],
+)
+def test_a_forward_of_ones_own_that_a_branch_would_not_call_is_refused(layer, activation, branch):
+    """The log-determinant was that of the map without it. As a plain module it is right."""
+    steps, x = [layer(2, 4, 0.4), activation(), rf.LipschitzLinear(4, 2, 0.4)], torch.randn(3, 2)
+    block = rf.ResidualBlock(branch(steps), rf.Exact())
+    for verb in (block.branch, block, block.inverse, lambda _: block.branch.lipschitz_bound()):
+        with pytest.raises(rf.SettingsError, match="has a forward of its own, which a LipschitzBranch does not call"):
+            verb(x)
+    if branch is not Halved:
+        assert rf.check_bijection(rf.ResidualBlock(torch.nn.Sequential(*steps)).double(), x.double())
+
+
 def test_a_hook_that_a_branch_would_not_call_is_refused():
     branch = rf.LipschitzBranch([rf.LipschitzLinear(2, 2)])
     branch.steps[0].register_forward_hook(lambda *_: None)
