@@ -232,6 +232,18 @@ def test_norms_want_a_tolerance_and_a_model(tol):
         rf.update_norms_("x")
 
 
+@pytest.mark.parametrize("value", [3e38, math.inf, math.nan])
+def test_weights_whose_norm_is_no_number_are_not_proven(value):
+    """They were divided by infinity and left nothing: Lip(g) <= 0, proven."""
+    flow = rf.toy_flow(1, (8,)).float()
+    flow.initialize_(torch.randn(8, 2, dtype=torch.float32))
+    layer = next(m for m in flow.modules() if isinstance(m, rf.LipschitzLinear))
+    layer.weight.data.fill_(value)
+    for verb in (flow.certify, flow.enforce_):
+        with pytest.raises(rf.SettingsError, match="the norm of its weight is no number in torch.float32"):
+            verb()
+
+
 class Doubled(rf.LipschitzLinear):
     def forward(self, z):
         return 2 * super().forward(z)

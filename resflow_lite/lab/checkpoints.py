@@ -63,6 +63,8 @@ FACTS["hardware"] = Check(
     "a dictionary, of 1 or more processes",
     lambda told: isinstance(told, dict) and integer(1).fits(told.get("processes", 1)),
 )
+HUGE = 2.0**60
+"""More than that no parameter is: in single precision the squares of its norm are no numbers from 1e19 on."""
 LARGEST = 2**24
 """Entries of an event, at most."""
 
@@ -145,6 +147,10 @@ def _expect_sound(path: Path, tensors: Mapping[str, Tensor], flow: Flow) -> None
         known = t.dtype.is_floating_point and not name.endswith("_extra_state")  # where nan is a rate not measured yet
         if known and not t.isfinite().all():
             raise DataError(f"{path}: {name} holds a number that is not finite: take weights of an earlier step")
+        if known and (largest := float(t.abs().amax()) if t.numel() else 0.0) > HUGE:
+            raise DataError(
+                f"{path}: {name} holds {largest:.1e}, which no training writes: take weights of an earlier step"
+            )
         weight = tensors.get(f"{name.rpartition('.')[0]}.weight")
         if name.endswith((".vector", ".right")) and t.numel() and not t.any() and weight is not None and weight.any():
             raise DataError(f"{path}: {name} holds zeros alone, a vector that no norm can be told by: fetch it again")

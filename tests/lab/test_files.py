@@ -300,6 +300,7 @@ def set_first(ending, value):
 UNSOUND = {
     "nan": (set_first(".weight", lambda t: t * float("nan")), "not finite"),
     "infinity": (set_first(".bias", lambda t: t + float("inf")), "not finite"),
+    "a huge number": (set_first(".weight", lambda t: t * 1e30), r"\.weight holds .*e\+.*, which no training writes"),
     "zero vector": (set_first(".vector", torch.zeros_like), "zeros alone"),
     "whole numbers": (set_first(".weight", lambda t: t.to(torch.int64)), "int64"),
     "no settings": (lambda tensors, facts: facts.pop("experiment"), "tells of no settings"),
