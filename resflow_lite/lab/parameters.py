@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from ..errors import SettingsError
+from ..expect import instance
 from .data.images import images_label
 from .home import home, make_folder
 from .tasks.density import Experiment
@@ -29,6 +30,7 @@ def experiment_from_notebook(namespace: Mapping[str, Any], kind: type = Experime
     run_dir, where the notebook has it, names the folder; empty means a fresh one under runs/.
     Raises SettingsError for an unknown name or a wrong value.
     """
+    instance(Mapping)("namespace", namespace)
     known = {field.name for field in fields(kind)} | {"run_dir"}
     first = not any(isinstance(value, kind) for value in namespace.values())
     found = {n: value for n, value in namespace.items() if n in known or (first and _is_parameter(n, value))}

@@ -131,6 +131,8 @@ def planned(source: str | Path, profile: str, *, rated: bool = True) -> list[Pla
 def _opened(source: str | Path, profile: str) -> tuple[Path, dict[str, Any], dict[str, Any]]:
     """The file of a sweep, its content, and a copy of what a profile adds. Raises SettingsError where that is not in
     it."""
+    if not isinstance(source, str | Path):
+        raise SettingsError(f"source = {source!r}: expected the name of a sweep or the path of a YAML file")
     path = Path(source) if Path(source).suffix in (".yaml", ".yml") else SWEEPS / f"{source}.yaml"
     sweep = _read(path)
     if one_of(PROFILES)("profile", profile) not in sweep["profiles"]:

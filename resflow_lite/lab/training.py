@@ -9,6 +9,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from ..errors import ResflowError, SettingsError
+from ..expect import instance
 from ..models.flow import Flow
 from ..numerics.tensor_float import tensor_float
 from .checkpoints import TrainingState, save_state
@@ -144,6 +145,9 @@ def train_toy(experiment: Training, flow: Flow | None = None) -> tuple[Flow, lis
     estimators stay. Raises ResflowError where the loss is not finite.
     """
     task = task_of(experiment, connect(task_of(experiment).device))
+    (instance(Flow) | None)("flow", flow)
+    if flow is not None and flow.event_shape != task.shape:
+        raise SettingsError(f"flow is of events {flow.event_shape}: expected {task.shape}")
     state, history = begin(task, flow), []
     step = Step(task, state)
     while state.step < experiment.steps:

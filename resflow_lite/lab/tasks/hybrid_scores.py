@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ...errors import SettingsError
+from ...errors import DataError, SettingsError
 from ...estimators.logdet import Estimator
+from ...expect import instance, integer, shown
+from ...incoming import batch, entries, levels
 from ...models.dequantize import uniform_dequantize
 from ...models.flow import bits_per_dim
 from ...models.hybrid import HybridFlow
@@ -67,12 +69,19 @@ def reliability(probabilities: Tensor, labels: Tensor, n_bins: int = 10) -> tupl
 
     probabilities: (B, n_classes), rows that add up to 1.  labels: (B,).  The confidence of an image is its largest
     probability; bin k holds confidences in (k / n_bins, (k + 1) / n_bins]. An empty bin has confidence and accuracy
-    nan. Raises SettingsError for other shapes.
+    nan. Raises SettingsError for other shapes, DataError for what are no probabilities or classes.
     """
+    batch("probabilities", probabilities)
+    entries("probabilities", probabilities, (0.0, 1.0))
+    levels("labels", labels, probabilities.shape[1])
+    n_bins = integer(1)("n_bins", n_bins)
     if probabilities.dim() != 2 or labels.shape != probabilities.shape[:1]:
         raise SettingsError(
             f"probabilities {tuple(probabilities.shape)} with labels {tuple(labels.shape)}: expected (B, classes), (B,)"
         )
+    if len(labels) == 0 or ((off := (probabilities.double().sum(1) - 1).abs().max()) > 1e-3):
+        told = f"rows that miss 1 by {off:.2g}" if len(labels) else "no rows"
+        raise DataError(f"probabilities has {told}: expected the shares of the classes. logits.softmax(1) makes them")
     confidence, predicted = probabilities.double().max(1)
     index = (confidence * n_bins).ceil().long().clamp(1, n_bins) - 1
     counts = torch.bincount(index, minlength=n_bins).double()
@@ -93,8 +102,14 @@ def calibration_error(probabilities: Tensor, labels: Tensor, n_bins: int = 10) -
 
 def auroc(known: Tensor, strange: Tensor) -> float:
     """The probability that a known image scores higher than a strange one, a tie counting one half: the area under the
-    ROC curve. 1/2 is a coin, 0 a score that is always wrong. known, strange: (n,) and (m,) scores, such as log p(x)."""
+    ROC curve. 1/2 is a coin, 0 a score that is always wrong. known, strange: (n,) and (m,) scores, such as log p(x),
+    also infinite ones. Raises SettingsError or DataError for others."""
     from sklearn.metrics import roc_auc_score
 
+    for name, scores in dict(known=known, strange=strange).items():
+        instance(Tensor)(name, scores)
+        if scores.dim() != 1 or not len(scores) or scores.isnan().any():
+            raise DataError(f"{name} is {shown(scores)}: expected one score or more, (n,), and none that is NaN")
     truth = torch.cat([torch.ones(len(known)), torch.zeros(len(strange))])
-    return float(roc_auc_score(truth.numpy(), torch.cat([known, strange]).double().cpu().numpy()))
+    ranks = torch.cat([known, strange]).unique(return_inverse=True)[1]
+    return float(roc_auc_score(truth.numpy(), ranks.cpu().numpy()))
