@@ -75,7 +75,8 @@ def unreadable(path: Path, error: Exception) -> DataError:
         return DataError(f"{path} is not a readable flow checkpoint: there is no such file; fit writes it")
     if isinstance(error, OSError):
         return DataError(f"{path} is not a readable flow checkpoint: {error.strerror}")
+    told = str(error) or type(error).__name__
     return DataError(
-        f"{path} is not a readable flow checkpoint ({error}): fetch it again, or remove it and train again; fit goes "
-        "on from the folder's last checkpoint, where that is whole"
+        f"{path} is not a readable flow checkpoint ({told}): fetch it again, or remove it and train again; fit goes on "
+        "from the folder's last checkpoint, where that is whole"
     )

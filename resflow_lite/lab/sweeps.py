@@ -104,7 +104,7 @@ def planned(source: str | Path, profile: str, *, rated: bool = True) -> list[Pla
     more = _mapping(f"{path.name}, profiles: {profile}, settings", own.pop("settings", {}), known=sweep["settings"])
     file = own.pop("rates", None)
     rates = chosen_rates(MEASUREMENTS / str(file)) if file is not None and rated else {}
-    runs = []
+    runs, folders = [], set()
     for setting, values in settings.items():
         where = f"{path.name}, setting {setting}"
         values = own | _mapping(where, values) | _mapping(where, more.get(setting, {}))
@@ -121,8 +121,11 @@ def planned(source: str | Path, profile: str, *, rated: bool = True) -> list[Pla
                     experiment = task.settings.from_parameters(chosen)
                 except SettingsError as error:
                     raise SettingsError(f"{where}: {error}") from None
-                words = (setting, images_label(dataset) if len(datasets) > 1 else None, f"seed{seed}")
+                words = (setting, images_label(dataset) if len(datasets) > 1 else None, f"seed{experiment.seed}")
                 folder = home() / "runs" / f"{path.stem}-{profile}" / "-".join(word for word in words if word)
+                if folder in folders:
+                    raise SettingsError(f"{where}: two runs would have the folder {folder.name}: name them apart")
+                folders.add(folder)
                 found = (path.stem, str(source), len(runs), sweep["task"], setting, experiment, folder)
                 runs.append(Planned(*found))
     return runs
@@ -158,7 +161,7 @@ def _read(path: Path) -> dict[str, Any]:
             raise SettingsError(f"{path.name}: {name} is missing; expected {', '.join(needed)}")
     _mapping(f"{path.name}, profiles", sweep["profiles"], known=PROFILES)
     for setting in _mapping(f"{path.name}, settings", sweep["settings"]):
-        if not isinstance(setting, str) or not re.fullmatch(r"\w[\w.+-]*", setting):
+        if not isinstance(setting, str) or not re.fullmatch(r"\w[\w.+-]{,99}", setting):
             raise SettingsError(f"{path.name}: setting {setting!r}: its name becomes a folder's, such as elu-truncated")
     return sweep
 

@@ -9,7 +9,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from ..errors import ResflowError, SettingsError
-from ..expect import instance
+from ..expect import instance, offering, shown
 from ..models.flow import Flow
 from ..numerics.tensor_float import tensor_float
 from .checkpoints import TrainingState, save_state
@@ -47,6 +47,9 @@ def fit(
             last checkpoint is kept. Stopped (a ResflowError): SIGTERM or Ctrl-C came.
     """
     directory, world = folder(run_dir), connect(task_of(experiment).device)
+    (offering("a function of a line of the record", "__call__") | None)("on_record", on_record)
+    if not isinstance(source, Run | str | Path | None):
+        raise SettingsError(f"source = {shown(source)}: expected a run, or the path of its folder")
     check_precision(experiment.precision, world.device)
     parts = world.size * experiment.accumulation
     if experiment.batch_size % parts:

@@ -141,10 +141,13 @@ def test_a_folder_in_the_place_of_a_file_is_a_sentence(tmp_path):
         read_lines(tmp_path)
 
 
+AGAIN = b'{"step": 4, "seconds": 1.0}\n'
 TWICE = b'{"step": 2, "seconds": 1.0, "step": 4}\n'
 
 
-@pytest.mark.parametrize("line", [TWICE, b"nonsense\n", b"\xff\xff\n", b"3\n", b'{"step": 2}\n', b'{"seconds": 1.0}\n'])
+@pytest.mark.parametrize(
+    "line", [AGAIN, TWICE, b"nonsense\n", b"\xff\xff\n", b"3\n", b'{"step": 2}\n', b'{"seconds": 1.0}\n']
+)
 def test_a_line_of_the_record_that_is_none_is_named(folder, line):
     record = folder / "training.jsonl"
     record.write_bytes(record.read_bytes() + line)

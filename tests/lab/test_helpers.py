@@ -59,6 +59,8 @@ HELPERS = {
     "no folder": (lambda: lab.publish(5), "run_dir = 5"),
     "a file as a ledger": (lambda: lab.read_entries(__file__), "there is no ledger"),
     "no sweep": (lambda: lab.planned(5, "smoke"), "source = 5"),
+    "no function": (lambda: rf.fit(rf.Experiment(), "runs", on_record=5), "on_record = 5"),
+    "no source": (lambda: rf.fit(rf.Experiment(), "runs", source=5), "source = 5"),
     "no steps": (lambda: lab.train_features("digits", steps=0), "steps = 0"),
     "no namespace": (lambda: lab.experiment_from_notebook(5), "namespace = 5"),
     "no study": (lambda: lab.measure_costs("x", "runs", torch.device("cpu")), "study = 'x'"),

@@ -93,6 +93,9 @@ def test_a_profile_runs_the_settings_that_it_names_and_a_sweep_has_the_profiles_
         (dict(settings=dict(relu={None: 1})), "unknown parameter None"),
         (dict(profiles=dict(smoke={}), settings=dict(deep=dict(blocks=[1] * 6))), "cannot be halved 5 times"),
         (dict(profiles=dict(smoke={}), settings=dict(g=dict(system="glow", parameters=50))), "the closest model has"),
+        (dict(seeds=[1, 1.0]), "two runs would have the folder lipswish-seed1"),
+        (dict(datasets=["folder:/a/b", "folder:/c/b"]), "two runs would have the folder lipswish-"),
+        (dict(settings={"a" * 101: {}}), "its name becomes a folder's"),
         (dict(settings=dict(relu=dict(n_dense=10**7))), "n_dense = 10000000: expected .* to 1,000"),
     ],
 )

@@ -72,13 +72,14 @@ def reliability(probabilities: Tensor, labels: Tensor, n_bins: int = 10) -> tupl
     nan. Raises SettingsError for other shapes, DataError for what are no probabilities or classes.
     """
     batch("probabilities", probabilities)
-    entries("probabilities", probabilities, (0.0, 1.0))
-    levels("labels", labels, probabilities.shape[1])
-    n_bins = integer(1)("n_bins", n_bins)
+    instance(Tensor)("labels", labels)
     if probabilities.dim() != 2 or labels.shape != probabilities.shape[:1]:
         raise SettingsError(
             f"probabilities {tuple(probabilities.shape)} with labels {tuple(labels.shape)}: expected (B, classes), (B,)"
         )
+    entries("probabilities", probabilities, (0.0, 1.0))
+    levels("labels", labels, probabilities.shape[1])
+    n_bins = integer(1)("n_bins", n_bins)
     if len(labels) == 0 or ((off := (probabilities.double().sum(1) - 1).abs().max()) > 1e-3):
         told = f"rows that miss 1 by {off:.2g}" if len(labels) else "no rows"
         raise DataError(f"probabilities has {told}: expected the shares of the classes. logits.softmax(1) makes them")
