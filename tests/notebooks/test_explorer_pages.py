@@ -146,7 +146,8 @@ NOTEBOOK = """async (source) => {
   const { default: widget } = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
   const values = { data: {}, state: {} }, heard = [], frame = () => new Promise(requestAnimationFrame);
   const set = (name, value) => ((values[name] = value), heard.forEach((f) => f()));
-  widget.render({ model: { get: (name) => values[name], set, save_changes() {}, on: (_, f) => heard.push(f) }, el: document.body });
+  const model = { get: (name) => values[name], set, save_changes() {}, on: (_, f) => heard.push(f) };
+  widget.render({ model, el: document.body });
   const [slider, counts] = [document.querySelector("[name=steps]"), [drawn]];
   slider.value = 3;
   slider.dispatchEvent(new Event("input", { bubbles: true }));
