@@ -50,7 +50,7 @@ class Affine:
         bias = y_bar.sum([axis for axis in range(y_bar.dim()) if axis != 1])
         if tangent is None:
             return self.vjp(y_bar), None, [weight, bias]
-        weight += self.linear.outer(p, tangent)
+        self.linear.add_outer_(weight, p, tangent)
         return self.vjp(y_bar), self.vjp(p), [weight, bias]
 
 

@@ -188,8 +188,15 @@ class MatrixConv:
 
     def outer(self, u: Tensor, z: Tensor) -> Tensor:
         """The gradient of <u, W z> in K."""
+        return torch.mm(*self._factors(u, z))
+
+    def add_outer_(self, total: Tensor, u: Tensor, z: Tensor) -> None:
+        """total += outer(u, z), in the product's own pass."""
+        total.addmm_(*self._factors(u, z))
+
+    def _factors(self, u: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         wide, narrow = (z, u) if self.narrows else (u, z)
-        return self._rows(narrow).T @ _pixels(wide).flatten(0, 2)
+        return self._rows(narrow).T, _pixels(wide).flatten(0, 2)
 
     def _rows(self, x: Tensor) -> Tensor:
         return gather(_pixels(x)) if self.size > 1 else _pixels(x).flatten(0, 2)
