@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..expect import instance, number, settle
+from ..numerics.kernels import scaled
 from ..numerics.norms import Map, conjugate, gram_upper, interpolated, power_iteration, vector_norm
 from ..numerics.tensor_float import full_precision
 from .activations import LipSwish, scales_together
@@ -39,8 +40,12 @@ class LinearMap(NamedTuple):
     """A layer's linear map with one weight, for many products: z -> W z + b, u -> W^T u, the gradient of <u, W z>."""
 
     product: Map
-    transpose: Map
+    adjoint: Map
     outer: Callable[[Tensor, Tensor], Tensor]
+
+    def transpose(self, u: Tensor, scale: Tensor | None = None) -> Tensor:
+        """W^T u, and times a factor for every entry."""
+        return self.adjoint(u) if scale is None else scaled(self.adjoint(u), scale)
 
     def add_outer_(self, total: Tensor, u: Tensor, z: Tensor) -> None:
         total += self.outer(u, z)
