@@ -14,11 +14,10 @@ from ...estimators.noise import Noise, rows
 from ...expect import FLAG, integer, one_of
 from ...models.hybrid import HEADS, HybridFlow, hybrid_flow, hybrid_kinds
 from ...models.systems import width_within
-from ..data.images import load_images
 from ..data.sources import IMAGE_SETS
 from ..names import PROFILES
 from ..scoring import affordable_truth, described, estimating_with, first_images, largest_share, residual_blocks
-from .batches import ImageTask
+from .batches import VALIDATION_SEED, ImageTask
 from .hybrid_scores import score_hybrid, summary
 from .question import Question
 from .task import PARAMETERS, PER_SCALE, WIDTH, Training, option, within
@@ -27,8 +26,6 @@ SHAPES = {"digits": (1, 8, 8)}
 SHAPES |= {name: IMAGE_SETS[name].shape for name in ("mnist", "fashion_mnist", "cifar10", "svhn")}
 """The sets with labels, of ten classes each."""
 N_CLASSES = 10
-VALIDATION_SEED = 2
-"""Of the noise in validation."""
 LAMBDA = within("[0, inf)", "a number, 0 or more, such as 0, 1/D or 1")
 WARM_UP = 0.1
 """Fraction of the steps in which the learning rate rises from 0."""
@@ -140,7 +137,7 @@ class Hybrid(ImageTask):
 
     def validate(self, flow: HybridFlow) -> float:
         """The loss of the held-out images, each once."""
-        data = load_images(self.experiment.dataset, "validation")
+        data = self.held_out()
         events = first_images(data, len(data.images), VALIDATION_SEED).to(self.world.device)
         with torch.no_grad(), estimating_with(flow, self.truth(flow, events[:64])):
             draws = torch.Generator().manual_seed(VALIDATION_SEED)
@@ -148,7 +145,7 @@ class Hybrid(ImageTask):
 
     def score(self, flow: HybridFlow, question: Question) -> dict[str, Any]:
         whole = self.asked(question)
-        data = whole._replace(images=whole.images[: question.n], labels=whole.labels[: question.n])
+        data = whole.first(question.n)
         settings = dict(with_density=self.experiment.weight > 0, seed=question.seed, estimator=question.estimator)
         found = score_hybrid(flow, data, **settings)
         shares = dict(largest_share=largest_share(found["bits"])) if "bits" in found else {}
