@@ -48,10 +48,8 @@ def run_notebook(path: Path, run_dir: Path, parameters: dict) -> Path:
 
 def notebook_parameters(path: Path) -> list[tuple[str, str, str, str]]:
     """Name, type, default and explanation of each parameter. Raises SettingsError as run_notebook."""
-    rows = []
-    for name, parameter in _inspected(path).items():
-        rows.append((name, parameter["inferred_type_name"], parameter["default"], parameter["help"]))
-    return rows
+    told = ("inferred_type_name", "default", "help")
+    return [(name, *(parameter[key] for key in told)) for name, parameter in _inspected(path).items()]
 
 
 def _inspected(path: Path) -> dict[str, dict[str, str]]:

@@ -40,10 +40,8 @@ def score_hybrid(
             log_prob, logits = flow.joint(x, generator)
             strange = uniform_dequantize(altered(levels), data.n_levels, generator).to(device)
             bits = bits_per_dim(log_prob, flow.event_shape, data.n_levels)
-            found = dict(
-                logits=logits, log_prob=log_prob, bits=bits, altered_log_prob=flow.log_prob(strange, generator)
-            )
-            parts.append(found)
+            altered_log_prob = flow.log_prob(strange, generator)
+            parts.append(dict(logits=logits, log_prob=log_prob, bits=bits, altered_log_prob=altered_log_prob))
     return {name: torch.cat([part[name] for part in parts]).double().cpu() for name in parts[0]}
 
 
