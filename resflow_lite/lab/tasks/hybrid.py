@@ -14,7 +14,7 @@ from ...estimators.noise import Noise, rows
 from ...expect import FLAG, integer, one_of
 from ...models.hybrid import HEADS, HybridFlow, hybrid_flow, hybrid_kinds
 from ...models.systems import width_within
-from ..data.sources import IMAGE_SETS
+from ..data.images import image_shape
 from ..names import PROFILES
 from ..scoring import affordable_truth, described, estimating_with, first_images, largest_share, residual_blocks
 from .batches import VALIDATION_SEED, ImageTask
@@ -22,8 +22,7 @@ from .hybrid_scores import score_hybrid, summary
 from .question import Question
 from .task import PARAMETERS, PER_SCALE, WIDTH, Training, option, within
 
-SHAPES = {"digits": (1, 8, 8)}
-SHAPES |= {name: IMAGE_SETS[name].shape for name in ("mnist", "fashion_mnist", "cifar10", "svhn")}
+SHAPES = {name: image_shape(name) for name in ("digits", "mnist", "fashion_mnist", "cifar10", "svhn")}
 """The sets with labels, of ten classes each."""
 N_CLASSES = 10
 LAMBDA = within("[0, inf)", "a number, 0 or more, such as 0, 1/D or 1")
