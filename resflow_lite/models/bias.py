@@ -18,8 +18,6 @@ from ..incoming import batch
 from ..layers.residual import ResidualBlock
 from .flow import Flow
 
-__all__ = ["BlockBias", "BiasReport", "bias_report"]
-
 EXACT = 256
 """Up to this many dimensions a dense Jacobian gives the log-determinant itself."""
 CONVERGED = Krylov(n_steps=80, tol=1e-8)
