@@ -1,4 +1,4 @@
-"""Every route to an installation installs the same things: make, pip, conda, Binder and Colab."""
+"""Every route to an installation installs the same things: make, pip, uv, conda, Binder and Colab."""
 
 import re
 import tomllib
@@ -11,7 +11,9 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
+README = (ROOT / "README.md").read_text()
 CORE = [Requirement(line) for line in PROJECT["dependencies"]]
 EXTRAS = [Requirement(line) for lines in PROJECT["optional-dependencies"].values() for line in lines]
 CONSTRAINTS = [
@@ -52,11 +54,22 @@ def test_conda_and_make_install_the_same():
 
 
 def test_pip_and_uv_install_what_make_installs_and_uv_runs_what_was_installed():
-    lines = re.findall(r"^(?:python -m|uv) .*$", (ROOT / "README.md").read_text(), re.MULTILINE)
-    tested = [line for line in lines if "pip install" in line and "constraints" in line]
-    assert {line.split()[0] for line in tested} == {"python", "uv"}
-    assert all(line.endswith('-c constraints.txt -e ".[dev,course]"') for line in tested)
-    assert all(line.startswith("uv run --no-sync ") for line in lines if line.startswith("uv run"))
+    tested = re.findall(r"pip install .*constraints\.txt.*", README)
+    assert len(tested) == 2 and all('-c constraints.txt -e ".[dev,course]"' in line for line in tested)
+    first, sync, *runs = re.findall(r"^uv .*$", README, re.MULTILINE)
+    assert first.startswith("uv run ") and "--extra dev --extra course" in sync
+    assert runs and all(line.startswith("uv run --no-sync ") for line in runs)
+
+
+def test_uv_has_the_tested_versions_and_pytorch_for_cpus_unless_told_otherwise():
+    uv, groups = PYPROJECT["tool"]["uv"], PYPROJECT["dependency-groups"]
+    assert uv["constraint-dependencies"] == [str(constraint) for constraint in CONSTRAINTS]
+    assert uv["default-groups"] == ["cpu"] and set(map(tuple, groups.values())) == {("torch",)}
+    assert uv["conflicts"] == [[{"group": group} for group in groups]]
+    assert uv["sources"]["torch"] == [{"index": f"pytorch-{group}", "group": group} for group in groups]
+    address = "https://download.pytorch.org/whl/"
+    assert uv["index"] == [dict(name=f"pytorch-{group}", url=address + group, explicit=True) for group in groups]
+    assert all(f"/whl/{group}`" in README for group in groups)
 
 
 def test_the_workflows_do_what_there_is_to_do_with_the_pythons_of_the_project():
@@ -78,7 +91,7 @@ def test_the_workflows_do_what_there_is_to_do_with_the_pythons_of_the_project():
 
 
 def test_the_colab_cell_leaves_torch_alone_and_installs_what_colab_lacks():
-    (cell,) = re.findall(r"```python\n(REPOSITORY.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    (cell,) = re.findall(r"```python\n(REPOSITORY.*?)```", README, flags=re.DOTALL)
     package, others = (line.split()[2:] for line in cell.splitlines() if line.startswith("%pip install"))
     assert "--no-deps" in package  # or pip would resolve torch
     assert sorted(others) == sorted(set(names(CORE)) - COLAB_HAS)

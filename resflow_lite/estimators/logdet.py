@@ -162,22 +162,21 @@ class PowerSeries:
         v. u is divided by n_probes.
         Source: paper, sec. 3.2, eq. 8 (its code returns <u, J v>, which is not the value).
         """
-        values, pulled = [], []
+        values, pulled, share = [], [], 1 / self.n_probes
         for v in draw.probes:
             first, correction = self._start(g, v)
             wide, previous = torch.promote_types(v.dtype, torch.float32), v
             u, total = (torch.zeros_like(g.output, dtype=wide) for _ in range(2))
             for k, (weight, w) in enumerate(self._powers(g, v, draw.weights, first), 1):
-                sign = (-1) ** (k - 1)
-                _add_(u, sign, weight, previous[: len(w)])  # of the samples that compute this term
-                _add_(total, sign / k, weight, w)
+                factor = (-1) ** (k - 1) * share
+                _add_(u, factor, weight, previous[: len(w)])  # of the samples that compute this term
+                _add_(total, factor / k, weight, w)
                 previous = w
-            values.append(per_sample_dot(total, v.to(wide)) + correction)
+            values.append(per_sample_dot(total, v.to(wide)) + share * correction)
             pulled.append(u.to(v.dtype))
         # one more product, <u, J v>, is spent by whoever differentiates
         products = self._products(draw) + self.n_probes
-        value, u = reduce(torch.add, values) / self.n_probes, torch.stack(pulled) / self.n_probes
-        return LogDetEstimate(value, g.output, len(draw.weights), products), u
+        return LogDetEstimate(reduce(torch.add, values), g.output, len(draw.weights), products), torch.stack(pulled)
 
     def _start(self, g: Linearization, v: Tensor) -> tuple[Tensor | None, float | Tensor]:
         """With the control variate J^T v, which it shares with the first term, and its value tr(K) - v^T K v, (B,)."""

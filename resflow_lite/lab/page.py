@@ -46,7 +46,8 @@ def _words(notebook) -> dict[str, str]:
     found = {}
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
+            picture = output.get("data", {}).get("image/png")
             alt = output.get("metadata", {}).get("image/png", {}).get("alt")
-            if alt:
-                found[output.data["image/png"].strip()] = alt
+            if picture and alt:
+                found[picture.strip()] = alt
     return found

@@ -151,7 +151,14 @@ class Step:
         flow, precision = self.state.flow, self.task.experiment.precision
         with branches_in(precision, self.task.world.device), applied_together(flow):
             loss = self.task.loss(flow, batch, self.state.draws) / self.parts
-        loss.backward()
+        learned = [p for p in self.parameters if p.requires_grad]
+        found = zip(learned, torch.autograd.grad(loss, learned, allow_unused=True))
+        reached = [(p, gradient) for p, gradient in found if gradient is not None]
+        for parameter, gradient in reached:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)  # in its strides, which Adam takes for granted
+        # all at once: backward() adds one by one, hundreds of kernels on a GPU
+        torch._foreach_add_([p.grad for p, _ in reached], [gradient for _, gradient in reached])
         self.loss += loss.detach()
 
     def _update_(self) -> None:

@@ -93,13 +93,15 @@ class LipSwish(Activation):
     """
 
     lipschitz = 1.0998393202 / 1.1
+    ready: Tensor | None = None
+    """The scale, where it was computed for all activations together."""
 
     def __init__(self) -> None:
         super().__init__()
         self.beta = nn.Parameter(torch.full((1,), 0.5))
 
     def scale(self) -> Tensor:
-        return softplus(self.beta)
+        return softplus(self.beta) if self.ready is None else self.ready
 
     def derivatives(self, z: Tensor, order: int, scale: Tensor | None = None) -> tuple[Tensor, ...]:
         return lipswish(z, scale, order)
@@ -129,6 +131,11 @@ class CLipSwish(LipSwish):
         gate = z.sigmoid()
         slopes = torch.stack([gate + z * gate * (1 - gate), (1 - gate) - z * gate * (1 - gate)]).abs() / 1.1
         return float(torch.linalg.vector_norm(slopes, p, dim=0).max()) * (1 + 1e-8)
+
+
+def scales_together(activations: Sequence[LipSwish]) -> tuple[Tensor, ...]:
+    """Their scales by one operation."""
+    return softplus(torch.stack([activation.beta for activation in activations])).unbind()
 
 
 class Tanh(Activation):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..estimators.linearization import Linearization
+from ..numerics.kernels import scaled
 from .activations import Activation
 from .lipschitz import LipschitzLayer, channels_last
 from .trace import branch_trace, exact_trace_exists
@@ -39,8 +40,8 @@ class Affine:
     def jvp(self, v: Tensor) -> Tensor:
         return self.linear.product(v)
 
-    def vjp(self, u: Tensor) -> Tensor:
-        return self.linear.transpose(u)
+    def vjp(self, u: Tensor, scale: Tensor | None = None) -> Tensor:
+        return self.linear.transpose(u, scale)
 
     def merged(self, tangent: Tensor | None, y_bar: Tensor, p: Tensor | None, direct: Tensor | None) -> Pulled:
         """One step of BranchLinearization._sweep; direct: a gradient of the weight from elsewhere."""
@@ -50,7 +51,7 @@ class Affine:
         bias = y_bar.sum([axis for axis in range(y_bar.dim()) if axis != 1])
         if tangent is None:
             return self.vjp(y_bar), None, [weight, bias]
-        weight += self.linear.outer(p, tangent)
+        self.linear.add_outer_(weight, p, tangent)
         return self.vjp(y_bar), self.vjp(p), [weight, bias]
 
 
@@ -95,8 +96,7 @@ class Pointwise:
         return self.slope * v
 
     def vjp(self, u: Tensor) -> Tensor:
-        slope = self.slope[: len(u)]
-        return slope * u if torch.is_grad_enabled() else u.mul_(slope)
+        return scaled(u, self.slope[: len(u)])
 
     def merged(self, tangent: Tensor | None, y_bar: Tensor, p: Tensor | None, direct: Tensor | None) -> Pulled:
         """One step of BranchLinearization._sweep, over its arguments; direct: a cotangent of the slope."""
@@ -125,10 +125,7 @@ class BranchLinearization(Linearization):
         return v
 
     def vjp(self, u: Tensor) -> Tensor:
-        u = self._at_the_end(u)
-        for step in reversed(self.steps):
-            u = step.vjp(u)
-        return u
+        return _pulled(self.steps, self._at_the_end(u))
 
     first_vjp = vjp  # every step takes the first rows of what it knows
 
@@ -148,9 +145,7 @@ class BranchLinearization(Linearization):
         """J^T u and K^T u: K is J with the leading activation's slope frozen, so that all but one step is shared."""
         if self.frozen_slope is None:
             return super().vjp_pair(u)
-        u = self._at_the_end(u)
-        for step in reversed(self.steps[1:]):
-            u = step.vjp(u)
+        u = _pulled(self.steps[1:], self._at_the_end(u))
         frozen = self.frozen_slope * u
         return self.steps[0].vjp(u), frozen
 
@@ -236,3 +231,15 @@ class BranchLinearization(Linearization):
             y_bar, u, of_step = step.merged(tangent, y_bar, u, direct.get(step) if direct else None)
             gradients.append(of_step)
         return [y_bar, *(g for of_step in reversed(gradients) for g in of_step)]
+
+
+def _pulled(steps: Sequence[Affine | Pair | Pointwise], u: Tensor) -> Tensor:
+    """u through the transposes of the steps, from the last; a layer multiplies by the slope before it in one go."""
+    remaining = list(steps)
+    while remaining:
+        step = remaining.pop()
+        if isinstance(step, Affine) and remaining and isinstance(remaining[-1], Pointwise):
+            u = step.vjp(u, remaining.pop().slope[: len(u)])
+        else:
+            u = step.vjp(u)
+    return u

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ..expect import instance, number, settle
+from ..numerics.kernels import scaled
 from ..numerics.norms import Map, conjugate, gram_upper, interpolated, power_iteration, vector_norm
 from ..numerics.tensor_float import full_precision
+from .activations import LipSwish, scales_together
 from .orders import ORDER, LearnedOrder, Order
 from .together import prepare_together, update_together_
 
@@ -38,8 +40,15 @@ class LinearMap(NamedTuple):
     """A layer's linear map with one weight, for many products: z -> W z + b, u -> W^T u, the gradient of <u, W z>."""
 
     product: Map
-    transpose: Map
+    adjoint: Map
     outer: Callable[[Tensor, Tensor], Tensor]
+
+    def transpose(self, u: Tensor, scale: Tensor | None = None) -> Tensor:
+        """W^T u, and times a factor for every entry."""
+        return self.adjoint(u) if scale is None else scaled(self.adjoint(u), scale)
+
+    def add_outer_(self, total: Tensor, u: Tensor, z: Tensor) -> None:
+        total += self.outer(u, z)
 
 
 class LipschitzLayer(nn.Module):
@@ -263,22 +272,26 @@ def update_norms_(model: nn.Module, tol: float = 1e-3) -> None:
 
 @contextmanager
 def applied_together(model: nn.Module) -> Iterator[None]:
-    """Within it the weights as applied are those of now, all layers of one shape computed together, once.
+    """Within it weights as applied and scales are those of now, all layers of one shape computed together, once.
 
     For a pass through the model and back, on devices whose convolutions are matrix products; elsewhere nothing changes.
     Under autocast they are in its dtype, from norms that are not. Layers of other norms are left to themselves.
     """
     layers = [m for m in model.modules() if isinstance(m, LipschitzLayer) and m.input_shape]
     layers = [m for m in layers if m.spectral() and m.is_matrix()]
+    activations = [m for m in model.modules() if isinstance(m, LipSwish)] if layers else []
     if layers:
         kind, dtype = layers[0].weight.device.type, layers[0].weight.dtype
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else dtype
         with full_precision(layers[0].weight.device):
             prepared = prepare_together(layers, dtype)
+            scales = scales_together(activations) if activations else ()
         for layer in layers:
             layer.ready = prepared[layer]
+        for activation, scale in zip(activations, scales):
+            activation.ready = scale
     try:
         yield
     finally:
-        for layer in layers:
-            layer.ready = None
+        for step in (*layers, *activations):
+            step.ready = None

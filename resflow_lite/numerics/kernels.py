@@ -18,7 +18,7 @@ from torch.nn.functional import pad
 
 __all__ = [
     *("MatrixConv", "by_matrix", "collect", "columns", "fused", "gather", "kernel_matrix", "kernel_of", "lipswish"),
-    *("lipswish_pull_back", "mirrored"),
+    *("lipswish_pull_back", "mirrored", "scaled", "scaled_product"),
 ]
 
 MATRICES = ("cuda",)
@@ -124,15 +124,28 @@ def gather(x: Tensor) -> Tensor:
 
 
 @fused_on_gpu
-def collect(g: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
+def scaled_product(rows: Tensor, matrix: Tensor, scale: Tensor) -> Tensor:
+    """(rows matrix) * scale, with a factor for every entry."""
+    return scaled(rows @ matrix, scale)
+
+
+def scaled(x: Tensor, scale: Tensor) -> Tensor:
+    """x * scale, written over x where no graph is kept."""
+    return x * scale if torch.is_grad_enabled() else x.mul_(scale)
+
+
+@fused_on_gpu
+def collect(g: Tensor, shape: tuple[int, int, int, int], scale: Tensor | None = None) -> Tensor:
     """The adjoint of `gather`, <gather(x), g> = <x, collect(g)>: (B H W, columns(C)) -> images of shape (B, H, W, C).
 
     x[b, h, w, c] = sum over i, j of g[(b, h - i + 1, w - j + 1), (i, j, c)].
+    scale: a factor for every entry of the result, of its shape; None: 1.
     """
     batch, height, width, channels = shape
     around = pad(g[:, : 9 * channels].reshape(batch, height, width, -1), (0, 0, 1, 1, 1, 1)).unflatten(3, (3, 3, -1))
     parts = [around[:, 2 - i : 2 - i + height, 2 - j : 2 - j + width, i, j] for i in range(3) for j in range(3)]
-    return torch.stack(parts).sum(0)
+    found = torch.stack(parts).sum(0)
+    return found if scale is None else scaled(found, scale)
 
 
 def by_matrix(device: torch.device) -> bool:
@@ -182,27 +195,39 @@ class MatrixConv:
         y = self._narrowed(z)
         return y if bias is None else y + bias.view(-1, 1, 1)
 
-    def transpose(self, u: Tensor) -> Tensor:
-        """W^T u: (B, O, H, W) -> (B, I, H, W)."""
-        return self._widened(u) if self.narrows else self._narrowed(u)
+    def transpose(self, u: Tensor, scale: Tensor | None = None) -> Tensor:
+        """W^T u, and times a factor for every entry: (B, O, H, W) -> (B, I, H, W)."""
+        return self._widened(u, scale=scale) if self.narrows else self._narrowed(u, scale)
 
     def outer(self, u: Tensor, z: Tensor) -> Tensor:
         """The gradient of <u, W z> in K."""
+        return torch.mm(*self._factors(u, z))
+
+    def add_outer_(self, total: Tensor, u: Tensor, z: Tensor) -> None:
+        """total += outer(u, z), in the product's own pass."""
+        total.addmm_(*self._factors(u, z))
+
+    def _factors(self, u: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         wide, narrow = (z, u) if self.narrows else (u, z)
-        return self._rows(narrow).T @ _pixels(wide).flatten(0, 2)
+        return self._rows(narrow).T, _pixels(wide).flatten(0, 2)
 
     def _rows(self, x: Tensor) -> Tensor:
         return gather(_pixels(x)) if self.size > 1 else _pixels(x).flatten(0, 2)
 
-    def _widened(self, z: Tensor, bias: Tensor | None = None) -> Tensor:
+    def _widened(self, z: Tensor, bias: Tensor | None = None, scale: Tensor | None = None) -> Tensor:
         rows = self._rows(z)
-        y = rows @ self.matrix if bias is None else torch.addmm(bias, rows, self.matrix)
+        if scale is not None:
+            y = scaled_product(rows, self.matrix, _pixels(scale).flatten(0, 2))
+        else:
+            y = rows @ self.matrix if bias is None else torch.addmm(bias, rows, self.matrix)
         return _images(y.view(len(z), *z.shape[2:], -1))
 
-    def _narrowed(self, z: Tensor) -> Tensor:
-        x = _pixels(z)
+    def _narrowed(self, z: Tensor, scale: Tensor | None = None) -> Tensor:
+        x, scale = _pixels(z), None if scale is None else _pixels(scale)
         shape, given = (*x.shape[:3], self.narrow), x.flatten(0, 2) @ self.matrix.T
-        return _images(collect(given, shape) if self.size > 1 else given.view(shape))
+        if self.size > 1:
+            return _images(collect(given, shape, scale))
+        return _images(given.view(shape) if scale is None else scaled(given.view(shape), scale))
 
 
 def mirrored(weight: Tensor) -> Tensor:

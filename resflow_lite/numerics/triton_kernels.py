@@ -12,6 +12,8 @@ from .kernels import columns
 
 BLOCK = 1024
 """Entries that a program works on at once."""
+TILE = 128
+"""Rows and columns of a matrix product that a program works on at once."""
 ROUNDS = 8
 """Blocks per program where it leaves a sum behind."""
 
@@ -133,7 +135,7 @@ def gather(x: Tensor) -> Tensor:
 
 
 @triton.jit
-def _collect(g_, out_, H, W, C: tl.constexpr, COLUMNS: tl.constexpr, BLOCK: tl.constexpr):
+def _collect(g_, out_, scale_, H, W, C: tl.constexpr, COLUMNS: tl.constexpr, SCALED: tl.constexpr, BLOCK: tl.constexpr):
     image = tl.program_id(0).to(tl.int64)
     e = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)  # entries of one image
     pixel, c = e // C, e % C
@@ -145,13 +147,51 @@ def _collect(g_, out_, H, W, C: tl.constexpr, COLUMNS: tl.constexpr, BLOCK: tl.c
             inside = (pixel < H * W) & (h >= 0) & (h < H) & (w >= 0) & (w < W)
             at = image * (H * W * COLUMNS) + (h * W + w) * COLUMNS + (3 * i + j) * C + c
             total += tl.load(g_ + at, inside, 0.0).to(tl.float32)
+    if SCALED:
+        total *= tl.load(scale_ + image * (H * W * C) + e, pixel < H * W, 0.0).to(tl.float32)
     tl.store(out_ + image * (H * W * C) + e, total.to(out_.dtype.element_ty), pixel < H * W)
 
 
-def collect(g: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
-    g = g.contiguous()
+def collect(g: Tensor, shape: tuple[int, int, int, int], scale: Tensor | None = None) -> Tensor:
+    g, scale = g.contiguous(), None if scale is None else scale.contiguous()
     batch, height, width, channels = shape
     out = torch.empty(shape, device=g.device, dtype=g.dtype)
     programs = (batch, triton.cdiv(height * width * channels, BLOCK))
-    _launch(_collect, programs, g, out, height, width, C=channels, COLUMNS=g.shape[1], BLOCK=BLOCK)
+    given = out if scale is None else scale  # without a scale nothing is read there
+    constants = dict(C=channels, COLUMNS=g.shape[1], SCALED=scale is not None, BLOCK=BLOCK)
+    _launch(_collect, programs, g, out, given, height, width, **constants)
+    return out
+
+
+# Products with a factor for every entry ------------------------------------------------------------------------------
+
+
+@triton.jit
+def _scaled_product(
+    rows_, matrix_, scale_, out_, M, N, K: tl.constexpr, DEPTH: tl.constexpr, TF32: tl.constexpr, TILE: tl.constexpr
+):
+    """A tile of the result; the tiles beside it, of the same rows, come next."""
+    tile, beside = tl.program_id(0), tl.cdiv(N, TILE)
+    m, n = (tile // beside).to(tl.int64) * TILE + tl.arange(0, TILE), tile % beside * TILE + tl.arange(0, TILE)
+    total = tl.zeros((TILE, TILE), tl.float32)
+    for start in range(0, K, DEPTH):
+        k = start + tl.arange(0, DEPTH)
+        a = tl.load(rows_ + m[:, None] * K + k[None, :], (m < M)[:, None] & (k < K)[None, :], 0.0)
+        b = tl.load(matrix_ + k[:, None] * N + n[None, :], (k < K)[:, None] & (n < N)[None, :], 0.0)
+        total = tl.dot(a, b, total, input_precision="tf32" if TF32 else "ieee")
+    at, inside = m[:, None] * N + n[None, :], (m < M)[:, None] & (n < N)[None, :]
+    total *= tl.load(scale_ + at, inside, 0.0).to(tl.float32)
+    tl.store(out_ + at, total.to(out_.dtype.element_ty), inside)
+
+
+def scaled_product(rows: Tensor, matrix: Tensor, scale: Tensor) -> Tensor:
+    tf32 = torch.backends.cuda.matmul.allow_tf32
+    if rows.dtype == torch.float32 and not tf32:
+        return (rows @ matrix).mul_(scale)  # without tensor cores the library's product is far ahead
+    rows, matrix, scale = rows.contiguous(), matrix.contiguous(), scale.contiguous()
+    (m, k), n = rows.shape, matrix.shape[1]
+    out = torch.empty(m, n, device=rows.device, dtype=rows.dtype)
+    constants = dict(K=k, DEPTH=32 if k > 16 else 16, TF32=tf32, TILE=TILE, num_warps=8)
+    programs = (triton.cdiv(m, TILE) * triton.cdiv(n, TILE),)
+    _launch(_scaled_product, programs, rows, matrix, scale, out, m, n, **constants)
     return out

@@ -25,7 +25,7 @@ from torch.nn.functional import conv2d
 from torch.nn.grad import conv2d_input, conv2d_weight
 
 import resflow_lite as rf
-from resflow_lite.numerics.kernels import MatrixConv, fused, kernel_matrix, kernel_of
+from resflow_lite.numerics.kernels import MatrixConv, fused, kernel_matrix, kernel_of, scaled_product
 from resflow_lite.numerics.tensor_float import tensor_float
 
 BUDGET = 230.0
@@ -138,6 +138,30 @@ def correctness() -> bool:
 
 
 # Time -----------------------------------------------------------------------------------------------------------------
+
+PRODUCTS = [(65536, 32, 512), (16384, 112, 512), (4096, 432, 512), (65536, 512, 512)]
+"""Of the CIFAR-10 model: from few channels to many at its three scales, and between the many."""
+
+
+def products() -> None:
+    """Products with a factor for every entry, as the library's product and a pass over it, and in one kernel."""
+    print("\nproduct and factor, bf16, ms: in two passes, and in one kernel")
+    for m, k, n in PRODUCTS:
+        factors = [torch.randn(shape, device=DEVICE).bfloat16() for shape in ((m, k), (k, n), (m, n))]
+        two, one = repeated(lambda a, b, c: (a @ b).mul_(c), factors), repeated(scaled_product, factors)
+        print(f"{m:6} x {k:3} x {n:3}{two:12.3f}{one:12.3f}", flush=True)
+
+
+@torch.no_grad()
+def repeated(function: Callable[..., object], inputs: list[torch.Tensor]) -> float:
+    """Milliseconds, one of 50 in a row."""
+    function(*inputs)
+    synchronize()
+    started = time.perf_counter()
+    for _ in range(50):
+        function(*inputs)
+    synchronize()
+    return 1e3 * (time.perf_counter() - started) / 50
 
 
 def noise(shape: tuple[int, int, int]) -> Callable[[str], rf.Images]:
@@ -252,6 +276,8 @@ def main() -> int:
         print(f"no GPU: correctness and a small model only (torch {torch.__version__})")
         cases = {f"small, {p}, {m}": small_experiment(p, m) for p in ("fp32", "bf16") for m in ("recompute", "store")}
     right = correctness()
+    if DEVICE.type == "cuda":
+        products()
     return 0 if table(cases, until) and right else 1
 
 

@@ -15,6 +15,7 @@ from resflow_lite.numerics.kernels import (
     kernel_of,
     lipswish,
     lipswish_pull_back,
+    scaled_product,
 )
 from resflow_lite.numerics.tensor_float import tensor_float
 
@@ -70,6 +71,17 @@ def test_gather_and_collect(compare, shape):
     g = torch.randn(x[..., 0].numel(), columns(shape[3]))
     compare(gather, x)
     compare(lambda g: collect(g, shape), g)
+    compare(lambda g, x: collect(g, shape, x), g, x)
+
+
+@pytest.mark.parametrize(("m", "k", "n"), [(1, 1, 1), (300, 16, 24), (70_000, 32, 512), (129, 432, 200)])
+def test_products_with_a_factor_for_every_entry(gpu, compare, m, k, n):
+    rows, matrix, scale = torch.randn(m, k), torch.randn(k, n), torch.randn(m, n)
+    with tensor_float(False):
+        compare(scaled_product, rows, matrix, scale)
+    with tensor_float(True):  # ten bits
+        found = scaled_product(*(t.to(gpu) for t in (rows, matrix, scale))).cpu()
+    assert float((found - rows @ matrix * scale).abs().max() / found.abs().max()) < 5e-3
 
 
 @pytest.mark.parametrize(("n_in", "n_out"), [(1, 64), (64, 3), (12, 128), (128, 48)])
@@ -79,6 +91,7 @@ def test_a_convolution_as_matrix_products(compare, n_in, n_out):
     with tensor_float(False):
         compare(lambda w, z, b: as_matrix(w).product(z, b), weight, z, bias)
         compare(lambda w, u: as_matrix(w).transpose(u), weight, u)
+        compare(lambda w, u, z: as_matrix(w).transpose(u, z), weight, u, z)
         compare(lambda w, u, z: kernel_of(as_matrix(w).outer(u, z), w.shape), weight, u, z)
 
 
@@ -127,7 +140,7 @@ def test_the_kernels_can_be_captured_in_a_graph(gpu):
     def step():
         value, slope = lipswish(conv.product(x), scale, 1)
         z_bar, q, s_bar = lipswish_pull_back(value, slope.clone(), value, slope.clone(), scale)
-        return conv.transpose(z_bar), conv.outer(q, x), s_bar
+        return conv.transpose(z_bar, x), conv.outer(q, x), s_bar
 
     step()  # compiles
     graph = torch.cuda.CUDAGraph()

@@ -140,6 +140,29 @@ def test_a_finger_moves_a_dot_and_not_the_page(phone, folder, name, control, val
     assert moved == pytest.approx(value, abs=0.2) and phone.evaluate("scrollY") == before
 
 
+# what a kernel's side of the widget does, and how often the explorer draws
+NOTEBOOK = """async (source) => {
+  source += "; globalThis.drawn = 0; const draw = explorer.draw; explorer.draw = (...a) => (drawn++, draw(...a));";
+  const { default: widget } = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
+  const values = { data: {}, state: {} }, heard = [], frame = () => new Promise(requestAnimationFrame);
+  const set = (name, value) => ((values[name] = value), heard.forEach((f) => f()));
+  const model = { get: (name) => values[name], set, save_changes() {}, on: (_, f) => heard.push(f) };
+  widget.render({ model, el: document.body });
+  const [slider, counts] = [document.querySelector("[name=steps]"), [drawn]];
+  slider.value = 3;
+  slider.dispatchEvent(new Event("input", { bubbles: true }));
+  for (let i = 0; i < 3; i++) await frame();
+  counts.push(drawn);
+  set("state", { ...values.state, steps: 5 });
+  return [...counts, drawn, slider.value, values.state.steps];
+}"""
+
+
+def test_in_a_notebook_a_move_draws_once_and_a_state_from_python_is_shown(tab):
+    tab.goto("about:blank")
+    assert tab.evaluate(NOTEBOOK, widgets.script("cobweb")) == [1, 2, 3, "5", 5]
+
+
 def test_a_phone_that_is_turned_has_wider_panels(phone, folder):
     opened(phone, folder, "cobweb")
     width = "document.querySelector('svg[data-axes]').viewBox.baseVal.width"
@@ -281,6 +304,7 @@ def test_the_page_in_the_checkout_is_the_one_that_is_written_today():
     kept = Path(__file__).parents[2] / "notebooks" / "explorers" / "truncated_against_roulette.html"
     text = kept.read_text("utf-8")
     assert widgets.script("truncated_against_roulette") in text and explorers.truncation()._css in text
+    assert "href=" not in text  # it is downloaded alone
 
 
 def test_the_gallery_leads_to_every_page(folder):

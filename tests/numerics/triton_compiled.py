@@ -1,8 +1,6 @@
 """Compiles every kernel of numerics/triton_kernels.py for a GPU that need not be there: what the interpreter lets pass,
 the compiler may not. test_kernels.py runs it in a process of its own."""
 
-import itertools
-
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
@@ -25,9 +23,14 @@ for dtype in ("*fp32", "*bf16"):
     wanted = [("_lipswish", dict(ORDER=order)) for order in range(3)] + [
         ("_pull_back", dict(ROUNDS=8)),
     ]
-    for name, channels in itertools.product(("_gather", "_collect"), (1, 12)):
-        wanted.append((name, dict(C=channels, COLUMNS=columns(channels))))
-    wanted.append(("_collect", dict(C=3, COLUMNS=columns(3), H=1, W=1)))  # Triton fixes sizes of one
+    for channels, scaled in ((1, False), (12, True)):
+        sizes = dict(C=channels, COLUMNS=columns(channels))
+        wanted += [("_gather", sizes), ("_collect", dict(SCALED=scaled, **sizes))]
+    # Triton fixes sizes of one
+    wanted.append(("_collect", dict(C=3, COLUMNS=columns(3), SCALED=True, H=1, W=1)))
     for name, fixed in wanted:
         count += len(compiled(name, dtype, BLOCK=1024, **fixed)) > 0
+    for k, ones in ((16, {}), (432, {}), (32, dict(M=1, N=1))):
+        fixed = dict(K=k, DEPTH=min(k, 32), TF32=dtype == "*fp32", TILE=128, **ones)
+        count += len(compiled("_scaled_product", dtype, **fixed)) > 0
 print(count, "kernels compiled")

@@ -21,6 +21,7 @@ from resflow_lite.numerics.kernels import (
     kernel_of,
     lipswish,
     lipswish_pull_back,
+    scaled_product,
 )
 
 errors = defaultdict(float)
@@ -71,11 +72,17 @@ for shape in ((2, 1, 1, 1), (2, 5, 7, 1), (1, 4, 4, 2), (2, 6, 5, 3), (3, 3, 4, 
     (g,) = draws(x[..., 0].numel(), columns(shape[3]))
     compare("gather", gather, x)
     compare("collect", lambda g, shape=shape: collect(g, shape), g)
+    compare("collect, scaled", lambda g, x, shape=shape: collect(g, shape, x), g, x)
+
+torch.backends.cuda.matmul.allow_tf32 = True  # in full precision the library's product is taken
+for m, k, n in ((1, 1, 1), (300, 16, 24), (7, 112, 130), (129, 45, 200)):
+    compare("scaled_product", scaled_product, *(draws(*shape)[0] for shape in ((m, k), (k, n), (m, n))))
 
 for n_in, n_out in ((1, 16), (16, 1), (3, 5), (12, 3)):
     weight, z, u = (draws(*shape)[0] for shape in ((n_out, n_in, 3, 3), (2, n_in, 5, 4), (2, n_out, 5, 4)))
     compare("MatrixConv.product", lambda w, z, b: as_matrix(w).product(z, b), weight, z, weight[:, 0, 0, 0])
     compare("MatrixConv.transpose", lambda w, u: as_matrix(w).transpose(u), weight, u)
+    compare("MatrixConv.transpose, scaled", lambda w, u, z: as_matrix(w).transpose(u, z), weight, u, z)
     compare("MatrixConv.outer", lambda w, u, z: kernel_of(as_matrix(w).outer(u, z), w.shape), weight, u, z)
 
 # a block, value and gradient: its activations are fused in float32 and not in float64

@@ -14,22 +14,24 @@ EXPLORERS = json.loads((SCRIPTS / "gallery.json").read_text("utf-8"))
 def write_pages(folder: Path) -> list[Path]:
     """Writes NAME.html and NAME.png for each explorer, and index.html, the gallery. Returns the pages."""
     folder.mkdir(parents=True, exist_ok=True)
+    back = ' <a href="index.html">All explorers</a>'
     for name in EXPLORERS:
         explorer = getattr(widgets, name)()
-        (folder / f"{name}.html").write_text(page(name, explorer), encoding="utf-8")
+        (folder / f"{name}.html").write_text(page(name, explorer, back), encoding="utf-8")
         (folder / f"{name}.png").write_bytes(explorer.png)
     style = (SCRIPTS / "kit.css").read_text("utf-8")
     head = '<!DOCTYPE html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
     index = f'{head}<title>Explorers</title><style>{style}</style><body class="explorer page">'
-    index += f"<header><h1>Explorers</h1><p>One for each chapter; all work without network.</p></header>{gallery()}"
+    about = "One for each of the chapters 1 to 7; all work without network."
+    index += f"<header><h1>Explorers</h1><p>{about}</p></header>{gallery()}"
     (folder / "index.html").write_text(index, encoding="utf-8")
     return [folder / "index.html", *(folder / f"{name}.html" for name in EXPLORERS)]
 
 
-def page(name: str, explorer: Explorer) -> str:
+def page(name: str, explorer: Explorer, back: str = "") -> str:
+    """The explorer's page, with its words from the gallery. back: a link to the others, in HTML, if they are there."""
     told = EXPLORERS[name]
-    back = '<a href="index.html">All explorers</a>'
-    footer = f"<p>Chapter {told['chapter']} of resflow-lite. The address keeps the settings. {back}</p>"
+    footer = f"<p>Chapter {told['chapter']} of resflow-lite. The address keeps the settings.{back}</p>"
     return explorer.page(told["title"], f"<p>{told['about']}</p>", footer)
 
 

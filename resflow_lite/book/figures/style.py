@@ -35,7 +35,7 @@ STYLE = {
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     """Draw in this style, and leave the settings of the reader's own figures alone. The figure is labelled with what
     the function's docstring says first."""
-    about = " ".join(re.split(r"\.\s", draw.__doc__ or "")[0].split()).removesuffix(".")
+    about = " ".join(re.split(r"(?<!\.)\.\s", draw.__doc__ or "")[0].split()).removesuffix(".")
 
     @wraps(draw)
     def in_style(*args, **kwargs) -> Figure:

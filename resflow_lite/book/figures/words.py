@@ -24,7 +24,8 @@ def describe(figure: Figure) -> str:
         told = [f"Panel {i}: {words}" for i, words in enumerate(told, start=1)]
     if len(panels) > PANELS:
         told.append(f"And {len(panels) - PANELS} panels more.")
-    text = " ".join([_plain(figure.get_label()), _plain(figure.get_suptitle()), *told])
+    told = told or ["A figure without lines, bars, points or images."]
+    text = " ".join([_ended(_plain(figure.get_label())), _ended(_plain(figure.get_suptitle())), *told])
     text = re.sub(r"\s+", " ", text).strip()
     return text if len(text) <= LONGEST else text[: LONGEST - 4].rsplit(" ", 1)[0] + " ..."
 
@@ -37,7 +38,7 @@ def _panel(axes: Axes) -> str:
         found = [*found[:SERIES], f"and {len(found) - SERIES} more"]
     scales = [] if axes.images or not axes.axison else [_scale(axes, "x"), _scale(axes, "y")]
     sentences = [title, "; ".join(s for s in scales if s), "; ".join(found)]
-    return " ".join(f"{s[:1].upper()}{s[1:].rstrip('.')}." for s in sentences if s)
+    return " ".join(_ended(s[:1].upper() + s[1:]) for s in sentences if s)
 
 
 def _scale(axes: Axes, name: str) -> str:
@@ -102,6 +103,10 @@ def _images(axes: Axes) -> list[str]:
     return told
 
 
+def _ended(words: str) -> str:
+    return f"{words.removesuffix('.')}." if words else ""
+
+
 def _unnamed(drawn) -> bool:
     label = drawn.get_label()
     return not isinstance(label, str) or not label or label.startswith("_")
@@ -127,6 +132,8 @@ def show_with_words() -> None:
     formatter = shell.display_formatter.mimebundle_formatter
 
     def with_words(figure: Figure, **_: object) -> tuple[dict, dict]:
+        if not figure.axes and not figure.lines:
+            return {}, {}  # IPython makes no picture of it
         number = write_number(figure, shell)  # before the picture is made of the figure
         return {}, {"image/png": {"alt": f"{number}{describe(figure)}"}}
 

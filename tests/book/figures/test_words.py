@@ -50,21 +50,31 @@ def test_a_figure_of_many_things_stays_short_enough_to_be_listened_to():
 def test_the_label_is_the_first_sentence_of_the_function_that_draws():
     @style.styled
     def draw():
-        """Mass that moves
+        """Mass that moves 1, 2, ... steps
         to the right. Arguments are not read aloud."""
         figure, axes = plt.subplots()
         axes.scatter([0, 1], [0, 1], label="data")
         return figure
 
-    assert describe(draw()).startswith("Mass that moves to the right. X from")
+    assert describe(draw()).startswith("Mass that moves 1, 2, ... steps to the right. X from")
     assert "2 points, data" in describe(draw())
+
+
+def test_a_figure_with_nothing_in_it_says_so():
+    figure = plt.figure()
+    assert describe(figure) == "A figure without lines, bars, points or images."
+    figure.suptitle("Later")
+    assert describe(figure) == "Later. A figure without lines, bars, points or images."
+    figure.add_subplot().axis("off")
+    assert describe(figure).endswith("images.")
 
 
 @pytest.fixture(scope="module")
 def executed():
     nbclient = pytest.importorskip("nbclient")
     source = "import matplotlib.pyplot as plt\nfrom resflow_lite.book.figures import style\n"
-    source += "plt.plot([1, 2], label='mass')\nplt.show()\nplt.figure().add_subplot().bar(['a'], [3])\nplt.gcf()"
+    source += "plt.plot([1, 2], label='mass')\nplt.show()\nplt.figure().add_subplot().bar(['a'], [3])\nplt.gcf()\n"
+    source += "display(plt.figure(label='without axes'))"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
     nbclient.NotebookClient(notebook).execute()
     return notebook
@@ -75,6 +85,12 @@ def test_a_notebook_stores_the_words_with_the_figure(executed):
     assert len(pictures) >= 2
     assert "mass from 1 to 2" in pictures[0].metadata["image/png"]["alt"].replace("Mass", "mass")
     assert all("alt" in picture.metadata["image/png"] for picture in pictures)
+
+
+def test_a_figure_without_axes_has_no_picture_and_no_words_for_one(executed):
+    texts = [o for o in executed.cells[0].outputs if "0 Axes" in o.get("data", {}).get("text/plain", "")]
+    assert texts and not any("image/png" in {**o.data, **o.metadata} for o in texts)
+    texts[0].metadata["image/png"] = {"alt": "of a picture that is not there"}  # as an earlier version stored it
 
 
 def test_the_page_of_a_run_has_the_words_and_needs_no_network(executed, tmp_path):

@@ -175,7 +175,9 @@ function mount(root, data, state, changed) {
   show();
   new ResizeObserver(() => roomNow() !== room && show()).observe(panels); // a phone is turned, a panel dragged wider
   return (settings) => {
-    write({ ...defaultsOf(controls), ...settings });
+    const wanted = { ...defaultsOf(controls), ...settings };
+    if (Object.entries(read()).every(([name, value]) => wanted[name] === value)) return; // what `changed` told, come back
+    write(wanted);
     show();
   };
 }
