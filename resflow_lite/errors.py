@@ -1,7 +1,5 @@
 """The errors that the package raises on purpose: each names the value, what was expected and what to do."""
 
-__all__ = ["ResflowError", "SettingsError", "DataError", "InverseError", "NotContractiveError", "CheckFailed"]
-
 
 class ResflowError(Exception):
     """Base class of every error below. exit_code: of the command line; 2 for what was given, 1 for what failed."""

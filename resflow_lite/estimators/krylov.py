@@ -13,8 +13,6 @@ from .linearization import Linearization, per_sample_dot
 from .logdet import LogDetEstimate
 from .noise import draw_probes
 
-__all__ = ["Krylov"]
-
 
 @dataclass(frozen=True)
 class Krylov:

@@ -11,17 +11,6 @@ from ..errors import NotContractiveError, SettingsError
 from ..expect import shown
 from ..incoming import readable
 
-__all__ = [
-    "Linearization",
-    "AutogradLinearization",
-    "linearize",
-    "image_of",
-    "refuse_divergence",
-    "replay",
-    "contraction_rate",
-    "per_sample_dot",
-]
-
 
 def per_sample_dot(a: Tensor, b: Tensor) -> Tensor:
     """<a_i, b_i> for every sample i: (B, ...), (B, ...) -> (B,). Sums in at least float32."""

@@ -22,8 +22,6 @@ from .linearization import Linearization, linearize, per_sample_dot, refuse_dive
 from .noise import PROBES, draw_probes
 from .series import Matched, Roulette, SeriesWeights, Staircase, Truncated
 
-__all__ = ["Estimator", "LogDetEstimate", "log_det", "PowerSeries", "SeriesDraw", "Exact"]
-
 
 @dataclass(frozen=True)
 class LogDetEstimate:

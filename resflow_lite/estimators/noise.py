@@ -10,11 +10,6 @@ from torch import Tensor
 
 from ..errors import SettingsError
 
-__all__ = [
-    *("PROBES", "Noise", "device_generator", "draw_probes", "draw_quantile", "draw_ranks", "draw_uniform", "rows"),
-    *("whole",),
-]
-
 PROBES = ("rademacher", "gaussian")
 
 

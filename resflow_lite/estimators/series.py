@@ -18,11 +18,6 @@ from ..errors import SettingsError
 from ..expect import integer, number, offering, one_of, settle, shown
 from .noise import draw_quantile, draw_ranks, rows, whole
 
-__all__ = [
-    *("Law", "Geometric", "Poisson", "Matched", "expected_terms", "tail_ratio", "SeriesWeights", "Staircase"),
-    *("staircase", "Truncated", "Roulette"),
-]
-
 SHARE = number("[0, 1]")
 LONGEST = 10**6
 """No series goes on longer: more is a mistake, or a law without an end."""

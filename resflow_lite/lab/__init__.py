@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from .hours import GPU, MEASURED, PEAK_FLOPS, UTILISATION, simulated, step_seconds, step_tflop
     from .ledger import provenance, publish, read_entries
     from .machine import being_trained, connect
+    from .notebooks import experiment_from_notebook
     from .package_data import shipped
-    from .parameters import experiment_from_notebook
     from .released import import_released
     from .reported import REPORTED, SECOND_HAND
     from .reproduction import estimate
@@ -29,8 +29,15 @@ if TYPE_CHECKING:
     from .seeds import by_seed, compare, group, mean_and_error, paired_interval
     from .sweeps import planned, published
     from .tasks.density import Experiment
-    from .tasks.hybrid import HybridExperiment, hybrid_weights
-    from .tasks.hybrid_scores import auroc, calibration_error, reliability, score_hybrid, summary
+    from .tasks.hybrid import (
+        HybridExperiment,
+        auroc,
+        calibration_error,
+        hybrid_weights,
+        reliability,
+        score_hybrid,
+        summary,
+    )
     from .tasks.plane import STEPS, ToyExperiment, point_nats
     from .tasks.task import noises
     from .training import fit, train_toy

@@ -10,7 +10,7 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
 from ..errors import DataError, SettingsError
-from .runs import BEST, CHECKPOINT, LAST
+from .runs import CHECKPOINT, FILES, LAST
 from .tasks.task import TaskSettings
 from .values import read_value, read_yaml
 
@@ -20,7 +20,7 @@ PLAIN = {int: "int", float: "float", bool: "bool", str: "str", tuple: "list", li
 def run_folder(folder: Path) -> Path:
     """The folder, if it holds weights. Raises DataError where it does not."""
     try:
-        if any((folder / name).is_file() for name in (LAST, BEST, CHECKPOINT)):
+        if any((folder / name).is_file() for name in FILES.values()):
             return folder
         told = f"holds no {LAST} and no {CHECKPOINT}" if folder.is_dir() else "is no folder"
     except OSError as error:  # a name that is too long, a folder that may not be read

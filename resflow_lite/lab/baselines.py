@@ -20,10 +20,10 @@ def independent_pixels(train: Images, test: Images) -> Tensor:
     m, d = train.n_levels, train.images[0].numel()
     offset = m * torch.arange(d)
     counts = torch.ones(d * m, dtype=torch.float64)
-    for y in torch.as_tensor(train.images).split(CHUNK):
+    for y in train.images.split(CHUNK):
         counts += torch.bincount((y.flatten(1).long() + offset).flatten(), minlength=d * m)
     cost = (counts.view(d, m).sum(1, keepdim=True) / counts.view(d, m)).log2().flatten()
-    return torch.cat([cost[y.flatten(1).long() + offset].mean(1) for y in torch.as_tensor(test.images).split(CHUNK)])
+    return torch.cat([cost[y.flatten(1).long() + offset].mean(1) for y in test.images.split(CHUNK)])
 
 
 def gaussian_on_logits(
@@ -37,14 +37,14 @@ def gaussian_on_logits(
     logit, d = Logit(alpha), train.images[0].numel()
     total, squares, n = torch.zeros(d, dtype=torch.float64), torch.zeros(d, d, dtype=torch.float64), 0
     for _ in range(copies):
-        for y in torch.as_tensor(train.images).split(CHUNK):
+        for y in train.images.split(CHUNK):
             t = logit.transform(uniform_dequantize(y, train.n_levels, generator).double()).flatten(1)
             total, squares, n = total + t.sum(0), squares + t.T @ t, n + len(t)
     mean = total / n
     covariance = (squares - n * torch.outer(mean, mean)) / (n - 1)
     gaussian = MultivariateNormal(mean, covariance + 1e-6 * torch.eye(d, dtype=torch.float64))
     bits = []
-    for y in torch.as_tensor(test.images).split(CHUNK):
+    for y in test.images.split(CHUNK):
         t, log_det = logit(uniform_dequantize(y, test.n_levels, generator).double())
         bits.append(bits_per_dim(gaussian.log_prob(t.flatten(1)) + log_det, t.shape[1:], test.n_levels))
     return torch.cat(bits)

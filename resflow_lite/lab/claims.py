@@ -93,9 +93,8 @@ def _told(found: Interval, unit: str, digits: int = 3) -> str:
     return "-" if found is None else f"{found[0]:+.{digits}f} ± {found[1]:.{digits}f}{unit}, {found[2]} seeds"
 
 
-def _of(entries: Sequence[Entry], sweep: str, label: str, dataset: str | None = None) -> list[dict[str, Any]]:
-    chosen = [e for e in entries if (e.sweep, e.label) == (sweep, label)]
-    return [e.facts for e in chosen if dataset in (None, e.settings["dataset"])]
+def _of(entries: Sequence[Entry], sweep: str, label: str) -> list[dict[str, Any]]:
+    return [entry.facts for entry in entries if (entry.sweep, entry.label) == (sweep, label)]
 
 
 def _unbiased(entries: Sequence[Entry]) -> tuple[str, str]:

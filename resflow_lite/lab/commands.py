@@ -133,8 +133,8 @@ def _reproduce(options: argparse.Namespace) -> None:
 
 
 def _try_rates(names: list[str], profile: str) -> None:
-    for name, file in [(name, rates_file(name, profile)) for name in names]:
-        if file is not None:
+    for name in names:
+        if (file := rates_file(name, profile)) is not None:
             try_rates(planned(name, profile, rated=False), file)
             print(file)
 

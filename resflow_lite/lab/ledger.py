@@ -170,13 +170,10 @@ def read_ledger(folder: Path | str | None = None) -> list[Entry]:
     entries = []
     for name, path in found.items():
         facts = read_entry(path)
-        entries.append(Entry(facts, name.parent.as_posix().strip("."), _label(path.stem, facts)))
+        # publish() names a file DATASET-LABEL-PROFILE-seedN-HASH
+        label = path.stem.removesuffix(_tail(facts)).removeprefix(_word(facts["settings"]["dataset"])).strip("-")
+        entries.append(Entry(facts, name.parent.as_posix().strip("."), label))
     return entries
-
-
-def _label(stem: str, facts: dict[str, Any]) -> str:
-    """publish() names a file DATASET-LABEL-PROFILE-seedN-HASH."""
-    return stem.removesuffix(_tail(facts)).removeprefix(_word(facts["settings"]["dataset"])).strip("-")
 
 
 def read_entries(folder: Path | str | None = None) -> list[dict[str, Any]]:

@@ -3,8 +3,6 @@
 from .data.sources import IMAGE_SETS, MADE_HERE
 from .package_data import shipped
 
-__all__ = ["PROFILES", "SWEEPS", "TASK_NAMES", "image_names"]
-
 image_names = (*MADE_HERE, *IMAGE_SETS)
 PROFILES = ("smoke", "laptop", "paper")
 SWEEPS = shipped("sweeps")

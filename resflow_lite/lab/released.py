@@ -28,9 +28,10 @@ from ..layers.lipschitz import LipschitzLayer
 from ..models.flow import Flow
 from .checkpoints import save_flow
 from .data.images import image_shape
+from .files import write_json
 from .home import make_folder
 from .inert import Shell, read_inert
-from .runs import BEST, CHECKPOINT, LAST, Run, folder, load_run, occupy, sha256
+from .runs import FILES, LAST, SETTINGS, Run, folder, load_run, sha256
 from .tasks.density import Experiment
 
 SHELLS = ("lib.", "resflows.", "utils.", "torch.nn.modules.", "torch.nn.backends.", "argparse.Namespace")
@@ -64,7 +65,7 @@ def import_released(path: Path | str, run_dir: Path | str) -> Run:
     where run_dir holds a run already.
     """
     path, directory = folder(path), folder(run_dir)
-    if any((directory / name).exists() for name in (LAST, BEST, CHECKPOINT)):
+    if any((directory / name).exists() for name in FILES.values()):
         raise SettingsError(f"{directory} holds a run already: choose another folder")
     told = read_inert(path, lambda name: name.startswith(SHELLS))
     try:
@@ -80,7 +81,7 @@ def import_released(path: Path | str, run_dir: Path | str) -> Run:
     source = dict(kind="released", file=path.name, sha256=sha256(path), training=training)
     source["reported"] = float(reported) if isinstance(reported, float | int) else None
     save_flow(make_folder(directory) / LAST, flow, experiment, n_levels=256, step=steps, source=source)
-    occupy(directory, experiment)
+    write_json(directory / SETTINGS, experiment.as_json())
     return load_run(directory)
 
 

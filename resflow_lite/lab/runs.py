@@ -10,7 +10,7 @@ from ..expect import Check, instance, integer, number
 from ..models.flow import Flow
 from .checkpoints import facts_of, load_weights
 from .data.images import load_images
-from .files import add_line, read_json, read_lines, write_json
+from .files import add_line, read_json, read_lines
 from .tasks.registry import completed
 from .tasks.task import Training
 
@@ -19,6 +19,8 @@ RECORD = "training.jsonl"
 EVENTS = "events.jsonl"
 CHECKPOINT = "checkpoint.safetensors"
 LAST, BEST = "model.safetensors", "best.safetensors"
+FILES = dict(last=LAST, best=BEST, unfinished=CHECKPOINT)
+"""By which weights they hold (Run.weights)."""
 ENTRY, METRICS = "ledger.json", "metrics.json"
 NOTHING = object()
 
@@ -44,7 +46,7 @@ class Run:
     @property
     def path(self) -> Path:
         """The file of the weights."""
-        return self.directory / {"last": LAST, "best": BEST, "unfinished": CHECKPOINT}[self.weights]
+        return self.directory / FILES[self.weights]
 
     @property
     def n_levels(self) -> int:
@@ -66,9 +68,9 @@ def load_run(run_dir: Path | str, weights: str | None = None, experiment: Traini
     if not (directory / LAST).exists() and (directory / CHECKPOINT).exists():
         weights = "unfinished"
     weights = weights or ("best" if (directory / BEST).exists() else "last")
-    run = Run(directory, None, None, read_record(directory / RECORD), 0, weights, {})
-    flow, experiment, facts = load_weights(run.path, experiment)
-    return Run(directory, experiment, flow, run.history, facts.get("step", experiment.steps), weights, facts)
+    history = read_record(directory / RECORD)
+    flow, experiment, facts = load_weights(directory / FILES[weights], experiment)
+    return Run(directory, experiment, flow, history, facts.get("step", experiment.steps), weights, facts)
 
 
 def folder(run_dir: Any) -> Path:
@@ -140,11 +142,6 @@ def claim(directory: Path, experiment: Training) -> int:
         told = ", ".join(f"{name} = {there.get(name)!r}" for name in different)
         raise SettingsError(f"{directory} holds a run with {told}: choose another folder")
     return there["steps"]
-
-
-def occupy(directory: Path, experiment: Training) -> None:
-    """Write the settings into the folder."""
-    write_json(directory / SETTINGS, experiment.as_json())
 
 
 def sha256(path: Path) -> str:

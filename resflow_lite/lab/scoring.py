@@ -145,7 +145,7 @@ def described(flow: Flow, estimator: Estimator | None) -> str:
 
 def first_images(data: Images, n: int, seed: int) -> Tensor:
     """The first n images with uniform noise, (n, C, H, W) in [0, 1), on the CPU."""
-    return uniform_dequantize(torch.as_tensor(data.images)[:n], data.n_levels, torch.Generator().manual_seed(seed))
+    return uniform_dequantize(data.images[:n], data.n_levels, torch.Generator().manual_seed(seed))
 
 
 @torch.no_grad()
@@ -183,13 +183,12 @@ def bits_of(
     flow: Flow, data: Images, seeds: Sequence[int], estimator: Estimator | None, world: World
 ) -> dict[str, Any]:
     """The fields of a ledger entry about the bits/dim of all images in data, a pass for each seed; objective: claim."""
-    images = torch.as_tensor(data.images)
     with estimating_with(flow, estimator):
-        bits = torch.stack([image_bits(flow, images, data.n_levels, seed, world) for seed in seeds])
-    claimed = claim(flow, images, data.n_levels, seeds, world)
+        bits = torch.stack([image_bits(flow, data.images, data.n_levels, seed, world) for seed in seeds])
+    claimed = claim(flow, data.images, data.n_levels, seeds, world)
     return dict(
         preprocessing="uniform dequantisation",
-        n_test=len(images),
+        n_test=len(data.images),
         passes=len(bits),
         evaluation=described(flow, estimator),
         bits_per_dim=float(bits.mean()),

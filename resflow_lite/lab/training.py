@@ -12,9 +12,10 @@ from ..errors import ResflowError, SettingsError
 from ..models.flow import Flow
 from ..numerics.tensor_float import tensor_float
 from .checkpoints import TrainingState, save_state
+from .files import write_json
 from .home import make_folder
 from .machine import Signals, check_precision, connect, sole_writer
-from .runs import CHECKPOINT, ENTRY, LAST, METRICS, Run, claim, finished, folder, load_run, note, occupy, sha256
+from .runs import CHECKPOINT, ENTRY, LAST, METRICS, SETTINGS, Run, claim, finished, folder, load_run, note, sha256
 from .stages import begin, finish, proven, record, resume
 from .step import Step, look
 from .tasks.registry import task_of
@@ -91,7 +92,7 @@ def _open(directory: Path, step: int, before: int, experiment: Training, source:
     if source is not None and not before:
         told = f"{source.directory.name}, step {source.step} ({source.weights}), sha256 {sha256(source.path)[:8]}"
         note(directory, step, f"starts from the weights of {told}")
-    occupy(directory, experiment)
+    write_json(directory / SETTINGS, experiment.as_json())
     for name in (ENTRY, METRICS, LAST):
         (directory / name).unlink(missing_ok=True)
 

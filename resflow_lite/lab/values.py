@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from ..errors import SettingsError
+from ..expect import shown
 
 WORDS = dict.fromkeys(("true", "True", "TRUE"), True) | dict.fromkeys(("false", "False", "FALSE"), False)
 WORDS |= dict.fromkeys(("null", "Null", "NULL", "None", "~"))
@@ -29,7 +30,7 @@ def read_value(text: str) -> Any:
     try:
         return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
-        raise SettingsError(f"{_shown(text)}: {_told(error)}") from None
+        raise SettingsError(f"{shown(text)}: {_told(error)}") from None
 
 
 def read_yaml(path: Path | str) -> Any:
@@ -77,7 +78,7 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, *, deep: bool = False) -> dict:
         for name, times in Counter(str(key.value) for key, _ in node.value).items():
             if times > 1:
-                raise yaml.MarkedYAMLError(problem=f"{_shown(name)} is given twice", problem_mark=node.start_mark)
+                raise yaml.MarkedYAMLError(problem=f"{shown(name)} is given twice", problem_mark=node.start_mark)
         return super().construct_mapping(node, deep=deep)
 
 
@@ -110,7 +111,3 @@ def _told(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     place = f" in line {mark.line + 1}" if mark is not None else ""
     return f"{getattr(error, 'problem', None) or ' '.join(str(error).split())}{place}"
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 60 else text[:57] + "...")

@@ -100,15 +100,12 @@ def parser() -> argparse.ArgumentParser:
     fetching = verbs.add_parser("fetch", help="download image data, or say which files to put where")
     fetching.add_argument("name", metavar="NAME", help=", ".join(image_names))
 
-    _add_import(verbs)
-    _add_programs(verbs)
-    return words
-
-
-def _add_import(verbs) -> None:
     importing = verbs.add_parser("import", help="make a run of a model that the paper's authors have released")
     importing.add_argument("file", type=path, metavar="FILE", help="as downloaded; nothing of it is run")
     importing.add_argument("--run-dir", type=path, help="where to write (default: a new folder under runs/)")
+
+    _add_programs(verbs)
+    return words
 
 
 def _version() -> str:

@@ -10,11 +10,6 @@ from ..errors import SettingsError
 from ..expect import Named, shown
 from ..numerics.kernels import fused, lipswish, lipswish_pull_back
 
-__all__ = [
-    *("Activation", "LipSwish", "CLipSwish", "Tanh", "ELU", "Softplus", "ReLU", "Sine", "ACTIVATIONS"),
-    *("make_activation", "compile_activations_"),
-]
-
 
 class Activation(nn.Module):
     """A smooth function applied to every entry.

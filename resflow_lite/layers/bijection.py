@@ -11,8 +11,6 @@ from ..errors import SettingsError
 from ..expect import offering
 from ..incoming import batch
 
-__all__ = ["Bijection", "Chain"]
-
 
 class Bijection(nn.Module):
     """An invertible map of events; each sample of a batch is mapped on its own."""

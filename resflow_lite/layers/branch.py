@@ -13,8 +13,6 @@ from .chain_rule import Affine, BranchLinearization, Pair, Pointwise
 from .lipschitz import LipschitzLayer, channels_last
 from .orders import LearnedOrder
 
-__all__ = ["LipschitzBranch"]
-
 
 class LipschitzBranch(nn.Module):
     """g as a sequence of Lipschitz layers and activations, ending as wide as it starts.

@@ -18,9 +18,6 @@ from .activations import Activation
 from .lipschitz import LipschitzLayer, channels_last
 from .trace import branch_trace, exact_trace_exists
 
-__all__ = ["Affine", "BranchLinearization", "Pair", "Pointwise"]
-
-
 # cotangents of a step's input and of its tangent, gradients of its tensors
 Pulled = tuple[Tensor, Tensor | None, list[Tensor]]
 

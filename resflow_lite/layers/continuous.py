@@ -12,8 +12,6 @@ from ..estimators.noise import draw_probes
 from ..expect import FLAG, number, offering, one_of, settle
 from .bijection import Bijection
 
-__all__ = ["ContinuousFlow", "Velocity", "dense_velocity", "conv_velocity"]
-
 DIVERGENCES = ("exact", "hutchinson")
 VELOCITY = offering("a module, called with (t, z)", "forward", "parameters")
 

@@ -13,8 +13,6 @@ from ..numerics.kernels import MatrixConv, by_matrix, kernel_matrix, kernel_of, 
 from .lipschitz import LinearMap, LipschitzLayer, channels_last
 from .orders import Order
 
-__all__ = ["LipschitzConv2d"]
-
 DENSE = 256
 """Up to this many inputs or outputs the certificate of a convolution uses its whole matrix: exact to 0.1 %."""
 

@@ -15,8 +15,6 @@ from ..errors import InverseError, SettingsError
 from ..expect import FLAG, integer, offering, settle, shown
 from .bijection import Bijection, channels_of
 
-__all__ = ["AffineCoupling", "MixtureCoupling", "InvertibleLinear", "dense_net", "conv_net"]
-
 LIMIT = 3.0
 """Logarithms of scales stay between -LIMIT and LIMIT."""
 

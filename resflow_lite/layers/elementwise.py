@@ -9,8 +9,6 @@ from ..expect import integer, number
 from ..incoming import entries
 from .bijection import Bijection, channels_of
 
-__all__ = ["ALPHA", "ActNorm", "Normalize", "Logit"]
-
 ALPHA = number("[1e-30, 0.49]")
 """Of a Logit: below, float32 takes log s at x = 0 for infinite; near 1/2 log s - log(1 - s) cancels."""
 

@@ -24,8 +24,6 @@ from torch import Tensor
 from ..errors import SettingsError
 from ..estimators.linearization import linearize, replay
 
-__all__ = ["GRADIENTS", "MEMORY", "residual_step"]
-
 GRADIENTS = ("neumann", "series")
 MEMORY = ("recompute", "backward_in_forward", "store")
 

@@ -9,8 +9,6 @@ from ..numerics.kernels import by_matrix
 from .lipschitz import LipschitzLayer
 from .orders import Order
 
-__all__ = ["LipschitzLinear"]
-
 
 class LipschitzLinear(LipschitzLayer):
     """z (B, in_features) -> (B, out_features)."""

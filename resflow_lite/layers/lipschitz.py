@@ -18,8 +18,6 @@ from .activations import LipSwish, scales_together
 from .orders import ORDER, LearnedOrder, Order
 from .together import prepare_together, update_together_
 
-__all__ = ["LipschitzLayer", "applied_together", "channels_last", "update_norms_"]
-
 ROUNDS = 5
 """Power iterations in one improvement of another norm."""
 RESTART = 10

@@ -8,8 +8,6 @@ from torch import Tensor, nn
 
 from ..expect import number
 
-__all__ = ["LearnedOrder", "Order"]
-
 
 class LearnedOrder(nn.Module):
     """The order p of a vector norm as a parameter, between 1.1 and 5. Give the same object to the two layers that meet

@@ -16,8 +16,6 @@ from .bijection import Bijection
 from .branch import LipschitzBranch
 from .gradient import GRADIENTS, MEMORY, residual_step
 
-__all__ = ["ResidualBlock", "invert"]
-
 TRAIN = PowerSeries(Roulette(Geometric(0.5), n_exact=2))
 EVALUATE = PowerSeries(Roulette(Geometric(0.5), n_exact=20))
 SOLVERS = {"anderson": anderson, "banach": banach}

@@ -11,8 +11,6 @@ from ..estimators.noise import draw_uniform
 from ..expect import integer, sizes
 from .bijection import BIJECTION, Bijection
 
-__all__ = ["Squeeze", "Flatten", "FactorOut", "NoiseChannels", "squeezed"]
-
 
 def squeezed(shape: tuple[int, int, int]) -> tuple[int, int, int]:
     """The shape of images after a Squeeze: (C, H, W) -> (4C, H/2, W/2)."""

@@ -10,8 +10,6 @@ from torch import Tensor
 from ..numerics.kernels import gather, kernel_matrix, mirrored
 from ..numerics.stacked import leading_vectors
 
-__all__ = ["prepare_together", "update_together_"]
-
 
 @torch.no_grad()
 def update_together_(layers: Iterable[Any], tol: float) -> None:

@@ -16,8 +16,6 @@ from .convolution import LipschitzConv2d
 from .linear import LipschitzLinear
 from .lipschitz import LipschitzLayer
 
-__all__ = ["exact_trace_exists", "branch_trace"]
-
 
 def exact_trace_exists(layers: Sequence[LipschitzLayer], like: Tensor) -> bool:
     """Whether three layers (dense, or 3x3 - 1x1 - 3x3 on images of at least 2 x 2 pixels) allow `branch_trace`."""

@@ -16,8 +16,6 @@ from ..estimators.series import Geometric, Roulette, Truncated
 from ..layers.residual import ResidualBlock
 from .flow import Flow
 
-__all__ = ["BlockBias", "BiasReport", "bias_report"]
-
 EXACT = 256
 """Up to this many dimensions a dense Jacobian gives the log-determinant itself."""
 CONVERGED = Krylov(n_steps=80, tol=1e-8)

@@ -10,8 +10,6 @@ from ..layers.linear import LipschitzLinear
 from ..layers.lipschitz import LipschitzLayer
 from ..layers.orders import LearnedOrder, Order
 
-__all__ = ["NORMS", "closed_chain", "conv_branch", "dense_branch"]
-
 Kind = str | type[Activation]
 NORMS = ("spectral", "learned")
 

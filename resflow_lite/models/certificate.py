@@ -10,8 +10,6 @@ from ..layers.branch import LipschitzBranch
 from ..layers.lipschitz import LipschitzLayer, update_norms_
 from ..layers.residual import ResidualBlock
 
-__all__ = ["Certificate", "certify", "enforce_"]
-
 
 @dataclass(frozen=True)
 class Certificate:

@@ -10,8 +10,6 @@ from ..errors import DataError
 from ..expect import Named, integer, shown
 from ..incoming import GENERATOR, batch, entries
 
-__all__ = ["toy_data", "toy_names", "TOY"]
-
 Sampler = Callable[[int, torch.Generator | None], Tensor]
 
 

@@ -10,8 +10,6 @@ from ..estimators.noise import draw_uniform
 from ..expect import integer, sizes
 from ..layers.coupling import AffineCoupling, conv_net
 
-__all__ = ["uniform_dequantize", "VariationalDequantizer"]
-
 N_LEVELS = integer(2, 2**16)
 """Far beyond, float32 has no room for noise between two levels."""
 

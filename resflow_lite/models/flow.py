@@ -17,8 +17,6 @@ from ..layers.residual import ResidualBlock
 from .certificate import Certificate, certify, enforce_
 from .variance import VarianceReport, refuse_expansion, variance_report
 
-__all__ = ["Flow", "bits_per_dim", "standard_normal_log_prob"]
-
 
 def standard_normal_log_prob(z: Tensor) -> Tensor:
     """log N(z; 0, I) in nats, (B, ...) -> (B,)."""

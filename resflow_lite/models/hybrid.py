@@ -18,8 +18,6 @@ from .flow import Flow, standard_normal_log_prob
 from .image import ImageModel
 from .systems import systems
 
-__all__ = ["HEADS", "HybridFlow", "hybrid_flow", "hybrid_kinds"]
-
 Shape = tuple[int, int, int]
 COUPLINGS = {"coupling": systems["realnvp"], "coupling+1x1": systems["glow"]}
 hybrid_kinds = ("residual", *COUPLINGS)

@@ -16,8 +16,6 @@ from ..layers.shape import FactorOut, Flatten, NoiseChannels, Squeeze, squeezed
 from .branches import NORMS, conv_branch, dense_branch
 from .flow import Flow
 
-__all__ = ["ImageModel", "image_flow"]
-
 
 @dataclass(frozen=True)
 class ImageModel:

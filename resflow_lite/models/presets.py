@@ -16,8 +16,6 @@ from ..estimators.series import Poisson, Roulette, Truncated
 from ..expect import Named
 from .image import ImageModel
 
-__all__ = ["presets", "recipes", "Recipe", "poisson"]
-
 
 def poisson(n_exact: int) -> PowerSeries:
     """The law of the public code's image models: N ~ Poisson(2) after n_exact terms, Gaussian probes, one N per block.

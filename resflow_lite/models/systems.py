@@ -28,8 +28,6 @@ from .flow import Flow
 from .image import ImageModel, image_flow
 from .toy import toy_flow
 
-__all__ = ["System", "systems", "toy_system", "image_system", "width_within", "with_budget"]
-
 Shape = tuple[int, int, int]
 IRESNET = PowerSeries(Truncated(5), probe="gaussian")
 WIDEST = 2**16

@@ -9,8 +9,6 @@ from ..layers.residual import EVALUATE, TRAIN, ResidualBlock
 from .branches import dense_branch
 from .flow import Flow
 
-__all__ = ["toy_flow"]
-
 
 def toy_flow(
     n_blocks: int = 8,

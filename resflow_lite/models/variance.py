@@ -9,8 +9,6 @@ from ..estimators.logdet import PowerSeries
 from ..estimators.series import Roulette, expected_terms, tail_ratio
 from ..layers.residual import ResidualBlock
 
-__all__ = ["BlockVariance", "VarianceReport", "refuse_expansion", "variance_report"]
-
 WORDS = {"sample": ", one per sample", "stratified": ", stratified"}
 
 

@@ -16,11 +16,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-__all__ = [
-    *("MatrixConv", "by_matrix", "collect", "columns", "fused", "gather", "kernel_matrix", "kernel_of", "lipswish"),
-    *("lipswish_pull_back", "mirrored", "scaled", "scaled_product"),
-]
-
 MATRICES = ("cuda",)
 """Kinds of devices whose convolutions are matrix products."""
 

@@ -6,8 +6,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["Map", "vector_norm", "dual_vector", "conjugate", "power_iteration", "gram_upper", "interpolated"]
-
 Map = Callable[[Tensor], Tensor]
 Closed = Callable[[float], Tensor]
 """A norm in closed form, by its other order."""

@@ -10,8 +10,6 @@ from torch.nn.functional import fold, normalize, pad, unfold
 
 from .kernels import by_matrix, collect, gather, kernel_matrix
 
-__all__ = ["gram_product", "krylov_vectors", "leading_eigenvectors", "leading_vectors", "signs"]
-
 KRYLOV = 10
 """Products with A^T A in one round."""
 FRESH = 0.1

@@ -5,8 +5,6 @@ from contextlib import contextmanager
 
 import torch
 
-__all__ = ["full_precision", "tensor_float"]
-
 
 @contextmanager
 def tensor_float(allowed: bool) -> Iterator[None]:

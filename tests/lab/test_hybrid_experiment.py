@@ -13,11 +13,11 @@ from resflow_lite.lab.ledger import publish, validate_entry
 from resflow_lite.lab.machine import connect
 from resflow_lite.lab.scoring import estimating_with
 from resflow_lite.lab.tasks.batches import cut
-from resflow_lite.lab.tasks.hybrid import hybrid_weights
-from resflow_lite.lab.tasks.hybrid_scores import (
+from resflow_lite.lab.tasks.hybrid import (
     altered,
     auroc,
     calibration_error,
+    hybrid_weights,
     reliability,
     score_hybrid,
     summary,

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 import resflow_lite as rf
-from resflow_lite.lab.parameters import experiment_from_notebook
+from resflow_lite.lab.notebooks import experiment_from_notebook
 
 CHAPTERS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 NOTEBOOKS = [path for path in CHAPTERS if "experiment_from_notebook" in path.read_text()]

@@ -276,10 +276,8 @@ def test_any_run_is_evaluated_from_its_folder(tiny, tmp_path):
 
 def test_a_folder_of_images_is_told_of_by_its_name_alone(small, monkeypatch, tmp_path):
     import resflow_lite.lab.tasks.batches as batches
-    import resflow_lite.lab.tasks.density as density
 
-    for module in (batches, density):
-        monkeypatch.setattr(module, "load_images", lambda name, split="train": patterns(split))
+    monkeypatch.setattr(batches, "load_images", lambda name, split="train": patterns(split))
     run = rf.fit(small(steps=2, dataset="folder:/home/ada/cats"), tmp_path)
     rf.evaluate(run, passes=1)
     entry = (tmp_path / "ledger.json").read_text()

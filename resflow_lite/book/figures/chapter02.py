@@ -96,15 +96,13 @@ def wrong_preimages(x: Any, returned: Any) -> Figure:
     """Points (n, 2) in their places and where a solver put them: right ones grey, wrong ones with their way."""
     x, returned = array(x), array(returned)
     wrong = np.linalg.norm(x - returned, axis=1) > 1e-3
-    figure, axes = plt.subplots(1, 2, figsize=(8.5, 4), sharex=True, sharey=True)
+    titles = "x, before", f"there and back: {wrong.sum()} of {len(x)} are someone else"
+    figure, axes = beside(titles, (8.5, 4), "$x_2$", sharex=True)
     axes[0].scatter(*x.T, s=8, color=ROULETTE, linewidths=0)
-    axes[0].set_title("x, before")
     ways = np.stack([x, returned], 1)[wrong]
     axes[1].add_collection(LineCollection(ways, colors=LIGHT, linewidths=0.8, zorder=0))
     axes[1].scatter(*returned[~wrong].T, s=8, color=ROULETTE, linewidths=0)
     axes[1].scatter(*returned[wrong].T, s=8, color=TRUNCATED, linewidths=0)
-    axes[1].set_title(f"there and back: {wrong.sum()} of {len(x)} are someone else")
     for ax in axes:
         ax.set(aspect="equal", xlabel="$x_1$")
-    axes[0].set_ylabel("$x_2$")
     return figure

@@ -117,12 +117,12 @@ def probe_means(runs: Mapping[str, Any], truth: float, limits: Mapping[str, floa
 
 
 @styled
-def free_nats(stages: Sequence[tuple[str, Points, float, float]], limit: float = 3.2) -> Figure:
+def free_nats(stages: Sequence[tuple[str, Points, float, float]]) -> Figure:
     """The same points after each stage of a map. stages: (title, points, claimed so far, true so far), in nats."""
     figure, axes = beside([stage[0] for stage in stages], (10.5, 4.1), "$x_2$")
     for ax, (_, points, claimed, truth) in zip(axes, stages):
         ax.scatter(*np.asarray(points).T, s=12, c=np.asarray(stages[0][1])[:, 0], cmap="cividis")
-        plane(ax, limit, xlabel="$x_1$")
+        plane(ax, 3.2, xlabel="$x_1$")
         for line, (name, value, colour) in enumerate((("claimed", claimed, TRUNCATED), ("true", truth, EXACT))):
             text = f"{name} {round(value, 2) + 0.0:+.2f} nats".replace("-", "−").replace("+0.00", "0")
             ax.text(0.5, -0.24 - 0.1 * line, text, color=colour, weight="bold", ha="center", transform=ax.transAxes)

@@ -76,11 +76,11 @@ def law_curves(x: Any, curves: Curves, xlabel: str, ylabel: str, *, logx: bool =
 
 
 @styled
-def coverage(radii: Any, shares: Mapping[str, Any], nominal: float = 0.95) -> Figure:
+def coverage(radii: Any, shares: Mapping[str, Any]) -> Figure:
     """Share of nominal intervals that contain the truth, against the contraction rate of J."""
     figure, ax = plt.subplots(figsize=(8, 3.6))
-    ax.axhline(100 * nominal, color=EXACT, linestyle="--", linewidth=1.2)
-    ax.text(min(radii), 100 * nominal + 1, f"nominal {100 * nominal:.0f} %", va="bottom", fontsize=10)
+    ax.axhline(95, color=EXACT, linestyle="--", linewidth=1.2)
+    ax.text(min(radii), 96, "nominal 95 %", va="bottom", fontsize=10)
     for name, share in shares.items():
         ax.plot(radii, 100 * np.asarray(share), label=name, **law_style(name))
     ax.set(ylim=(0, 104), xlabel="r, spectral radius of J", ylabel="intervals that cover the truth (%)")

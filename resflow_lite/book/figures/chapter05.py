@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from .panels import beside, plane, rows
 from .style import AMBER, EXACT, GREEN, GREY, LIGHT, PINK, ROULETTE, SKY, TRUNCATED, styled
 
 COLOURS = {"store": AMBER, "backward_in_forward": PINK, "recompute": GREEN}
@@ -45,11 +46,8 @@ def truncation_errors(terms: Sequence[int], value: Sequence[float], gradient: Se
     figure, ax = plt.subplots(figsize=(7.5, 3.4))
     guide = [0.3 * gradient[0] * rho ** (n - terms[0]) for n in terms]
     ax.plot(terms, guide, color=GREY, linestyle=":", linewidth=1.5)
-    for errors, colour, label in (
-        (gradient, TRUNCATED, "gradient"),
-        (guide, GREY, r"slope $\rho^n$"),
-        (value, EXACT, "value"),
-    ):
+    lines = {"gradient": (gradient, TRUNCATED), r"slope $\rho^n$": (guide, GREY), "value": (value, EXACT)}
+    for label, (errors, colour) in lines.items():
         ax.text(terms[-1] + 0.4, errors[-1], label, color=colour, va="center")
         if colour != GREY:
             ax.plot(terms, errors, color=colour, marker="o", markersize=5)
@@ -73,9 +71,8 @@ def draws_of_two(series: Any, neumann: Any, exact: float) -> Figure:
     for values, colour, label in ((series, GRADIENTS["series"], "series"), (neumann, GRADIENTS["neumann"], "Neumann")):
         axes[1].hist(values, bins, histtype="stepfilled", color=colour, alpha=0.3)
         axes[1].hist(values, bins, histtype="step", color=colour, linewidth=1.5)
-        axes[1].plot(
-            values.mean(), 0, "^", color=colour, markersize=12, clip_on=False, label=f"{label}, mean", zorder=5
-        )
+        look = dict(color=colour, markersize=12, clip_on=False, zorder=5)
+        axes[1].plot(values.mean(), 0, "^", label=f"{label}, mean", **look)
     axes[1].axvline(exact, color=EXACT, linewidth=1.5, label="exact gradient")
     axes[1].set(xlabel="entry of the gradient", yticks=[], title="their means agree")
     axes[1].spines["left"].set_visible(False)
@@ -108,23 +105,22 @@ def which_number(estimates: Mapping[str, tuple[float, float]], truth: float) -> 
 @styled
 def one_weight_for_all(cases: Mapping[str, tuple[Any, Any]]) -> Figure:
     """Entries of a gradient, computed against true, one panel for each case: title -> (true, computed)."""
-    figure, axes = plt.subplots(1, len(cases), figsize=(8.5, 3.7))
-    for ax, (title, (true, computed)) in zip(axes, cases.items()):
+    figure, axes = beside(cases, (8.5, 3.7), sharey=False)
+    for ax, (true, computed) in zip(axes, cases.values()):
         bound = 1.05 * max(np.abs(true).max(), np.abs(computed).max())
         ax.plot([-bound, bound], [-bound, bound], color=EXACT, linewidth=1, linestyle="--")
         ax.plot(true, computed, ".", color=PINK, markersize=3)
-        ax.set(xlim=(-bound, bound), ylim=(-bound, bound), aspect="equal", title=title)
-        ax.set(xlabel="true entry of the gradient", ylabel="computed")
+        plane(ax, bound, xlabel="true entry of the gradient", ylabel="computed")
         ax.locator_params(nbins=5)
     return figure
 
 
 @styled
-def differences(rows: Mapping[str, Sequence[float]]) -> Figure:
+def differences(changes: Mapping[str, Sequence[float]]) -> Figure:
     """Relative differences between gradients on a logarithmic axis, one row for each kind of change; 0 at the edge."""
-    figure, ax = plt.subplots(figsize=(8.5, 0.42 * len(rows) + 1.1))
+    figure, ax = plt.subplots(figsize=(8.5, 0.42 * len(changes) + 1.1))
     edge = 1e-17
-    for i, (label, values) in enumerate(rows.items()):
+    for i, (label, values) in enumerate(changes.items()):
         values = np.asarray(values)
         colour = GREEN if values.max() < 1e-10 else ROULETTE if "draw" in label else TRUNCATED
         ax.plot(np.maximum(values, edge), np.full(len(values), i), "o", color=colour, markersize=9, alpha=0.7)
@@ -132,12 +128,10 @@ def differences(rows: Mapping[str, Sequence[float]]) -> Figure:
         ax.text(max(values.max(), edge) * 3, i, text, color=colour, va="center")
     ax.axvline(np.finfo(float).eps, color=GREY, linestyle=":", linewidth=1.5)
     ax.text(np.finfo(float).eps, -0.75, "rounding of one number", color=GREY, ha="center", fontsize=10)
-    ax.set(xscale="log", xlim=(edge / 3, 100), ylim=(len(rows) - 0.5, -0.6))
-    ax.set_xlabel("relative difference of two gradients")
+    rows(ax, changes, ylim=(len(changes) - 0.5, -0.6), xlabel="relative difference of two gradients")
+    ax.set(xscale="log", xlim=(edge / 3, 100))
     ax.set_xticks([edge, 1e-12, 1e-8, 1e-4, 1], ["0", "$10^{-12}$", "$10^{-8}$", "$10^{-4}$", "1"])
     ax.minorticks_off()
-    ax.set_yticks(range(len(rows)), rows)
-    ax.tick_params(axis="y", length=0)
     return figure
 
 
@@ -159,15 +153,8 @@ def bytes_against_terms(
         for (gradient, memory), peaks in found.items():
             line, face = STYLES[gradient]
             megabytes = [peak / 1e6 for peak in peaks.values()]
-            ax.plot(
-                list(peaks),
-                megabytes,
-                color=COLOURS[memory],
-                linestyle=line,
-                marker="o",
-                markersize=7,
-                markerfacecolor=face or COLOURS[memory],
-            )
+            look = dict(color=COLOURS[memory], linestyle=line, markerfacecolor=face or COLOURS[memory])
+            ax.plot(list(peaks), megabytes, marker="o", markersize=7, **look)
             if ax is axes[0]:
                 label = f"{memory.replace('_', '-')} {megabytes[-1]:.1f}"
                 ax.text(max(peaks) + 0.4, megabytes[-1], label, color=COLOURS[memory], va="center", fontweight="bold")

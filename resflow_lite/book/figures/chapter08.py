@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from .panels import array, rows, show_images
+from .panels import array, beside, rows, show_images
 from .style import AMBER, EXACT, GREEN, GREY, LIGHT, PINK, ROULETTE, SKY, TRUNCATED, styled
 
 LAYER_COLOURS = {"Logit": GREEN, "ActNorm": SKY, "Squeeze": AMBER, "Flatten": AMBER}
@@ -32,13 +32,11 @@ def point_masses(widths: Any, raw: Any, dequantised: Any, floor: float) -> Figur
 @styled
 def logit_map(before: Any, after: Any) -> Figure:
     """Histograms of pixel values before and after the logit."""
-    figure, axes = plt.subplots(1, 2, figsize=(8, 2.8))
+    figure, axes = beside(("the pixels end at two walls", "and now they do not"), (8, 2.8), sharey=False)
     for ax, values, colour, label in zip(axes, (before, after), (AMBER, GREEN), ("x", "logit of x")):
         ax.hist(array(values).ravel(), bins=85, density=True, color=colour)
         ax.set(xlabel=label, yticks=[])
         ax.spines["left"].set_visible(False)
-    axes[0].set_title("the pixels end at two walls")
-    axes[1].set_title("and now they do not")
     return figure
 
 

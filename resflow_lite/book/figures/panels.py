@@ -47,14 +47,14 @@ def rows(ax: Axes, labels: Iterable[str], **settings: Any) -> None:
     ax.tick_params(axis="y", length=0)
 
 
-def tile(images: Any, columns: int, gap: int = 1) -> np.ndarray:
-    """(N, C, H, W) -> one picture (rows, columns) or (rows, columns, 3), row by row, NaN between the images."""
+def tile(images: Any, columns: int) -> np.ndarray:
+    """(N, C, H, W) -> one picture (rows, columns) or (rows, columns, 3), row by row, one NaN between the images."""
     pictures = np.moveaxis(array(images), 1, -1)
     n, height, width, channels = pictures.shape
     rows = math.ceil(n / columns)
-    canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), np.nan)
+    canvas = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1, channels), np.nan)
     for i, picture in enumerate(pictures):
-        top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
+        top, left = (i // columns) * (height + 1), (i % columns) * (width + 1)
         canvas[top : top + height, left : left + width] = picture
     return canvas[..., 0] if channels == 1 else canvas
 

@@ -113,9 +113,9 @@ def _decoded(data: bytes) -> np.ndarray:
         return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
 
 
-def _unlabelled(images: Iterable[np.ndarray], size: int = 500) -> Iterator[Chunk]:
+def _unlabelled(images: Iterable[np.ndarray]) -> Iterator[Chunk]:
     images = iter(images)
-    while chunk := list(islice(images, size)):
+    while chunk := list(islice(images, 500)):
         yield np.stack(chunk), np.full(len(chunk), -1, np.int64)
 
 

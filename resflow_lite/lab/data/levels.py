@@ -22,6 +22,10 @@ class Images(NamedTuple):
     labels: Tensor
     n_levels: int
 
+    def first(self, n: int | None) -> "Images":
+        """The first n images with their labels; None: all."""
+        return self._replace(images=self.images[:n], labels=self.labels[:n])
+
     def sha256(self) -> str:
         """SHA-256 of the images' bytes in the order N, C, H, W: says which data a result was measured on."""
         digest = hashlib.sha256()

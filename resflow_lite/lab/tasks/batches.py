@@ -19,6 +19,8 @@ from .task import Task
 ENTRIES = 2**20
 """Pixels times channels of the images that a model starts from, at most."""
 SAMPLING = ("replacement", "epochs")
+VALIDATION_SEED = 2
+"""Of the noise in validation, the same each time: what differs between two lines of the record is the weights."""
 
 
 @lru_cache(2)
@@ -61,10 +63,10 @@ class ImageSource:
     ) -> "ImageSource":
         """The images of a split; validation: and those of the validation split."""
         data = load_images(dataset, split)
-        images = torch.as_tensor(data.images)
+        images = data.images
         if device.type == "cuda" and images.numel() < torch.cuda.mem_get_info(device)[0] / 3:
             images = images.to(device)
-        more = torch.as_tensor(load_images(dataset, "validation").images) if validation else None
+        more = load_images(dataset, "validation").images if validation else None
         return cls(images, data.n_levels, device, data.labels, more)
 
     def __len__(self) -> int:
@@ -113,6 +115,10 @@ class ImageTask(Task):
 
     def start(self, noise: Noise) -> Tensor:
         return self.data.spread(noise)
+
+    def held_out(self, n: int | None = None) -> Images:
+        """The first n validation images; None: all."""
+        return load_images(self.experiment.dataset, "validation").first(n)
 
     def asked(self, question: Question) -> Images:
         """The images that a question is about. Raises DataError where they are not like those in training."""

@@ -19,10 +19,10 @@ from ...models.branches import NORMS
 from ...models.flow import Flow, bits_per_dim
 from ...models.image import ImageModel, image_flow
 from ...models.systems import image_system, systems
-from ..data.images import Images, expected_images, image_names, image_shape, known_images, load_images
+from ..data.images import Images, expected_images, image_names, image_shape, known_images
 from ..names import PROFILES
 from ..scoring import affordable_truth, bits_of, claim, estimating_with, first_images, image_bits
-from .batches import SAMPLING, ImageTask, epochs
+from .batches import SAMPLING, VALIDATION_SEED, ImageTask, epochs
 from .profiles import BUDGET, base_model, profile_values
 from .question import PASSES, Question
 from .task import AMOUNT, BLOCKS, COUNT, PARAMETERS, PER_SCALE, TERMS, WIDTH, Training, option, within
@@ -34,8 +34,6 @@ OF_IMAGE_MODEL = ("coeff", "alpha", "factor_out", "squeeze_first", "padding", "a
 OF_THE_MODEL = ("width", "n_dense", "dense_width", "norms", "memory", "train_estimator", "eval_estimator", "eval_exact")
 OF_THE_MODEL += (*OF_THE_LAW, *(name for name in OF_IMAGE_MODEL if name != "alpha"))
 """Settings that a system brings along."""
-VALIDATION_SEED = 2
-"""Of the noise in validation, the same each time: what differs between two lines of the record is the weights."""
 CLAIMS = 4
 """Passes of what a training claims of held-out images: it is random where the truth is not."""
 COEFF = within("(0, 1)", "a number between 0 and 1, such as 0.98")
@@ -211,23 +209,21 @@ class Density(ImageTask):
         return affordable_truth(flow, events) if asked == (None, None) else None
 
     def validate(self, flow: Flow) -> float:
-        return self._true(flow, load_images(self.experiment.dataset, "validation"), self.experiment.validation)
+        return self._true(flow, self.held_out(self.experiment.validation))
 
-    def _true(self, flow: Flow, data: Images, n: int) -> float:
-        """Mean bits/dim of the first n images by the best estimator."""
-        best = self.truth(flow, first_images(data, min(n, 64), VALIDATION_SEED).to(self.world.device))
+    def _true(self, flow: Flow, data: Images) -> float:
+        """Mean bits/dim by the best estimator."""
+        best = self.truth(flow, first_images(data, 64, VALIDATION_SEED).to(self.world.device))
         with estimating_with(flow, best):
-            images = torch.as_tensor(data.images)[:n]
-            return float(image_bits(flow, images, data.n_levels, VALIDATION_SEED, self.world).mean())
+            return float(image_bits(flow, data.images, data.n_levels, VALIDATION_SEED, self.world).mean())
 
     def compare(self, flow: Flow) -> dict[str, float]:
-        data, n = load_images(self.experiment.dataset, "validation"), self.experiment.truth_images
-        seeds = range(VALIDATION_SEED, VALIDATION_SEED + CLAIMS)
-        claimed = claim(flow, torch.as_tensor(data.images)[:n], data.n_levels, seeds, self.world)
-        return dict(claim=claimed, truth=self._true(flow, data, n))
+        data, seeds = self.held_out(self.experiment.truth_images), range(VALIDATION_SEED, VALIDATION_SEED + CLAIMS)
+        claimed = claim(flow, data.images, data.n_levels, seeds, self.world)
+        return dict(claim=claimed, truth=self._true(flow, data))
 
     def score(self, flow: Flow, question: Question) -> dict[str, Any]:
         data, source = self.asked(question), torch.Generator().manual_seed(question.seed)
         seeds = torch.randint(2**62, (question.passes or self.experiment.evaluations,), generator=source).tolist()
-        found = bits_of(flow, data._replace(images=data.images[: question.n]), seeds, question.estimator, self.world)
+        found = bits_of(flow, data.first(question.n), seeds, question.estimator, self.world)
         return found | dict(split=question.split, data_sha256=data.sha256())

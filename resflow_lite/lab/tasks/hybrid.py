@@ -1,4 +1,5 @@
-"""Hybrid models: one network for p(x) and p(y | x)."""
+"""Hybrid models, one network for p(x) and p(y | x); how good they are: labels, calibration, bits per dimension, and
+log p(x) of images that nobody drew."""
 
 import math
 from collections.abc import Mapping
@@ -8,27 +9,28 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
+from ...errors import SettingsError
 from ...estimators.logdet import Estimator
 from ...estimators.noise import Noise, rows
 from ...expect import FLAG, integer, one_of
+from ...models.dequantize import uniform_dequantize
+from ...models.flow import bits_per_dim
 from ...models.hybrid import HEADS, HybridFlow, hybrid_flow, hybrid_kinds
 from ...models.systems import width_within
-from ..data.images import load_images
-from ..data.sources import IMAGE_SETS
+from ..data.images import Images, image_shape
 from ..names import PROFILES
 from ..scoring import affordable_truth, described, estimating_with, first_images, largest_share, residual_blocks
-from .batches import ImageTask
-from .hybrid_scores import score_hybrid, summary
+from .batches import VALIDATION_SEED, ImageTask
 from .question import Question
 from .task import PARAMETERS, PER_SCALE, WIDTH, Training, option, within
 
-SHAPES = {"digits": (1, 8, 8)}
-SHAPES |= {name: IMAGE_SETS[name].shape for name in ("mnist", "fashion_mnist", "cifar10", "svhn")}
+SHAPES = {name: image_shape(name) for name in ("digits", "mnist", "fashion_mnist", "cifar10", "svhn")}
 """The sets with labels, of ten classes each."""
 N_CLASSES = 10
-VALIDATION_SEED = 2
-"""Of the noise in validation."""
+BATCH = 500
+"""Images in a batch of a score, at most."""
 LAMBDA = within("[0, inf)", "a number, 0 or more, such as 0, 1/D or 1")
 WARM_UP = 0.1
 """Fraction of the steps in which the learning rate rises from 0."""
@@ -140,7 +142,7 @@ class Hybrid(ImageTask):
 
     def validate(self, flow: HybridFlow) -> float:
         """The loss of the held-out images, each once."""
-        data = load_images(self.experiment.dataset, "validation")
+        data = self.held_out()
         events = first_images(data, len(data.images), VALIDATION_SEED).to(self.world.device)
         with torch.no_grad(), estimating_with(flow, self.truth(flow, events[:64])):
             draws = torch.Generator().manual_seed(VALIDATION_SEED)
@@ -148,7 +150,7 @@ class Hybrid(ImageTask):
 
     def score(self, flow: HybridFlow, question: Question) -> dict[str, Any]:
         whole = self.asked(question)
-        data = whole._replace(images=whole.images[: question.n], labels=whole.labels[: question.n])
+        data = whole.first(question.n)
         settings = dict(with_density=self.experiment.weight > 0, seed=question.seed, estimator=question.estimator)
         found = score_hybrid(flow, data, **settings)
         shares = dict(largest_share=largest_share(found["bits"])) if "bits" in found else {}
@@ -161,3 +163,83 @@ class Hybrid(ImageTask):
             evaluation=described(flow, question.estimator),
             **summary(found, data.labels),
         )
+
+
+def altered(levels: Tensor) -> Tensor:
+    """Images that nobody drew, with the same levels: upside down, (B, C, H, W)."""
+    return levels.flip(2)
+
+
+@torch.no_grad()
+def score_hybrid(
+    flow: HybridFlow, data: Images, *, with_density: bool = True, seed: int = 1, estimator: Estimator | None = None
+) -> dict[str, Tensor]:
+    """logits (N, classes) of every image after dequantisation and, with_density, bits (N,) per dimension, log_prob (N,)
+    nats and the same of altered images, altered_log_prob (N,). On the CPU; each image has its own estimator draws."""
+    generator = torch.Generator().manual_seed(seed)
+    device, parts = next(flow.parameters()).device, []
+    with estimating_with(flow, estimator):
+        for levels in data.images.split(BATCH):
+            x = uniform_dequantize(levels, data.n_levels, generator).to(device)
+            if not with_density:
+                parts.append(dict(logits=flow.logits(x)))
+                continue
+            log_prob, logits = flow.joint(x, generator)
+            strange = uniform_dequantize(altered(levels), data.n_levels, generator).to(device)
+            bits = bits_per_dim(log_prob, flow.event_shape, data.n_levels)
+            altered_log_prob = flow.log_prob(strange, generator)
+            parts.append(dict(logits=logits, log_prob=log_prob, bits=bits, altered_log_prob=altered_log_prob))
+    return {name: torch.cat([part[name] for part in parts]).double().cpu() for name in parts[0]}
+
+
+def summary(found: dict[str, Tensor], labels: Tensor) -> dict[str, Any]:
+    """The scores of a ledger entry, from score_hybrid; those of the density are None where it was not scored."""
+    right, n = (found["logits"].argmax(1) == labels).double(), len(labels)
+    bits = found.get("bits")
+    return dict(
+        accuracy=float(right.mean()),
+        accuracy_error=float(right.std()) / n**0.5,
+        label_nats=float(cross_entropy(found["logits"], labels)),
+        calibration_error=calibration_error(found["logits"].softmax(1), labels),
+        shifted_auroc=None if bits is None else auroc(found["log_prob"], found["altered_log_prob"]),
+        bits_per_dim=None if bits is None else float(bits.mean()),
+        standard_error=None if bits is None else float(bits.std()) / n**0.5,
+    )
+
+
+def reliability(probabilities: Tensor, labels: Tensor, n_bins: int = 10) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean confidence, accuracy and number of images in equal bins of confidence, each (n_bins,), float64.
+
+    probabilities: (B, n_classes), rows that add up to 1.  labels: (B,).  The confidence of an image is its largest
+    probability; bin k holds confidences in (k / n_bins, (k + 1) / n_bins]. An empty bin has confidence and accuracy
+    nan. Raises SettingsError for other shapes.
+    """
+    if probabilities.dim() != 2 or labels.shape != probabilities.shape[:1]:
+        raise SettingsError(
+            f"probabilities {tuple(probabilities.shape)} with labels {tuple(labels.shape)}: expected (B, classes), (B,)"
+        )
+    confidence, predicted = probabilities.double().max(1)
+    index = (confidence * n_bins).ceil().long().clamp(1, n_bins) - 1
+    counts = torch.bincount(index, minlength=n_bins).double()
+    mean = torch.bincount(index, confidence, n_bins) / counts
+    accuracy = torch.bincount(index, (predicted == labels).double(), n_bins) / counts
+    return mean, accuracy, counts
+
+
+def calibration_error(probabilities: Tensor, labels: Tensor, n_bins: int = 10) -> float:
+    """Expected calibration error, sum_k n_k / n |accuracy_k - confidence_k|, with the bins of `reliability`.
+
+    Source: Guo et al. 2017, sec. 2.
+    """
+    mean, accuracy, counts = reliability(probabilities, labels, n_bins)
+    gaps = (accuracy - mean).abs().nan_to_num()
+    return float((counts * gaps).sum() / counts.sum())
+
+
+def auroc(known: Tensor, strange: Tensor) -> float:
+    """The probability that a known image scores higher than a strange one, a tie counting one half: the area under the
+    ROC curve. 1/2 is a coin, 0 a score that is always wrong. known, strange: (n,) and (m,) scores, such as log p(x)."""
+    from sklearn.metrics import roc_auc_score
+
+    truth = torch.cat([torch.ones(len(known)), torch.zeros(len(strange))])
+    return float(roc_auc_score(truth.numpy(), torch.cat([known, strange]).double().cpu().numpy()))

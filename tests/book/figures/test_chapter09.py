@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from resflow_lite.book.figures import chapter09
-from resflow_lite.lab.tasks.hybrid_scores import reliability
+from resflow_lite.lab.tasks.hybrid import reliability
 
 
 def test_the_star_stands_on_the_best_direction():

@@ -34,7 +34,7 @@ def over_seeds(scores: Mapping[str, Sequence[float]], kinds: Mapping[str, str], 
 
 
 @styled
-def differences(intervals: Mapping[str, tuple[float, float]], unit: str = "bits/dim") -> Figure:
+def differences(intervals: Mapping[str, tuple[float, float]]) -> Figure:
     """Paired differences with their 95 % intervals. intervals: what is compared -> (difference, half-width)."""
     figure, ax = plt.subplots(figsize=(8, 0.45 * len(intervals) + 1.2))
     ax.axvline(0, color=EXACT, linewidth=1.2)
@@ -44,7 +44,7 @@ def differences(intervals: Mapping[str, tuple[float, float]], unit: str = "bits/
         ax.errorbar(difference, y, xerr=finite, fmt="o", color=color, capsize=4, markersize=7)
         text = f"{difference:+.3f} ± {half_width:.3f}" if np.isfinite(half_width) else f"{difference:+.3f}, one seed"
         ax.annotate(text, (1.01, y), xycoords=("axes fraction", "data"), va="center", color=color)
-    rows(ax, intervals, ylim=(len(intervals) - 0.4, -0.6), xlabel=f"difference in {unit}: left of 0 helps")
+    rows(ax, intervals, ylim=(len(intervals) - 0.4, -0.6), xlabel="difference in bits/dim: left of 0 helps")
     ax.grid(axis="x", color=LIGHT, linewidth=0.8)
     return figure
 

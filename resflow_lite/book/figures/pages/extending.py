@@ -37,9 +37,9 @@ def probe_errors(errors: Mapping[str, Mapping[int, float]]) -> Figure:
 
 
 @styled
-def activation(a: Any, reach: float = 5.0) -> Figure:
+def activation(a: Any) -> Figure:
     """An activation and its two derivatives, with the promised bound of the slope."""
-    z = torch.linspace(-reach, reach, 500, dtype=torch.float64)
+    z = torch.linspace(-5, 5, 500, dtype=torch.float64)
     with torch.no_grad():
         curves = a.derivatives(z, 2, a.scale())
     figure, ax = plt.subplots(figsize=(7.5, 3.2))
@@ -47,7 +47,7 @@ def activation(a: Any, reach: float = 5.0) -> Figure:
         ax.plot(z, curve, color=colour, label=label)
     for bound in (-a.lipschitz, a.lipschitz):
         ax.axhline(bound, color=GREY, linestyle=":", linewidth=1.2)
-    ax.text(reach, a.lipschitz, "promised", color=GREY, ha="right", va="bottom")
+    ax.text(5, a.lipschitz, "promised", color=GREY, ha="right", va="bottom")
     ax.set(xlabel="z")
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
