@@ -6,8 +6,6 @@ from torch import nn
 from .lipschitz import LipschitzLayer
 from .orders import LearnedOrder
 
-__all__ = ["penalise_orders_"]
-
 
 def penalise_orders_(model: nn.Module, weight: float) -> None:
     """Add the gradient of weight x (mean of |A|_(p->q) over all layers A) to those of the learned orders p and q, which
