@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from . import leaderboard, report, tables
     from .baselines import gaussian_on_logits, independent_pixels
     from .checkpoints import load_flow, load_toy, pretrained
-    from .claims import COMPARED, paper_claims
+    from .claims import COMPARED, PENALISED, paper_claims
     from .costs import MODES, StepCosts, measure_costs
     from .data.images import Images, check_images, fetch, image_names, load_images
     from .evaluation import Evaluation, carry_out, dequantised, evaluate, proof_cost, run_hybrid, run_toy, sample_levels

@@ -17,6 +17,7 @@ from ..errors import ResflowError
 from ..estimators.logdet import PowerSeries
 from ..estimators.series import Roulette, Truncated
 from ..layers.lipschitz import applied_together, update_norms_
+from ..layers.penalty import penalise_orders_
 from ..layers.residual import ResidualBlock
 from ..numerics.tensor_float import tensor_float
 from .capture import CudaCapture, Graphs
@@ -163,6 +164,8 @@ class Step:
     def _update_(self) -> None:
         """Adam with the clipped gradient, then every layer's norm."""
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.task.experiment.clip)
+        if self.task.experiment.norm_penalty:
+            penalise_orders_(self.state.flow, self.task.experiment.norm_penalty)
         seen = self.state.seen  # of the last step, or of the first that was not finite
         now = torch.stack([seen[0] + 1, self.loss.to(seen), norm.to(seen)])
         seen[:3] = torch.where(seen[1:3].isfinite().all(), now, seen[:3])

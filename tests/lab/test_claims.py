@@ -32,6 +32,16 @@ def test_a_difference_on_the_better_side_is_shown_and_on_the_worse_refuted():
         assert row[1] == told and "3 seeds" in row[2]
 
 
+def test_learned_norms_are_told_of_as_they_are_here_and_as_in_the_public_code():
+    entries = LIPSWISH + made_up("ablation", "lipswish-roulette-mixed", [2.5, 2.6, 2.71])
+    assert cells(entries, "induced")[1] == "refuted at this scale"
+    entries += made_up("ablation_norms", "spectral", [2.0, 2.1, 2.2])
+    entries += made_up("ablation_norms", "learned-penalty", [1.5, 1.6, 1.71])
+    row = cells(entries, "induced")
+    assert row[1] == "refuted at this scale; with the public code's penalty: shown here"
+    assert row[2].endswith("; with the public code's penalty: -0.497 ± 0.021 bits/dim, 3 seeds")
+
+
 def test_an_interval_with_zero_in_it_says_how_many_seeds_it_would_take():
     # differences -.1, 0, .2: mean 1/30, sd .1528; (1.96 * .1528 * 30)^2 = 80.7
     found = 1 / 30, 4.302653 * 0.152753 / 3**0.5, 3

@@ -11,6 +11,7 @@ from functools import partial
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import resflow_lite as rf
 import resflow_lite.lab.step as step_module
@@ -60,6 +61,21 @@ def test_a_run_that_was_stopped_and_resumed_is_the_same_bit_by_bit(small, after_
     assert without_times(resumed.history) == without_times(whole.history)
     events = [line["event"] for line in read_lines(tmp_path / "stopped" / "events.jsonl")]
     assert len(events) == 2 and events[1] == "resumed"
+
+
+def test_a_penalty_on_norms_goes_on_bit_by_bit_and_is_that_of_the_batch(small, after_step, same_weights, tmp_path):
+    """Resumed: the same weights. In four passes a step: the same to rounding. Without it: other ones."""
+    whole = small(steps=6, norms="learned", norm_penalty=0.01)
+    ways = {"whole": whole, "passes": replace(whole, accumulation=4), "without": replace(whole, norm_penalty=0.0)}
+    files = {name: rf.fit(experiment, tmp_path / name).path for name, experiment in ways.items()}
+    after_step(3, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Stopped):
+        rf.fit(whole, tmp_path / "stopped")
+    assert same_weights(rf.fit(whole, tmp_path / "stopped").path, files["whole"])
+    # what is learned; how often a vector is improved, a last digit can decide
+    found = {name: {k: t for k, t in load_file(f).items() if not k.endswith("vector")} for name, f in files.items()}
+    apart = {name: max(float((found["whole"][k] - t).abs().max()) for k, t in of.items()) for name, of in found.items()}
+    assert apart["passes"] < 1e-5 < 1e-4 < apart["without"]
 
 
 def test_the_test_above_could_fail(small, after_step, monkeypatch, same_weights, tmp_path):

@@ -108,6 +108,8 @@ WRONG = [
     (dict(weight_decay=-1), "weight_decay = -1"),
     (dict(clip=0), "clip = 0"),
     (dict(norm_tolerance=0), "norm_tolerance = 0"),
+    (dict(norms="learned", norm_penalty=-0.1), "norm_penalty = -0.1: expected a number, 0 or more"),
+    (dict(norm_penalty=0.01), "norm_penalty = 0.01: expected 0 unless norms = 'learned'"),
     (dict(sampling="shuffle"), "sampling = 'shuffle': expected one of replacement, epochs"),
     (dict(train_on_validation=True, validation=100), "validation = 100: expected 0 with train_on_validation"),
     (dict(system="glow", law="poisson"), "law = 'poisson': expected None, because system = 'glow'"),

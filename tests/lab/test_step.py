@@ -11,6 +11,8 @@ from resflow_lite.lab.machine import World
 from resflow_lite.lab.stages import begin
 from resflow_lite.lab.step import Step, look
 from resflow_lite.lab.tasks.density import Density
+from resflow_lite.layers.lipschitz import LipschitzLayer
+from resflow_lite.layers.orders import LearnedOrder
 from resflow_lite.models.flow import bits_per_dim
 
 CPU = World(0, 1, torch.device("cpu"))
@@ -138,6 +140,22 @@ def test_steps_are_those_of_a_loop_that_one_can_read(started, monkeypatch, estim
     assert look(state) == pytest.approx(total, rel=1e-10)
     for mine, other in zip([*state.flow.parameters(), *state.averaged], [*flow.parameters(), *averaged]):
         assert float((mine - other).detach().abs().max()) < 1e-10
+
+
+def test_a_penalty_on_norms_is_added_to_the_clipped_gradient_of_orders_alone(started):
+    found = {}
+    for penalty in (0.0, 0.25):
+        task, state = started(norms="learned", norm_penalty=penalty, clip=0.125)
+        norms, flow = [m for m in state.flow.modules() if isinstance(m, LipschitzLayer)], state.flow
+        orders = [m.logit for m in flow.modules() if isinstance(m, LearnedOrder)]
+        mean = sum(layer.sigma() for layer in norms) / len(norms)
+        right = torch.stack(torch.autograd.grad(penalty * mean, orders))
+        Step(task, state)()
+        others = [p.grad for p in flow.parameters() if all(p is not order for order in orders)]
+        found[penalty] = torch.stack([order.grad for order in orders]), others, right
+    assert all(torch.equal(a, b) for a, b in zip(found[0.0][1], found[0.25][1]))
+    difference, (*_, right) = found[0.25][0] - found[0.0][0], found[0.25]
+    assert right.abs().min() > 1e-4 and (difference - right).abs().max() < 1e-6
 
 
 def test_the_first_step_that_went_astray_is_named_whenever_one_looks(started, monkeypatch):

@@ -1,4 +1,4 @@
-"""The ablation notebook through papermill, 32 tiny runs and its own two; and its prose against the ledger."""
+"""The ablation notebook through papermill, 35 tiny runs and its own two; and its prose against the ledger."""
 
 import json
 import re
@@ -11,7 +11,7 @@ import pytest
 from scipy.special import stdtrit
 
 import resflow_lite as rf
-from resflow_lite.lab import COMPARED, by_seed, group, independent_pixels, paired_interval, report
+from resflow_lite.lab import COMPARED, PENALISED, by_seed, group, independent_pixels, paired_interval, report
 from resflow_lite.lab.claims import difference
 from resflow_lite.lab.ledger import validate_entry
 
@@ -26,7 +26,7 @@ def test_the_smoke_profile_trains_what_the_ledger_lacks(run_page, tmp_path):
     finished = tmp_path / "runs" / "ablation-smoke" / "elu-roulette-seed1" / "ledger.json"
     assert run_page(NOTEBOOK, ("profile", "smoke"), ("steps", "5")) == 0
     entries = [json.loads(path.read_text()) for path in (tmp_path / "runs").rglob("ledger.json")]
-    assert len(entries) == 32 and finished.exists()
+    assert len(entries) == 35 and finished.exists()
     for entry in entries:
         validate_entry(entry)
     cells = nbformat.read(tmp_path / "page" / "notebook.ipynb", as_version=4).cells
@@ -76,6 +76,9 @@ def numbers():
     for step, pair in COMPARED.items():
         mean, half, n = difference(entries, "ablation", pair, family=len(COMPARED))
         found[step] = f"{mean:+.3f} ± {half:.3f}"
+    for step, pair in PENALISED.items():
+        mean, half, _ = difference(entries, "ablation_norms", pair, family=len(PENALISED))
+        found[step] = f"by {abs(mean):.3f} ± {half:.3f}"
     found["quantile"] = f"{stdtrit(n - 1, 1 - 0.025 / len(COMPARED)):.2f}"
     found["plain quantile"] = f"{stdtrit(n - 1, 0.975):.2f}"
     images = (rf.load_images("digits", split) for split in ("train", "validation"))
@@ -91,7 +94,7 @@ def numbers():
     return found
 
 
-OTHERS = {"0.5", "0.05", "0.93", "0.1", "0.03", "1.690", "2.378"}
+OTHERS = {"0.5", "0.05", "0.93", "0.1", "0.03", "0.01", "0.001", "1.690", "2.378"}
 OTHERS |= {"1.05", "1.00", "0.97", "3.45", "3.40", "3.39", "0.003"}
 """Of the prose, and not of this ledger: laws, rates, a quantile of five seeds, the paper, the pixels of MNIST."""
 
@@ -107,8 +110,21 @@ def test_every_number_in_the_prose_is_that_of_the_ledger():
     kinds = ("truncated-1", "roulette-1", "stratified-1")
     needed += [f"{sweep} {name}: truth" for sweep in ("truth_mnist", "truth_plane") for name in kinds]
     needed += [f"truth_mnist {name} at 1" for name in ("truncated over roulette", "roulette over stratified")]
-    for name in (*needed, *COMPARED):
+    for name in (*needed, *COMPARED, *PENALISED):
         assert numbers()[name] in prose, name
+
+
+def test_learned_orders_have_hardly_moved():
+    told = json.loads((ROOT / "data" / "measurements" / "orders_ablation.json").read_text())["orders"]
+    ends = [order for pairs in told.values() for pair in pairs for order in pair]
+    assert len(ends) == 2 * 2 * 5 and max(abs(order - 2) for order in ends) < 0.1
+
+
+def test_penalised_norms_are_of_one_commit_and_scored_by_the_truth():
+    found = [e.facts for e in report.read_ledger(ROOT / "data" / "results") if e.sweep == "ablation_norms"]
+    assert len({entry["commit"] for entry in found}) == 1 and not any(entry["dirty"] for entry in found)
+    assert {entry["estimator"]["evaluation"] for entry in found} == {"Exact()"}
+    assert {entry["settings"]["norm_penalty"] for entry in found} == {0.0, 0.01}
 
 
 def test_the_page_and_its_ledger_agree_on_sizes():

@@ -125,6 +125,20 @@ def accuracy_against_bits(points: Mapping[tuple[str, str], tuple[Sequence[float]
 
 
 @styled
+def calibration_errors(made: Sequence[float], measured: Mapping[str, Sequence[float]]) -> Figure:
+    """Calibration errors of made-up classifiers, as measured against as made: points on the line are as they should be.
+    measured: two ways, by name; the first is drawn as rings."""
+    figure, ax = plt.subplots(figsize=(6.4, 3.4))
+    ax.plot(made, made, color=GREY, linestyle="--", linewidth=1.4)
+    looks = dict(color=EXACT, markerfacecolor="none", markersize=11), dict(color=ROULETTE, markersize=6)
+    for (name, values), look in zip(measured.items(), looks):
+        ax.plot(made, values, "o", label=name, **look)
+    ax.set(xlabel="calibration error, as made", ylabel="as measured", xticks=made)
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+@styled
 def reliability_diagrams(models: Mapping[str, tuple[Any, Any, Any]], errors: Mapping[str, float]) -> Figure:
     """Accuracy against confidence in equal bins. models: name -> reliability(...).  errors: calibration errors."""
     titles = [f"{name}: error {errors[name]:.3f}" for name in models]
@@ -150,11 +164,11 @@ def density_histograms(known: Any, strange: Mapping[str, tuple[Any, Any]], title
     figure, axes = plt.subplots(len(strange), 2, figsize=(9, 1.25 * len(strange) + 0.6), width_ratios=(1, 2.6))
     for row, (name, (images, _)) in zip(axes, strange.items()):
         row[0].imshow(tile(images[:8], columns=8), vmin=0, vmax=1)
+        row[0].set_title(name, fontsize=10)
         row[0].axis("off")
         row[1].hist(known, edges, color=LIGHT, density=True)
         row[1].hist(scores[name].clip(low), edges, color=ROULETTE, density=True, histtype="step", linewidth=1.6)
         row[1].set(yticks=[], ylim=(0, highest))
-        row[1].text(0.06, 0.9, name, transform=row[1].transAxes, va="top", fontsize=10)
         row[1].spines["left"].set_visible(False)
     axes[0, 1].set_title(title)
     axes[-1, 1].set_xlabel("log p(x), nats  (leftmost bin: all below)")

@@ -25,7 +25,7 @@ from ..scoring import affordable_truth, bits_of, claim, estimating_with, first_i
 from .batches import SAMPLING, VALIDATION_SEED, ImageTask, epochs
 from .profiles import BUDGET, base_model, profile_values
 from .question import PASSES, Question
-from .task import BLOCKS, COUNT, PARAMETERS, PER_SCALE, TERMS, WIDTH, Training, option, within
+from .task import AMOUNT, BLOCKS, COUNT, PARAMETERS, PER_SCALE, TERMS, WIDTH, Training, option, within
 from .words import COUNTS, ESTIMATORS, EVALUATES, LAWS, TRAINS, USUAL, Unknown, estimator_words, named
 
 OF_THE_LAW = ("law", "law_parameter", "n_exact", "draws", "n_probes", "probe")
@@ -66,6 +66,7 @@ class Experiment(Training):
     dense_width: int | None = option(None, "their width", integer(1, WIDTH))
     activation: str | type[Activation] | None = option(None, f"one of {', '.join(ACTIVATIONS)}", ACTIVATION)
     norms: str | None = option(None, "spectral, or learned: of an order of its own where layers meet", one_of(NORMS))
+    norm_penalty: float = option(0.0, "times the layers' mean norm, in the objective of learned orders alone", AMOUNT)
     coeff: float | None = option(None, "bound of every layer's norm, below 1", COEFF)
     alpha: float | None = option(None, "of the logit at the start: alpha + (1 - 2 alpha) x", ALPHA)
     factor_out: bool | None = option(None, "half of the channels leave after each scale", FLAG)
@@ -127,6 +128,8 @@ class Experiment(Training):
         for name in ("validation", "truth_images"):
             unused = self.train_on_validation and getattr(self, name)
             self._expect(name, not unused, "0 with train_on_validation, which holds no images out")
+        felt = self.norms == "learned" or not self.norm_penalty
+        self._expect("norm_penalty", felt, "0 unless norms = 'learned': only learned orders feel it")
         if self.system is None:
             own = not isinstance(self.activation, type) or issubclass(self.activation, Activation)
             self._expect("activation", own, ACTIVATION.words)

@@ -170,6 +170,7 @@ class Training(TaskSettings):
     """The settings of the training loop, the same for every task. A value of None takes the profile's."""
 
     validation = truth_images = train_on_validation = 0  # settings of tasks that hold data out
+    norm_penalty = 0  # and of tasks whose models may learn orders of norms
     filled: InitVar[dict[str, Any] | None] = None
     """What a profile has filled in, and of which data: dataclasses.replace hands it on."""
 

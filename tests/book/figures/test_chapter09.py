@@ -63,6 +63,12 @@ def test_reliability_has_a_dot_for_each_bin_that_is_not_empty():
     assert found == [(0.645, 0.5), (0.95, 1.0)]
 
 
+def test_both_calibration_errors_are_drawn_against_the_true_one():
+    (ax,) = chapter09.calibration_errors([0.0, 0.1], {"package": [0.0, 0.1], "bug": [0.0, 0.03]}).axes
+    assert [list(line.get_ydata()) for line in ax.lines] == [[0, 0.1], [0, 0.1], [0, 0.03]]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["package", "bug"]
+
+
 def test_histograms_have_a_row_for_each_alteration():
     images, scores = torch.rand(10, 1, 4, 4), torch.randn(100)
     figure = chapter09.density_histograms(scores, {"a": (images, scores - 50), "b": (images, scores + 1)}, "title")
