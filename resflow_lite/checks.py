@@ -18,7 +18,7 @@ from .expect import SEED, instance, integer, number, offering, shown
 from .incoming import batch, entries
 from .layers.activations import Activation
 from .layers.bijection import BIJECTION, Bijection
-from .layers.residual import ResidualBlock
+from .layers.residual import ResidualBlock, residual_blocks
 from .models.variance import refuse_expansion
 
 __all__ = [
@@ -66,9 +66,8 @@ def check_bijection(bijection: Bijection, x: Tensor, tol: float = 1e-9) -> Check
     bijection = copy.deepcopy(BIJECTION("bijection", bijection))
     _points("x", x)
     tol = number("(0, inf)")("tol", tol)
-    for block in bijection.modules():
-        if isinstance(block, ResidualBlock):
-            block.train_estimator = block.eval_estimator = Exact()
+    for block in residual_blocks(bijection).values():
+        block.train_estimator = block.eval_estimator = Exact()
     y, value = bijection(x)
     same = float((bijection.transform(x) - y).detach().abs().max())
     back = float((bijection.inverse(y) - x).detach().abs().max())

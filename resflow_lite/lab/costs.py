@@ -20,13 +20,13 @@ from ..estimators.logdet import PowerSeries
 from ..estimators.series import Truncated
 from ..expect import instance, one_of, sizes
 from ..layers.gradient import MEMORY
+from ..layers.residual import residual_blocks
 from ..models.flow import Flow
 from ..models.image import ImageModel, image_flow
 from .files import read_json, write_json
 from .ledger import provenance
 from .machine import World
 from .runs import folder
-from .scoring import residual_blocks
 from .tasks.task import COUNT, SOME, TaskSettings, option, seeded
 
 MODES = (("series", "store"), *(("neumann", memory) for memory in reversed(MEMORY)))
@@ -73,7 +73,7 @@ class StepCosts(TaskSettings):
         with seeded(self.seed):
             flow = image_flow(ImageModel(SHAPES[self.profile], (blocks,), width, n_dense=0))
         flow.initialize_(self.images(8, torch.device("cpu")))
-        for block in residual_blocks(flow) if path == "autograd" else ():
+        for block in residual_blocks(flow).values() if path == "autograd" else ():
             block.branch = nn.Sequential(*block.branch.steps)
         return flow.to(device)
 
@@ -83,7 +83,7 @@ class StepCosts(TaskSettings):
 
 def set_modes(flow: Flow, gradient: str, memory: str, terms: int) -> None:
     """Give every block these modes and a series of so many terms: fixed, so that each mode has the same work."""
-    for block in residual_blocks(flow):
+    for block in residual_blocks(flow).values():
         block.gradient, block.memory = gradient, memory
         block.train_estimator = PowerSeries(Truncated(terms))
 

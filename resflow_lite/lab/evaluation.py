@@ -13,6 +13,7 @@ from ..errors import SettingsError
 from ..estimators.logdet import Estimator
 from ..expect import SEED, instance, integer, number
 from ..layers.lipschitz import update_norms_
+from ..layers.residual import residual_blocks
 from .checkpoints import load_weights
 from .data.images import load_images
 from .files import write_json
@@ -20,7 +21,7 @@ from .ledger import read_entry, write_entry
 from .machine import connect
 from .runs import CHECKPOINT, ENTRY, METRICS, Run, claim, folder, load_run
 from .schema import SCHEMAS, SELECTION
-from .scoring import first_images, infinite_variance, reconstruction_error, residual_blocks
+from .scoring import first_images, infinite_variance, reconstruction_error
 from .tasks.question import Question
 from .tasks.registry import task_of
 from .tasks.task import Task, Training

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
+from ..layers.residual import residual_blocks
 from .data.images import FOLDER, image_names, load_images
 from .files import read_json, write_json
 from .home import home, make_folder
@@ -19,7 +20,6 @@ from .package_data import shipped
 from .runs import ENTRY, Run, read_events, sha256
 from .runs import folder as a_folder
 from .schema import OPTIONAL, SCHEMAS, SELECTION, validate_entry
-from .scoring import residual_blocks
 from .tasks.registry import completed, task_of
 
 UNKNOWN = dict(device="unknown", name="unknown", processes=1)
@@ -38,7 +38,7 @@ def write_entry(run: Run, found: Mapping[str, Any]) -> dict[str, Any]:
     and evaluation, the words for how. Raises DataError for an entry that cannot be right."""
     experiment, task = run.experiment, task_of(run.experiment).name
     last, hardware = (run.history or [{}])[-1], run.facts.get("hardware") or UNKNOWN
-    blocks, seconds = residual_blocks(run.flow), last.get("seconds", 0.0)
+    blocks, seconds = list(residual_blocks(run.flow).values()), last.get("seconds", 0.0)
     source = run.facts.get("source") or {}  # of weights that were not trained here
     training = repr(blocks[0].train_estimator) if blocks else found["evaluation"]
     training = source.get("training", training)

@@ -16,7 +16,7 @@ from ..estimators.logdet import ESTIMATOR, Estimator, Exact, LogDetEstimate, Pow
 from ..estimators.series import Matched, Roulette
 from ..expect import instance
 from ..layers.continuous import ContinuousFlow
-from ..layers.residual import ResidualBlock
+from ..layers.residual import ResidualBlock, residual_blocks
 from ..models.dequantize import uniform_dequantize
 from ..models.flow import Flow, bits_per_dim
 from ..models.variance import variance_report
@@ -53,15 +53,11 @@ def image_bits(flow: Flow, images: Tensor, n_levels: int, seed: int, world: Worl
     return bits.cpu()
 
 
-def residual_blocks(flow: Flow) -> list[ResidualBlock]:
-    return [module for module in flow.modules() if isinstance(module, ResidualBlock)]
-
-
 @contextmanager
 def estimating_with(flow: Flow, estimator: Estimator | None, draws: str = "sample") -> Iterator[None]:
     """Inside, the blocks evaluate with this estimator (None: their own), drawn for every image by itself, or in another
     of the ways of a Roulette."""
-    blocks = residual_blocks(instance(Flow)("flow", flow))
+    blocks = residual_blocks(instance(Flow)("flow", flow)).values()
     (ESTIMATOR | None)("estimator", estimator)
     before = [block.eval_estimator for block in blocks]
     for block, own in zip(blocks, before):
@@ -115,7 +111,7 @@ def affordable_truth(flow: Flow, x: Tensor) -> Estimator:
         return krylov
     flow = copy.deepcopy(flow)
     flow.measure_contraction_(x)
-    slowest = max(block.contraction for block in residual_blocks(flow))
+    slowest = max(block.contraction for block in residual_blocks(flow).values())
     return PowerSeries(Roulette(Matched(slowest), n_exact=20, draws="sample"))
 
 
@@ -124,7 +120,7 @@ def infinite_variance(flow: Flow, x: Tensor, estimator: Estimator | None) -> lis
     by the contraction rate measured at x. Raises NotContractiveError where a block expands there."""
     flow = copy.deepcopy(flow)  # a Matched law follows the measured rate: the flow that is scored keeps its own
     flow.measure_contraction_(x)
-    for block in residual_blocks(flow):
+    for block in residual_blocks(flow).values():
         block.train_estimator = per_image(estimator or block.eval_estimator)
     return [row.name for row in variance_report(flow).rows if not row.finite]
 
@@ -174,7 +170,7 @@ def error_bars(bits: Tensor) -> dict[str, float]:
 def claim(flow: Flow, images: Tensor, n_levels: int, seeds: Sequence[int], world: World) -> float | None:
     """Mean bits/dim by the training's estimator, a pass for each seed; None where a flow has none. A roulette takes
     stratified draws here: what it says on average is the same, with less noise."""
-    estimator = next((block.train_estimator for block in residual_blocks(flow)), None)
+    estimator = next((block.train_estimator for block in residual_blocks(flow).values()), None)
     if estimator is None or isinstance(estimator, Unknown):  # a file has the name of the user's own only
         return None
     with estimating_with(flow, estimator, draws="stratified"):

@@ -11,7 +11,7 @@ from ..estimators.krylov import Krylov
 from ..estimators.logdet import Exact, PowerSeries
 from ..layers.lipschitz import update_norms_
 from ..layers.orders import LearnedOrder
-from ..layers.residual import ResidualBlock
+from ..layers.residual import residual_blocks
 from ..models.flow import Flow
 from ..numerics.tensor_float import tensor_float
 from .checkpoints import TrainingState, copy_parameters_, facts_of, load_flow, load_state_, save_flow
@@ -55,7 +55,7 @@ def _take_over_(flow: Flow, source: Flow) -> None:
 
 def _check_parts(flow: Flow, parts: int) -> None:
     """An estimator of the user's own may draw in any way, and its draws cannot be shared out."""
-    for block in (m for m in flow.modules() if isinstance(m, ResidualBlock)):
+    for block in residual_blocks(flow).values():
         if parts > 1 and not isinstance(block.train_estimator, PowerSeries | Exact | Krylov):
             raise SettingsError(
                 f"train_estimator = {block.train_estimator!r}: its draws cannot be shared out between parts of a "
@@ -105,7 +105,7 @@ def record(task: Task, state: TrainingState, directory: Path) -> dict[str, Any]:
         state.flow.measure_contraction_(state.measured)
     except NotContractiveError as error:
         raise ResflowError(f"step {state.step}: {error}. Lower lr ({experiment.lr}), in a new folder") from error
-    rates = [m.contraction for m in state.flow.modules() if isinstance(m, ResidualBlock)]
+    rates = [block.contraction for block in residual_blocks(state.flow).values()]
     if rates:
         row["contraction"] = max(rates)
     if experiment.validation:

@@ -18,7 +18,7 @@ from ..estimators.logdet import PowerSeries
 from ..estimators.series import Roulette, Truncated
 from ..layers.lipschitz import applied_together, update_norms_
 from ..layers.penalty import penalise_orders_
-from ..layers.residual import ResidualBlock
+from ..layers.residual import residual_blocks
 from ..numerics.tensor_float import tensor_float
 from .capture import CudaCapture, Graphs
 from .checkpoints import TrainingState
@@ -38,7 +38,7 @@ class Step:
     ) -> None:
         self.task, self.state = task, state
         self.parameters = list(state.flow.parameters())
-        self.blocks = [m for m in state.flow.modules() if isinstance(m, ResidualBlock)]
+        self.blocks = list(residual_blocks(state.flow).values())
         device, each = task.world.device, task.experiment.accumulation
         self.parts = task.world.size * each
         self.mine = range(task.world.rank * each, (task.world.rank + 1) * each)

@@ -117,6 +117,11 @@ class ResidualBlock(Bijection):
         return solution.x
 
 
+def residual_blocks(model: nn.Module) -> dict[str, ResidualBlock]:
+    """Those of a model, by name and in order."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, ResidualBlock)}
+
+
 @torch.no_grad()
 def invert(
     block: ResidualBlock, y: Tensor, solver: str = "anderson", tol: float | None = None, max_iter: int = 1000

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..numerics.kernels import gather, kernel_matrix, mirrored
+from ..numerics.norms import binary_size
 from ..numerics.stacked import leading_vectors
 
 
@@ -37,7 +38,9 @@ def prepare_together(layers: Iterable[Any], dtype: torch.dtype) -> dict[Any, lis
         if kernels.shape[-1] > 1:
             pixels = vectors.view(len(group), -1, *group[0].input_shape[2:]).permute(0, 2, 3, 1)
             rows = gather(pixels).view(len(group), -1, matrices.shape[1])
-        sigma = (rows @ matrices).flatten(1).norm(dim=1) / vectors.norm(dim=1)
+        images = (rows @ matrices).flatten(1)
+        unit = binary_size(images, (1,))
+        sigma = (images / unit).norm(dim=1) * unit[:, 0] / vectors.norm(dim=1)
         applied = (matrices / (sigma / group[0].coeff).clamp_min(1)[:, None, None]).to(dtype).unbind()
         biases = [bias for side in _sides(group) for bias in torch.stack([layer.bias for layer in side]).to(dtype)]
         for layer, matrix, bias in zip(group, applied, biases):

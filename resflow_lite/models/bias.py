@@ -15,7 +15,7 @@ from ..estimators.noise import draw_probes
 from ..estimators.series import Geometric, Roulette, Truncated
 from ..expect import SEED, instance, integer
 from ..incoming import batch
-from ..layers.residual import ResidualBlock
+from ..layers.residual import ResidualBlock, residual_blocks
 from .flow import Flow
 
 EXACT = 256
@@ -131,8 +131,7 @@ def _inputs(flow: Flow, x: Tensor) -> list[tuple[str, ResidualBlock, Tensor]]:
     arrived: list[tuple[str, ResidualBlock, Tensor]] = []
     hooks = [
         block.register_forward_pre_hook(lambda _, args, name=name, block=block: arrived.append((name, block, args[0])))
-        for name, block in flow.named_modules()
-        if isinstance(block, ResidualBlock)
+        for name, block in residual_blocks(flow).items()
     ]
     with torch.no_grad():
         flow.encode(x, torch.Generator().manual_seed(0))

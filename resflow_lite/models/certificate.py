@@ -9,7 +9,7 @@ from torch import nn
 from ..errors import SettingsError
 from ..layers.branch import LipschitzBranch
 from ..layers.lipschitz import LipschitzLayer, update_norms_
-from ..layers.residual import ResidualBlock
+from ..layers.residual import residual_blocks
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def certify(model: nn.Module) -> Certificate:
                 f"{name}: the norm of its weight is no number in {layer.weight.dtype}, with entries up to "
                 f"{float(layer.weight.abs().max()):.1e}: train again, or scale the weight down"
             )
-    blocks = {name: m for name, m in model.named_modules() if isinstance(m, ResidualBlock)}
+    blocks = residual_blocks(model)
     known = {name: isinstance(block.branch, LipschitzBranch) for name, block in blocks.items()}
     return Certificate({n: b.branch.lipschitz_bound() if known[n] else math.inf for n, b in blocks.items()})
 
@@ -65,7 +65,7 @@ def enforce_(model: nn.Module) -> Certificate:
     if found.holds:
         return found
     update_norms_(model, tol=1e-6)
-    branches = [block.branch for block in model.modules() if isinstance(block, ResidualBlock)]
+    branches = [block.branch for block in residual_blocks(model).values()]
     for branch in (branch for branch in branches if isinstance(branch, LipschitzBranch)):
         if 1 <= branch.lipschitz_bound() < math.inf:
             layers = [step for step in branch.steps if isinstance(step, LipschitzLayer)]

@@ -13,7 +13,7 @@ from ..estimators.noise import device_generator
 from ..expect import integer, number, shown, sizes
 from ..incoming import GENERATOR, PRECISE, REAL, batch, entries
 from ..layers.bijection import BIJECTION, Bijection
-from ..layers.residual import ResidualBlock
+from ..layers.residual import residual_blocks
 from .certificate import Certificate, certify, enforce_
 from .variance import VarianceReport, refuse_expansion, variance_report
 
@@ -137,7 +137,7 @@ class Flow(nn.Module):
         """
         if x is not None:
             self.measure_contraction_(x)
-        blocks = [b for b in self.modules() if isinstance(b, ResidualBlock)]
+        blocks = list(residual_blocks(self).values())
         if any(block.contraction is None for block in blocks):
             raise SettingsError("the contraction of the blocks was never measured: pass events, variance_report(x)")
         return variance_report(self)

@@ -7,7 +7,7 @@ from torch import nn
 from ..errors import NotContractiveError
 from ..estimators.logdet import PowerSeries
 from ..estimators.series import Roulette, expected_terms, tail_ratio
-from ..layers.residual import ResidualBlock
+from ..layers.residual import residual_blocks
 
 WORDS = {"sample": ", one per sample", "stratified": ", stratified"}
 
@@ -73,8 +73,8 @@ def variance_report(model: nn.Module) -> VarianceReport:
     never measured, have no row.
     """
     rows = []
-    for name, block in model.named_modules():
-        if not isinstance(block, ResidualBlock) or block.contraction is None:
+    for name, block in residual_blocks(model).items():
+        if block.contraction is None:
             continue
         estimator = block.resolved(block.train_estimator)
         terms = estimator.terms if isinstance(estimator, PowerSeries) else None
@@ -90,8 +90,8 @@ def refuse_expansion(model: nn.Module) -> None:
 
     The series of its log-determinant then diverges: an estimate is a number without meaning.
     """
-    blocks = {name or "the block": block for name, block in model.named_modules() if isinstance(block, ResidualBlock)}
-    rates = {name: b.contraction for name, b in blocks.items() if b.contraction is not None and not b.contraction < 1}
+    rates = {name or "the block": block.contraction for name, block in residual_blocks(model).items()}
+    rates = {name: rate for name, rate in rates.items() if rate is not None and not rate < 1}
     if rates:
         named = ", ".join(f"{name} ({rate:.3f})" for name, rate in rates.items())
         raise NotContractiveError(

@@ -13,8 +13,11 @@ Closed = Callable[[float], Tensor]
 
 def vector_norm(x: Tensor, p: float | Tensor) -> Tensor:
     """|x|_p = (sum |x_i|^p)^(1/p) over all entries, for 1 <= p <= infinity; differentiable in x and in p."""
-    if p in (1, 2, math.inf) and not isinstance(p, Tensor):
+    if p in (1, math.inf) and not isinstance(p, Tensor):
         return torch.linalg.vector_norm(x, p)
+    if p == 2 and not isinstance(p, Tensor):
+        unit = binary_size(x)
+        return unit * torch.linalg.vector_norm(x / unit)
     size = x.abs()
     # divided by it, no power under- or overflows
     largest = size.detach().amax().clamp_min(torch.finfo(x.dtype).tiny)
@@ -23,6 +26,15 @@ def vector_norm(x: Tensor, p: float | Tensor) -> Tensor:
     # 0^p has no derivative in p at 0: keep every entry off zero
     scaled = (size / largest).clamp_min(torch.finfo(x.dtype).eps)
     return largest * scaled.pow(p).sum().pow(1 / p)
+
+
+def binary_size(x: Tensor, axes: tuple[int, ...] | None = None) -> Tensor:
+    """The power of 2 above the largest entry, along axes that are kept: divided by it squares neither overflow nor
+    vanish, and no digit changes."""
+    largest = x.detach().abs()
+    largest = largest.amax() if axes is None else largest.amax(axes, keepdim=True)
+    most = 1000 if largest.dtype == torch.float64 else 100
+    return torch.ldexp(torch.ones_like(largest), torch.frexp(largest).exponent.clamp(-most, most))
 
 
 def conjugate(p: float) -> float:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import fold, normalize, pad, unfold
 
 from .kernels import by_matrix, collect, gather, kernel_matrix
+from .norms import binary_size
 
 KRYLOV = 10
 """Products with A^T A in one round."""
@@ -28,6 +29,7 @@ def leading_vectors(kernels: Tensor, image: tuple[int, int], start: Tensor, seed
     hundreds of steps on a vector that was leading once; a fresh random part in each round finds one that outgrew it.
     A map of zeros keeps its start.
     """
+    kernels = kernels / binary_size(kernels, (1, 2, 3, 4))  # vectors do not depend on the size
     n, digits = start.shape[1], max(3, math.ceil(-math.log10(max(tol, 1e-15))))
     product, start = gram_product(kernels, image, whole=n <= SMALL), _or_else(start, signs(seeds, -1, n).to(start))
     if n <= SMALL:

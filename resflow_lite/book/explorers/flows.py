@@ -10,7 +10,7 @@ from ...estimators.linearization import linearize
 from ...estimators.logdet import dense_jacobian
 from ...lab.checkpoints import pretrained
 from ...layers.elementwise import ActNorm
-from ...layers.residual import ResidualBlock
+from ...layers.residual import residual_blocks
 from ...models.flow import Flow
 from ...models.systems import systems
 
@@ -44,7 +44,7 @@ def block_jacobians(flow: Flow, images: Tensor) -> Mapping[str, np.ndarray]:
     def keep(block, inputs, name):
         jacobians[name] = dense_jacobian(linearize(block.branch, inputs[0][:1]))[0].double().cpu().numpy()
 
-    blocks = [(name, module) for name, module in flow.named_modules() if isinstance(module, ResidualBlock)]
+    blocks = residual_blocks(flow).items()
     hooks = [b.register_forward_pre_hook(lambda block, inputs, name=n: keep(block, inputs, name)) for n, b in blocks]
     try:
         flow.encode(images[:1])

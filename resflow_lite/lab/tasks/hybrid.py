@@ -16,13 +16,14 @@ from ...errors import DataError, SettingsError
 from ...estimators.logdet import Estimator
 from ...estimators.noise import Noise, rows
 from ...expect import FLAG, instance, integer, one_of, shown
+from ...layers.residual import residual_blocks
 from ...models.dequantize import uniform_dequantize
 from ...models.flow import bits_per_dim
 from ...models.hybrid import HEADS, HybridFlow, hybrid_flow, hybrid_kinds
 from ...models.systems import width_within
 from ..data.images import Images, image_shape
 from ..names import PROFILES
-from ..scoring import affordable_truth, described, estimating_with, first_images, largest_share, residual_blocks
+from ..scoring import affordable_truth, described, estimating_with, first_images, largest_share
 from .batches import VALIDATION_SEED, ImageTask
 from .question import Question
 from .task import PARAMETERS, PER_SCALE, WIDTH, Training, option, within
@@ -93,7 +94,7 @@ class HybridExperiment(Training):
     def _flow(self, shape: tuple[int, int, int] | None) -> HybridFlow:
         settings = (shape, self.blocks, self.kind, self.head_width, self.heads)
         flow = _of_width(*settings, width=_width(*settings, self.parameters))
-        for block in residual_blocks(flow) if self.profile != "paper" else ():
+        for block in residual_blocks(flow).values() if self.profile != "paper" else ():
             block.memory = "store"  # faster, and these models are small
         return flow
 

@@ -12,11 +12,12 @@ from ...estimators.logdet import Estimator, Exact
 from ...estimators.noise import Noise, rows
 from ...expect import Check, instance, integer, one_of
 from ...incoming import batch
+from ...layers.residual import residual_blocks
 from ...models.densities import toy_data, toy_names
 from ...models.flow import Flow
 from ...models.systems import systems, toy_system
 from ..names import PROFILES
-from ..scoring import described, error_bars, estimating_with, largest_share, residual_blocks
+from ..scoring import described, error_bars, estimating_with, largest_share
 from .question import PASSES, Question
 from .task import BLOCKS, PARAMETERS, Task, Training, option
 from .words import TRAINS, named
@@ -89,7 +90,7 @@ class ToyExperiment(Training):
     def _flow(self, shape: tuple[int, ...] | None = None) -> Flow:
         flow = toy_system(self.system, self.parameters, self.n_blocks)
         if self.train_estimator is not None:
-            for block in residual_blocks(flow):
+            for block in residual_blocks(flow).values():
                 block.train_estimator = named(self.train_estimator)
         return flow
 
@@ -152,7 +153,7 @@ class Plane(Task):
             estimator_error=None,
             objective=float(nats.mean()),
         )
-        blocks = residual_blocks(flow)
+        blocks = list(residual_blocks(flow).values())
         if not blocks:
             return found
         passes = range(question.passes or self.experiment.passes)
