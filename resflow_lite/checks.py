@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .errors import CheckFailed, DataError, SettingsError
 from .estimators.linearization import AutogradLinearization
 from .estimators.logdet import Estimator, Exact, dense_jacobian, log_det
-from .expect import SEED, instance, integer, number, shown
+from .expect import SEED, instance, integer, number, offering, shown
 from .incoming import batch, entries
 from .layers.activations import Activation
 from .layers.bijection import BIJECTION, Bijection
@@ -51,6 +51,8 @@ def z_score(draws: Tensor, truth: Tensor | float) -> Tensor:
 
 def exact_log_det(bijection: Bijection, x: Tensor) -> Tensor:
     """log |det dy/dx| per sample from the dense Jacobian, by autograd through `transform`."""
+    offering("a bijection, with transform", "transform")("bijection", bijection)
+    batch("x", x)
     # the output may have another shape than x, so flatten both ends
     g = AutogradLinearization(lambda flat: bijection.transform(flat.view(x.shape)).flatten(1), x.flatten(1))
     return torch.linalg.slogdet(dense_jacobian(g))[1].detach()

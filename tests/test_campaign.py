@@ -456,7 +456,7 @@ def test_the_campaign_as_a_whole():
 GONE = {
     "batches": ["resflow_lite.models.flow.entries"],
     "maps": ["resflow_lite.layers.residual.refuse_divergence", "resflow_lite.estimators.logdet.refuse_divergence"],
-    "weights": ["resflow_lite.lab.checkpoints._verify"],
+    "weights": ["resflow_lite.lab.sealed._verify"],
 }
 
 

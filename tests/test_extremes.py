@@ -232,6 +232,52 @@ def test_norms_want_a_tolerance_and_a_model(tol):
         rf.update_norms_("x")
 
 
+@pytest.mark.parametrize("value", [3e38, math.inf, math.nan])
+def test_weights_whose_norm_is_no_number_are_not_proven(value):
+    """They were divided by infinity and left nothing: Lip(g) <= 0, proven."""
+    flow = rf.toy_flow(1, (8,)).float()
+    flow.initialize_(torch.randn(8, 2, dtype=torch.float32))
+    layer = next(m for m in flow.modules() if isinstance(m, rf.LipschitzLinear))
+    layer.weight.data.fill_(value)
+    for verb in (flow.certify, flow.enforce_):
+        with pytest.raises(rf.SettingsError, match="the norm of its weight is no number in torch.float32"):
+            verb()
+
+
+class Doubled(rf.LipschitzLinear):
+    def forward(self, z):
+        return 2 * super().forward(z)
+
+
+class Bent(rf.Tanh):
+    def forward(self, z):
+        return super().forward(z) / 2
+
+
+class Halved(rf.LipschitzBranch):
+    def forward(self, x):
+        return super().forward(x) / 2
+
+
+@pytest.mark.parametrize(
+    ("layer", "activation", "branch"),
+    [
+        (Doubled, rf.Tanh, rf.LipschitzBranch),
+        (rf.LipschitzLinear, Bent, rf.LipschitzBranch),
+        (rf.LipschitzLinear, rf.Tanh, Halved),
+    ],
+)
+def test_a_forward_of_ones_own_that_a_branch_would_not_call_is_refused(layer, activation, branch):
+    """The log-determinant was that of the map without it. As a plain module it is right."""
+    steps, x = [layer(2, 4, 0.4), activation(), rf.LipschitzLinear(4, 2, 0.4)], torch.randn(3, 2)
+    block = rf.ResidualBlock(branch(steps), rf.Exact())
+    for verb in (block.branch, block, block.inverse, lambda _: block.branch.lipschitz_bound()):
+        with pytest.raises(rf.SettingsError, match="has a forward of its own, which a LipschitzBranch does not call"):
+            verb(x)
+    if branch is not Halved:
+        assert rf.check_bijection(rf.ResidualBlock(torch.nn.Sequential(*steps)).double(), x.double())
+
+
 def test_a_hook_that_a_branch_would_not_call_is_refused():
     branch = rf.LipschitzBranch([rf.LipschitzLinear(2, 2)])
     branch.steps[0].register_forward_hook(lambda *_: None)

@@ -48,7 +48,9 @@ def concept_test(when: str) -> None:
 
 
 def _chosen(when: str) -> list[int | None]:
-    return kept(f"concepts, {when}") or [None] * len(QUESTIONS)
+    written = iter(kept(f"concepts, {when}"))
+    found = [next(written, None) for _ in QUESTIONS]
+    return [i if i in range(len(q.options)) else None for i, q in zip(found, QUESTIONS)]
 
 
 def _counted(choices: list[widgets.RadioButtons]) -> str:

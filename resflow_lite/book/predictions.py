@@ -14,6 +14,7 @@ import ipywidgets as widgets
 from IPython.display import Markdown, display
 
 from ..errors import SettingsError
+from ..lab.files import json_object, write_whole
 from ..lab.home import home, make_folder
 
 LETTERS = "abcdefgh"
@@ -66,7 +67,7 @@ def keep(name: str, written: list) -> None:
     path = _path()
     everything = {**_everything(), name: written}
     make_folder(path.parent)
-    path.write_text(json.dumps(everything, indent=1, ensure_ascii=False))
+    write_whole(path, json.dumps(everything, indent=1, ensure_ascii=False).encode())
 
 
 def kept(name: str) -> list:
@@ -80,8 +81,13 @@ def _path() -> Path:
 
 def _everything() -> dict[str, list]:
     try:
-        return json.loads(_path().read_text())
+        found = json_object(_path().read_text(encoding="utf-8"))
+        for name, written in found.items():
+            kind = int | None if name.startswith("concepts, ") else str
+            if not isinstance(written, list) or not all(isinstance(each, kind) for each in written):
+                raise ValueError(f"{name} = {written!r}")
+        return found
     except FileNotFoundError:
         return {}
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise SettingsError(f"{_path()} is no record of a reader's guesses ({error}): delete it, or mend it") from error

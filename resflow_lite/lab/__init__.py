@@ -10,12 +10,13 @@ from ..faces import face
 if TYPE_CHECKING:
     from . import leaderboard, report, tables
     from .baselines import gaussian_on_logits, independent_pixels
-    from .checkpoints import load_flow, load_toy, pretrained, write_whole
+    from .checkpoints import load_flow, load_toy, pretrained
     from .claims import COMPARED, PENALISED, paper_claims
     from .costs import MODES, StepCosts, measure_costs
     from .data.images import Images, check_images, fetch, image_names, load_images
     from .evaluation import Evaluation, carry_out, dequantised, evaluate, proof_cost, run_hybrid, run_toy, sample_levels
     from .features import inception, train_features
+    from .files import write_whole
     from .hours import GPU, MEASURED, PEAK_FLOPS, UTILISATION, simulated, step_seconds, step_tflop
     from .ledger import provenance, publish, read_entries
     from .machine import being_trained, connect

@@ -4,12 +4,20 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
+from ..errors import DataError
+from ..expect import integer
 from ..layers.elementwise import Logit
 from ..models.dequantize import uniform_dequantize
 from ..models.flow import bits_per_dim
 from .data.images import Images
+from .data.levels import checked, expect_alike
 
 CHUNK = 5000
+
+
+def _expect_alike(train: Images, test: Images) -> None:
+    train, test = checked(train, "train"), checked(test, "test")
+    expect_alike(test, train.images.shape[1:], train.n_levels, "test")
 
 
 def independent_pixels(train: Images, test: Images) -> Tensor:
@@ -17,6 +25,7 @@ def independent_pixels(train: Images, test: Images) -> Tensor:
 
     shares: counts in the training images, with one added to each, over their sum.
     """
+    _expect_alike(train, test)
     m, d = train.n_levels, train.images[0].numel()
     offset = m * torch.arange(d)
     counts = torch.ones(d * m, dtype=torch.float64)
@@ -34,6 +43,10 @@ def gaussian_on_logits(
     Mean and covariance of `copies` dequantisations of the training images, 1e-6 added to the variances; alpha: of the
     Logit. D (D + 3) / 2 parameters, found in closed form.
     """
+    _expect_alike(train, test)
+    copies = integer(1)("copies", copies)
+    if copies * len(train.images) < 2:
+        raise DataError("a covariance wants two images or more")
     logit, d = Logit(alpha), train.images[0].numel()
     total, squares, n = torch.zeros(d, dtype=torch.float64), torch.zeros(d, d, dtype=torch.float64), 0
     for _ in range(copies):

@@ -1,16 +1,12 @@
 """What a run writes: models, and all that it needs to go on as if nothing had happened. Safetensors, no pickles."""
 
-import hashlib
-import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load, save
 from torch import Tensor
 
 from ..errors import DataError, SettingsError
@@ -18,8 +14,8 @@ from ..estimators.noise import Noise
 from ..expect import Check, instance, integer, number
 from ..models.flow import Flow
 from .data.images import load_images
-from .files import write_whole
 from .package_data import shipped
+from .sealed import read_facts, read_sealed, unreadable, write_sealed
 from .tasks.registry import TASKS, read_settings, task_of
 from .tasks.task import Training
 
@@ -59,9 +55,6 @@ class TrainingState:
 
 PLAIN = ("step", "since", "seconds", "cpu_seconds", "recorded", "best")
 """The parts of a TrainingState that are plain numbers."""
-CHECKSUM = "sha256"
-"""The fact that holds the SHA-256 of the whole file, in which its own digits count as zeros. Older files have none."""
-DIGITS = re.compile(rb'"\\"([0-9a-f]{64})\\""')
 SECONDS = number("[0, inf)")
 FACTS = dict(step=integer(0, 2**63 - 1), since=integer(0, 2**63 - 1), n_levels=integer(2, 256) | None)
 FACTS |= dict(seconds=SECONDS, cpu_seconds=SECONDS, recorded=SECONDS, best=number("[-inf, inf]"))
@@ -70,13 +63,15 @@ FACTS["hardware"] = Check(
     "a dictionary, of 1 or more processes",
     lambda told: isinstance(told, dict) and integer(1).fits(told.get("processes", 1)),
 )
+HUGE = 2.0**60
+"""More than that no parameter is: in single precision the squares of its norm are no numbers from 1e19 on."""
 LARGEST = 2**24
 """Entries of an event, at most."""
 
 
 def save_flow(path: Path, flow: Flow, experiment: Training, **facts: Any) -> None:
     """Write weights, settings and further facts to one file, atomically."""
-    _write(path, flow.state_dict(), _common(flow, experiment) | facts)
+    write_sealed(path, flow.state_dict(), _common(flow, experiment) | facts)
 
 
 def load_flow(path: Path | str, experiment: Training | None = None) -> tuple[Flow, Training]:
@@ -101,9 +96,9 @@ def load_weights(path: Path | str, experiment: Training | None = None) -> tuple[
     tensors, facts = _read(path)
     experiment = experiment or _settings(path, facts)
     flow = experiment.build(_shape(path, facts, experiment))
-    averaged = [tensors.pop(name) for i in range(len(tensors)) if (name := f"averaged.{i}") in tensors]
+    averaged = _under(tensors, "averaged.")
     weights = _under(tensors, "flow.") if averaged else tensors
-    _expect_sound(path, weights | {f"averaged.{i}": t for i, t in enumerate(averaged)}, flow)
+    _expect_sound(path, weights | {f"averaged.{i}": t for i, t in averaged.items()}, flow)
     try:
         flow.load_state_dict(weights)
     except SettingsError as error:
@@ -112,7 +107,10 @@ def load_weights(path: Path | str, experiment: Training | None = None) -> tuple[
             f"{facts['experiment']}"
         ) from error
     if averaged:
-        copy_parameters_(flow, averaged)
+        try:
+            copy_parameters_(flow, _in_order(averaged, flow))
+        except ValueError as error:
+            raise unreadable(path, error) from None
     return flow.eval(), experiment, facts
 
 
@@ -149,6 +147,10 @@ def _expect_sound(path: Path, tensors: Mapping[str, Tensor], flow: Flow) -> None
         known = t.dtype.is_floating_point and not name.endswith("_extra_state")  # where nan is a rate not measured yet
         if known and not t.isfinite().all():
             raise DataError(f"{path}: {name} holds a number that is not finite: take weights of an earlier step")
+        if known and (largest := float(t.abs().amax()) if t.numel() else 0.0) > HUGE:
+            raise DataError(
+                f"{path}: {name} holds {largest:.1e}, which no training writes: take weights of an earlier step"
+            )
         weight = tensors.get(f"{name.rpartition('.')[0]}.weight")
         if name.endswith((".vector", ".right")) and t.numel() and not t.any() and weight is not None and weight.any():
             raise DataError(f"{path}: {name} holds zeros alone, a vector that no norm can be told by: fetch it again")
@@ -160,12 +162,7 @@ def _common(flow: Flow, experiment: Training) -> dict[str, Any]:
 
 def facts_of(path: Path) -> dict[str, Any]:
     """What save_flow and save_state were told beside the weights, without reading those."""
-    try:
-        with Path(path).open("rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        return _facts(header["__metadata__"])
-    except Exception as error:
-        raise _unreadable(path, error) from error
+    return _possible(path, read_facts(path))
 
 
 def save_state(path: Path, state: TrainingState, experiment: Training, **facts: Any) -> None:
@@ -176,7 +173,9 @@ def save_state(path: Path, state: TrainingState, experiment: Training, **facts: 
         tensors |= {f"optimizer.{i}.{name}": t for name, t in moments.items()}
     tensors |= dict(data=state.data.get_state(), draws=state.draws.get_state(), seen=state.seen)
     tensors |= dict(terms=torch.tensor(state.draws.terms, dtype=torch.float64))
-    _write(path, tensors, {name: getattr(state, name) for name in PLAIN} | _common(state.flow, experiment) | facts)
+    write_sealed(
+        path, tensors, {name: getattr(state, name) for name in PLAIN} | _common(state.flow, experiment) | facts
+    )
 
 
 def load_state_(path: Path, state: TrainingState) -> None:
@@ -186,11 +185,9 @@ def load_state_(path: Path, state: TrainingState) -> None:
         raise SettingsError(f"{path} is of an older version: start a new run from its weights (fit, source or --from)")
     try:
         state.flow.load_state_dict(_under(tensors, "flow."))
-        state.averaged = [tensors[f"averaged.{i}"].to(t) for i, t in enumerate(state.averaged)]
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, t in _under(tensors, "optimizer.").items():
-            i, kind = name.split(".")
-            moments.setdefault(int(i), {})[kind] = t
+        averaged = _in_order(_under(tensors, "averaged."), state.flow)
+        state.averaged = [found.to(t) for found, t in zip(averaged, state.averaged)]
+        moments = _moments(tensors, state, facts["step"])
         groups = state.optimizer.state_dict()["param_groups"]
         state.optimizer.load_state_dict({"state": moments, "param_groups": groups})
         state.data.set_state(tensors["data"])
@@ -199,11 +196,38 @@ def load_state_(path: Path, state: TrainingState) -> None:
         if "seen" not in tensors:  # written while every loss was kept
             tensors["seen"] = torch.tensor([facts["step"], 0, facts["gradient_norm"], sum(facts["losses"])])
             facts["since"] = len(facts["losses"])
+        for name in ("seen", "terms"):
+            if tensors[name].dim() != 1 or not tensors[name].isfinite().all():
+                raise ValueError(f"{name} = {tensors[name].tolist()}, which no training writes")
+        if (noted := float(tensors["seen"][0])) != facts["step"]:
+            raise ValueError(f"step = {facts['step']}, but its losses end at {noted:.0f}")
         state.seen.copy_(tensors["seen"])
         for name in PLAIN:
             setattr(state, name, facts[name])
     except Exception as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
+
+
+def _in_order(averaged: Mapping[str, Tensor], flow: Flow) -> list[Tensor]:
+    """The averaged parameters, by their numbers. Raises ValueError where they are not those of the flow."""
+    if {name: t.shape for name, t in averaged.items()} != {str(i): p.shape for i, p in enumerate(flow.parameters())}:
+        raise ValueError("its averaged weights are not of the model that its settings make")
+    return [averaged[str(i)] for i in range(len(averaged))]
+
+
+def _moments(tensors: Mapping[str, Tensor], state: TrainingState, step: int) -> dict[int, dict[str, Tensor]]:
+    """Adam's running means, by parameter. Raises ValueError for such as no training has after so many steps."""
+    parameters, found = [p for group in state.optimizer.param_groups for p in group["params"]], {}
+    shapes = {str(i): p.shape for i, p in enumerate(parameters)}
+    for name, t in _under(tensors, "optimizer.").items():
+        i, kind = name.split(".")
+        good = t.numel() == 1 and t <= step if kind == "step" else t.shape == shapes.get(i)
+        if not good or i not in shapes or not t.isfinite().all() or kind != "exp_avg" and (t < 0).any():
+            raise ValueError(f"optimizer.{name} is not what Adam has after {step} steps")
+        found.setdefault(int(i), {})[kind] = t
+    if step and not found:
+        raise ValueError(f"it has no running means of Adam after {step} steps")
+    return found
 
 
 @torch.no_grad()
@@ -216,59 +240,30 @@ def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
-def _write(path: Path, tensors: Mapping[str, Tensor], facts: dict[str, Any]) -> None:
-    plain = {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
-    told = {name: json.dumps(value) for name, value in (facts | {CHECKSUM: "0" * 64}).items()}
-    content = bytearray(save(plain, told))
-    start, _ = _digits(content)
-    content[start : start + 64] = hashlib.sha256(content).hexdigest().encode()
-    write_whole(path, content)
-
-
-def _digits(content: bytes) -> tuple[int, bytes]:
-    """Where the digits of a file's checksum start, and which they are; (0, nothing) where it has none."""
-    header = bytes(content[: 8 + int.from_bytes(content[:8], "little")])
-    found = DIGITS.search(header)
-    if found is None and f'"{CHECKSUM}"'.encode() in header:
-        raise ValueError("its checksum is damaged")
-    return (0, b"") if found is None else (found.start(1), found[1])
-
-
-def _verify(content: bytes) -> None:
-    start, digits = _digits(content)
-    blank = content[:start] + b"0" * 64 + content[start + 64 :]
-    if digits and digits.decode() != hashlib.sha256(blank).hexdigest():
-        raise ValueError("its checksum is that of other content")
-
-
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and facts. The whole file at once: another process may replace it meanwhile."""
+    """Tensors and facts, as save_flow and save_state were given them. Raises DataError."""
+    tensors, facts = read_sealed(path)
+    return tensors, _possible(path, facts)
+
+
+def _possible(path: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    """These facts. Raises DataError for a value that no training has."""
     try:
-        content = Path(path).read_bytes()
-        _verify(content)
-        size = int.from_bytes(content[:8], "little")
-        return load(content), _facts(json.loads(content[8 : 8 + size])["__metadata__"])
-    except Exception as error:
-        raise _unreadable(path, error) from error
-
-
-def _facts(told: Mapping[str, str]) -> dict[str, Any]:
-    """As save_flow and save_state were given them. Raises SettingsError for a value that no training has."""
-    facts = {name: json.loads(value) for name, value in told.items() if name != CHECKSUM}
-    for name in FACTS.keys() & facts.keys():
-        FACTS[name](name, facts[name])
+        _expect_possible(facts)
+    except SettingsError as error:
+        raise unreadable(path, error) from None
     return facts
 
 
-def _unreadable(path: Path, error: Exception) -> DataError:
-    if isinstance(error, FileNotFoundError):
-        return DataError(f"{path} is not a readable flow checkpoint: there is no such file; fit writes it")
-    if isinstance(error, OSError):
-        return DataError(f"{path} is not a readable flow checkpoint: {error.strerror}")
-    return DataError(
-        f"{path} is not a readable flow checkpoint ({error}): fetch it again, or remove it and train again; fit goes "
-        "on from the folder's last checkpoint, where that is whole"
-    )
+def _expect_possible(facts: Mapping[str, Any]) -> None:
+    for name in FACTS.keys() & facts.keys():
+        FACTS[name](name, facts[name])
+    steps = told.get("steps") if isinstance(told := facts.get("experiment"), dict) else None
+    limits = [("step", steps if type(steps) is int else None)]
+    limits += [("since", facts.get("step")), ("recorded", facts.get("seconds"))]
+    for name, most in limits:
+        if None not in (most, found := facts.get(name)) and found > most:
+            raise SettingsError(f"{name} = {found}: expected {most} at most, as its training has no more")
 
 
 def pretrained(name: str) -> Flow:

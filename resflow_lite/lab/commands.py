@@ -1,13 +1,12 @@
 """What the verbs of the command line do; verbs.py has their options, and `book/commands.py` the verbs that draw."""
 
 import argparse
-import json
 import os
 import sys
 from datetime import datetime
 from pathlib import Path
 
-from ..errors import SettingsError
+from ..errors import DataError, SettingsError
 from ..estimators.krylov import Krylov
 from ..estimators.logdet import Exact
 from ..layers.residual import EVALUATE
@@ -15,6 +14,7 @@ from ..models.bias import bias_report
 from . import arguments
 from .data.images import FOLDER, fetch
 from .evaluation import Evaluation, dequantised, evaluate
+from .files import read_json
 from .home import home, make_folder
 from .leaderboard import update_readme
 from .ledger import publish, read_ledger
@@ -206,7 +206,7 @@ def _report(run_dir: Path) -> None:
 
 def _score(metrics: Path) -> str:
     try:
-        score = json.loads(metrics.read_text())
+        score = read_json(metrics)
         proof, error = _proof(score["lipschitz_bound"]), score["reconstruction_error"]
         told = f"invertible{proof}; largest reconstruction error {error:.1e}\n{score['split']}"
         events = f"({score['dataset']}, {score['n_test']} {score['split']}"
@@ -215,7 +215,7 @@ def _score(metrics: Path) -> str:
             found = ((name, score[name]) for name in TASKS[score["task"]].scores)
             return f"{told} {', '.join(f'{n} {v:.4f}' for n, v in found if v is not None)} {events}){warning}"
         return f"{told} bits/dim {score['bits_per_dim']:.4f} +- {score['standard_error']:.4f} {events} images){warning}"
-    except (KeyError, TypeError, ValueError) as error:
+    except (DataError, KeyError, TypeError, ValueError) as error:
         return f"{metrics} is not what evaluate writes ({type(error).__name__}: {error}): evaluate the run again"
 
 

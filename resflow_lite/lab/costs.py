@@ -18,13 +18,14 @@ from torch.profiler import ProfilerActivity, profile
 from ..errors import SettingsError
 from ..estimators.logdet import PowerSeries
 from ..estimators.series import Truncated
-from ..expect import one_of, sizes
+from ..expect import instance, one_of, sizes
 from ..layers.gradient import MEMORY
 from ..models.flow import Flow
 from ..models.image import ImageModel, image_flow
 from .files import read_json, write_json
 from .ledger import provenance
 from .machine import World
+from .runs import folder
 from .scoring import residual_blocks
 from .tasks.task import COUNT, SOME, TaskSettings, option, seeded
 
@@ -156,7 +157,8 @@ def measure_costs(study: StepCosts, run_dir: Path, device: torch.device) -> dict
     mode has its turn, so that a busy moment of the machine hits all of them.
     Raises SettingsError where run_dir holds a measurement with other settings.
     """
-    path = run_dir / f"{device.type}_{FILE}"
+    instance(StepCosts)("study", study)
+    path = folder(run_dir) / f"{device.type}_{FILE}"
     settings = study.as_json()
     if path.exists():
         there = read_json(path)

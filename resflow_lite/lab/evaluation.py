@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import SettingsError
 from ..estimators.logdet import Estimator
-from ..expect import SEED, integer, number
+from ..expect import SEED, instance, integer, number
 from ..layers.lipschitz import update_norms_
 from .checkpoints import load_weights
 from .data.images import load_images
@@ -174,6 +174,7 @@ run_toy = run_hybrid = carry_out  # as it was called for single tasks
 
 def dequantised(run: Run, split: str, n: int, seed: int = 0) -> Tensor:
     """The first n images of a split with uniform noise, (n, C, H, W) in [0, 1), on the CPU."""
+    instance(Run)("run", run)
     return first_images(load_images(run.experiment.dataset, split), n, seed)
 
 
@@ -182,7 +183,7 @@ def sample_levels(run: Run, n: int, temperature: float = 1.0, seed: int = 0) -> 
 
     Raises SettingsError for n, a temperature or a seed out of range, and for a model of anything but images.
     """
-    if len(run.flow.event_shape) != 3:
+    if len(instance(Run)("run", run).flow.event_shape) != 3:
         raise SettingsError(f"{run.directory} holds a model of events {run.flow.event_shape}: expected one of images")
     integer(1, SAMPLES)("n", n)
     number("[0, 10]")("temperature", temperature)

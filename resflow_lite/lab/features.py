@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ..errors import DataError
+from ..expect import integer
 from .data.images import Images, load_images
 from .home import home
 from .tasks.task import seeded
@@ -38,6 +39,7 @@ def train_features(dataset: str | Callable[[str], Images], seed: int = 0, steps:
 
     Raises DataError where the set has no labels.
     """
+    steps = integer(1)("steps", steps)
     train, test = (load_images(dataset, split) for split in ("train", "test"))
     name, scale = dataset.__name__ if callable(dataset) else dataset, train.n_levels - 1
     if int(train.labels.min()) < 0:

@@ -101,8 +101,8 @@ def _finite(value: Any) -> Any:
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file. Raises DataError, with its name, for a file that is missing, damaged or another."""
     try:
-        return _object(path.read_text(encoding="utf-8"), parse_constant=_no_number)
-    except (OSError, ValueError, RecursionError) as error:
+        return json_object(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+    except (OSError, ValueError) as error:
         raise DataError(
             f"{path} cannot be read ({_told(error)}): expected JSON of names and values; mend or remove it"
         ) from None
@@ -119,17 +119,35 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     found = []
     for number, line in enumerate(lines, 1):
         try:
-            found += [_object(line.decode())] if line.endswith(b"\n") else []
-        except (ValueError, RecursionError) as error:
+            found += [json_object(line.decode())] if line.endswith(b"\n") else []
+        except ValueError as error:
             told = f"{path}, line {number} is damaged ({_told(error)})"
             raise DataError(f"{told}: remove this line; the weights do not need it") from None
     return found
 
 
-def _object(text: str, **how: Any) -> dict[str, Any]:
-    found = json.loads(text, **how)
+def json_object(text: str | bytes, **how: Any) -> dict[str, Any]:
+    """The object that a JSON text holds. Raises ValueError where it holds another thing, and as from_json."""
+    found = from_json(text, **how)
     if not isinstance(found, dict):
         raise ValueError(f"it holds {'null' if found is None else type(found).__name__}")
+    return found
+
+
+def from_json(text: str | bytes, **how: Any) -> Any:
+    """The value of a JSON text. Raises ValueError for what is none, is nested too deep or gives a key twice."""
+    try:
+        return json.loads(text, object_pairs_hook=_once, **how)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{name!r} is given twice")
+        found[name] = value
     return found
 
 
@@ -138,6 +156,4 @@ def _no_number(text: str) -> NoReturn:
 
 
 def _told(error: BaseException) -> str:
-    if isinstance(error, RecursionError):
-        return "nested too deep"
     return getattr(error, "strerror", None) or str(error)

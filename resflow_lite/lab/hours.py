@@ -20,7 +20,9 @@ from dataclasses import dataclass
 
 import torch
 
-from ..estimators.series import Roulette, expected_terms
+from ..errors import SettingsError
+from ..estimators.series import DRAWS, Roulette, Truncated, expected_terms
+from ..expect import instance, integer, one_of
 from ..layers.shape import squeezed
 from ..models.image import ImageModel, image_flow
 from .data.sources import IMAGE_SETS
@@ -59,6 +61,13 @@ MACHINE = 8
 """GPUs in a machine."""
 
 
+def _expect_known(experiment: Experiment) -> None:
+    instance(Experiment)("experiment", experiment)
+    one_of(IMAGE_SETS)("dataset", experiment.dataset)
+    if experiment.system is not None:
+        raise SettingsError(f"system = {experiment.system!r}: only steps of the residual flow were measured")
+
+
 def forward_flops(model: ImageModel) -> int:
     """Operations of the layers of an image flow for one image, two for each multiplication and addition.
 
@@ -82,8 +91,13 @@ def step_tflop(experiment: Experiment) -> float:
     its tangents, a sweep of two cotangents, and the gradients of the weights for both: terms + 7. A roulette counts
     with its expected number of terms. Left out: updates of the layers' norms, the optimiser, elementwise operations.
     """
+    _expect_known(experiment)
     model = experiment.model(IMAGE_SETS[experiment.dataset].shape)
-    terms = model.train_estimator.terms
+    terms = getattr(model.train_estimator, "terms", None)
+    if not isinstance(terms, Roulette | Truncated):
+        raise SettingsError(
+            f"train_estimator = {model.train_estimator!r}: expected a PowerSeries, whose terms are counted"
+        )
     n = terms.n_exact + expected_terms(terms.law) if isinstance(terms, Roulette) else terms.n_terms
     return (n + 7) * forward_flops(model) * experiment.batch_size / 1e12
 
@@ -91,7 +105,8 @@ def step_tflop(experiment: Experiment) -> float:
 def measured_step(experiment: Experiment, draws: str | None = None) -> MeasuredStep:
     """The measurement that a training's steps are reckoned from: of its data, or else of CIFAR-10; fp32 as tf32.
     draws: in place of the experiment's, which the time depends on; a fixed number of terms is as fast as stratified."""
-    draws = draws or getattr(experiment.estimators()[0].terms, "draws", "stratified")
+    _expect_known(experiment)
+    draws = (one_of(DRAWS) | None)("draws", draws) or getattr(experiment.estimators()[0].terms, "draws", "stratified")
     kind = "bf16" if experiment.precision == "bf16" else "tf32", "stratified" if draws == "stratified" else "block"
     found = [m for m in MEASURED if (m.precision, m.draws) == kind]
     return next((m for m in found if m.dataset == experiment.dataset), found[0])
@@ -115,6 +130,8 @@ def simulated(experiment: Experiment, gpus: int) -> tuple[float, float, float]:
     A ring moves 2 (n - 1) / n times the gradient through each GPU, by NVLink inside a machine and at the speed of
     InfiniBand as soon as there are two; nothing is sent while something is computed.
     """
+    gpus = integer(1)("gpus", gpus)
+    _expect_known(experiment)
     with torch.device("meta"):
         flow = image_flow(experiment.model(IMAGE_SETS[experiment.dataset].shape))
     size = 4 * sum(p.numel() for p in flow.parameters())

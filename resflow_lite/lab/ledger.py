@@ -17,6 +17,7 @@ from .files import read_json, write_json
 from .home import home, make_folder
 from .package_data import shipped
 from .runs import ENTRY, Run, read_events, sha256
+from .runs import folder as a_folder
 from .schema import OPTIONAL, SCHEMAS, SELECTION, validate_entry
 from .scoring import residual_blocks
 from .tasks.registry import completed, task_of
@@ -80,7 +81,7 @@ def publish(run_dir: Path | str, folder: Path | None = None, label: str = "") ->
     label: of the run's setting in a sweep, for the name.
     Raises DataError for an entry that is not valid, not of all test images, or there already.
     """
-    source, folder = Path(run_dir) / ENTRY, folder or home() / "data" / "results"
+    source, folder = a_folder(run_dir) / ENTRY, folder or home() / "data" / "results"
     if not source.exists():
         raise DataError(f"{source} is missing: evaluate the run first")
     entry = read_entry(source)
@@ -162,7 +163,7 @@ def read_ledger(folder: Path | str | None = None) -> list[Entry]:
 
     Raises DataError, with the file's name, for a wrong one.
     """
-    folders = [Path(folder)] if folder else [shipped("results"), home() / "data" / "results"]
+    folders = [a_folder(folder)] if folder else [shipped("results"), home() / "data" / "results"]
     if folder and not folders[0].is_dir():
         raise DataError(f"there is no ledger {folder}: `python -m resflow_lite evaluate RUN_DIR --publish` starts one")
     # publish() ends a name with a hash of the settings and the seed: one name is one run
@@ -178,4 +179,5 @@ def read_ledger(folder: Path | str | None = None) -> list[Entry]:
 
 def read_entries(folder: Path | str | None = None) -> list[dict[str, Any]]:
     """The facts of every entry below a folder; none where there is no folder. None: as for `read_ledger`."""
-    return [entry.facts for entry in read_ledger(folder)] if folder is None or Path(folder).is_dir() else []
+    there = folder is None or a_folder(folder).exists()
+    return [entry.facts for entry in read_ledger(folder)] if there else []

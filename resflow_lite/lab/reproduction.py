@@ -22,7 +22,7 @@ from .home import home
 from .ledger import publish, read_entries
 from .machine import Signals, being_trained
 from .seeds import Comparison, compare, group
-from .sweeps import Planned, same_settings
+from .sweeps import Planned, by_settings
 from .tasks.registry import TASKS
 from .training import fit
 
@@ -55,9 +55,11 @@ class Cost(NamedTuple):
 def costs(runs: Sequence[Planned], *, measure: bool = True) -> list[Cost]:
     """Seconds per step x steps. Seconds per step: the mean of the ledger's entries of the same settings, of whatever
     seed and length; where there are none, from a trial of a few steps, if `measure`. Evaluation comes on top."""
-    entries, found = read_entries() + [run.entry for run in runs if run.entry], []
+    found, besides = [], ("seed", "steps")
+    known = by_settings(read_entries() + [entry for run in runs if (entry := run.entry)], besides)
     for name, members in group(runs, lambda run: str(run).rpartition("-seed")[0]).items():
         left = sum(run.entry is None for run in members)
+        entries = known.get(members[0].key(besides), [])
         seconds, source = _seconds_per_step(members[0], entries, measure=measure and left > 0)
         each = None if seconds is None else seconds * members[0].experiment.steps
         found.append(Cost(name, len(members), left, each, source))
@@ -75,10 +77,9 @@ def estimate(runs: Sequence[Planned], workers: int, *, measure: bool = True) -> 
 
 
 def _seconds_per_step(run: Planned, entries: Sequence[dict[str, Any]], *, measure: bool) -> tuple[float | None, str]:
-    """... and where that comes from."""
-    known = [e["wall_seconds"] / e["steps"] for e in entries if same_settings(e, run, ("seed", "steps"))]
-    if known:
-        return sum(known) / len(known), "ledger"
+    """... and where that comes from. entries: of its settings."""
+    if entries:
+        return sum(e["wall_seconds"] / e["steps"] for e in entries) / len(entries), "ledger"
     if not measure:
         return None, "unknown"
     unheld = dict(validation=0) if run.experiment.validation else {}
@@ -188,10 +189,13 @@ def table(runs: Sequence[Planned]) -> str:
 
 def publish_entries(runs: Sequence[Planned]) -> list[Path]:
     """Put the entries of finished runs into data/results/SWEEP, but for equal results of the same settings."""
-    written = []
-    for run in runs:
+    written, known = [], {}
+    for run, entry in ((run, run.entry) for run in runs):
         folder, scores = home() / "data" / "results" / run.sweep, TASKS[run.task].scores
-        alike = [entry for entry in read_entries(folder) if same_settings(entry, run)] if run.entry else []
-        if run.entry and not any(all(entry[s] == run.entry[s] for s in scores) for entry in alike):
+        if run.sweep not in known:
+            known[run.sweep] = by_settings(read_entries(folder))
+        alike = known[run.sweep].setdefault(run.key(), [])
+        if entry and not any(all(other[s] == entry[s] for s in scores) for other in alike):
+            alike.append(entry)
             written.append(publish(run.directory, folder, run.setting))
     return written

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,14 @@ def folder(run_dir: Any) -> Path:
 
 
 def read_record(path: Path) -> list[dict[str, Any]]:
-    """The lines of a record. Raises DataError for one without its step or its seconds."""
-    return _rows(path, step=integer(0, 2**63 - 1), seconds=number("[0, inf)"))
+    """The lines of a record. Raises DataError for one without its step or its seconds, or whose step does not rise."""
+    rows = _rows(path, step=integer(0, 2**63 - 1), seconds=number("[0, inf)"))
+    for i, (one, following) in enumerate(pairwise(rows), 2):
+        if following["step"] <= one["step"]:
+            raise DataError(
+                f"{path}, line {i}: step = {following['step']} after {one['step']}: remove one of the lines"
+            )
+    return rows
 
 
 def read_events(directory: Path) -> list[dict[str, Any]]:

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from ..estimators.krylov import Krylov
 from ..estimators.linearization import Linearization
-from ..estimators.logdet import Estimator, Exact, LogDetEstimate, PowerSeries
+from ..estimators.logdet import ESTIMATOR, Estimator, Exact, LogDetEstimate, PowerSeries
 from ..estimators.series import Matched, Roulette
+from ..expect import instance
 from ..layers.continuous import ContinuousFlow
 from ..layers.residual import ResidualBlock
 from ..models.dequantize import uniform_dequantize
@@ -60,7 +61,8 @@ def residual_blocks(flow: Flow) -> list[ResidualBlock]:
 def estimating_with(flow: Flow, estimator: Estimator | None, draws: str = "sample") -> Iterator[None]:
     """Inside, the blocks evaluate with this estimator (None: their own), drawn for every image by itself, or in another
     of the ways of a Roulette."""
-    blocks = residual_blocks(flow)
+    blocks = residual_blocks(instance(Flow)("flow", flow))
+    (ESTIMATOR | None)("estimator", estimator)
     before = [block.eval_estimator for block in blocks]
     for block, own in zip(blocks, before):
         block.eval_estimator = per_image(estimator or own, draws)

@@ -9,7 +9,9 @@ from typing import Any
 from scipy.special import stdtrit
 
 from ..errors import DataError
+from ..expect import integer, number
 
+SCORE = number("(-inf, inf)")
 Facts = Mapping[str, Any]
 """Of a ledger entry."""
 
@@ -51,13 +53,17 @@ def by_seed(entries: Iterable[Facts], score: str) -> dict[int, float]:
     for entry in entries:
         if entry["seed"] in found:
             raise DataError(f"two entries of seed {entry['seed']} in one group: give group() a finer key")
-        found[entry["seed"]] = entry[score]
+        if not SCORE.fits(value := entry.get(score)):
+            raise DataError(f"{score} = {value!r} in the entry of seed {entry['seed']}: expected {SCORE.words}")
+        found[entry["seed"]] = value
     return found
 
 
 def mean_and_error(values: Iterable[float]) -> tuple[float, float]:
     """The mean and its standard error, s / sqrt(n); nan for a single value, which has no spread."""
-    values = list(values)
+    values = [SCORE("value", value) for value in values]
+    if not values:
+        raise DataError("there are no values: expected one or more")
     return fmean(values), stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
 
 
@@ -69,6 +75,7 @@ def paired_interval(a: Mapping[int, float], b: Mapping[int, float], family: int 
     half_width = t(1 - 0.025 / family, n - 1) s / sqrt(n), s of the differences: what a seed does to both drops out.
     Infinite for one common seed. Raises DataError for none.
     """
+    integer(1)("family", family)
     differences = [a[seed] - b[seed] for seed in a if seed in b]
     if not differences:
         raise DataError(f"no common seeds: {sorted(a)} and {sorted(b)}")

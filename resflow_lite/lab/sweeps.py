@@ -12,8 +12,8 @@ settings:
 """
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from .names import PROFILES, SWEEPS
 from .package_data import shipped
 from .rates import chosen_rates
 from .runs import ENTRY
+from .seeds import group
 from .tasks.registry import TASKS, completed
 from .values import expect_known, read_yaml
 
@@ -64,6 +65,10 @@ class Planned:
         path = self.directory / ENTRY
         return read_entry(path) if path.exists() else None
 
+    def key(self, besides: tuple[str, ...] = ()) -> Hashable:
+        """Under which `by_settings` has the entries of the same settings."""
+        return _key(self.task, self.experiment.as_json(), besides)
+
     def carry_out(self) -> dict[str, Any]:
         """Train and evaluate here and now; go on where that was interrupted. The ledger entry."""
         return carry_out(self.experiment, self.directory)
@@ -99,7 +104,7 @@ def planned(source: str | Path, profile: str, *, rated: bool = True) -> list[Pla
     more = _mapping(f"{path.name}, profiles: {profile}, settings", own.pop("settings", {}), known=sweep["settings"])
     file = own.pop("rates", None)
     rates = chosen_rates(MEASUREMENTS / str(file)) if file is not None and rated else {}
-    runs = []
+    runs, folders = [], set()
     for setting, values in settings.items():
         where = f"{path.name}, setting {setting}"
         values = own | _mapping(where, values) | _mapping(where, more.get(setting, {}))
@@ -116,8 +121,11 @@ def planned(source: str | Path, profile: str, *, rated: bool = True) -> list[Pla
                     experiment = task.settings.from_parameters(chosen)
                 except SettingsError as error:
                     raise SettingsError(f"{where}: {error}") from None
-                words = (setting, images_label(dataset) if len(datasets) > 1 else None, f"seed{seed}")
+                words = (setting, images_label(dataset) if len(datasets) > 1 else None, f"seed{experiment.seed}")
                 folder = home() / "runs" / f"{path.stem}-{profile}" / "-".join(word for word in words if word)
+                if folder in folders:
+                    raise SettingsError(f"{where}: two runs would have the folder {folder.name}: name them apart")
+                folders.add(folder)
                 found = (path.stem, str(source), len(runs), sweep["task"], setting, experiment, folder)
                 runs.append(Planned(*found))
     return runs
@@ -126,6 +134,8 @@ def planned(source: str | Path, profile: str, *, rated: bool = True) -> list[Pla
 def _opened(source: str | Path, profile: str) -> tuple[Path, dict[str, Any], dict[str, Any]]:
     """The file of a sweep, its content, and a copy of what a profile adds. Raises SettingsError where that is not in
     it."""
+    if not isinstance(source, str | Path):
+        raise SettingsError(f"source = {source!r}: expected the name of a sweep or the path of a YAML file")
     path = Path(source) if Path(source).suffix in (".yaml", ".yml") else SWEEPS / f"{source}.yaml"
     sweep = _read(path)
     if one_of(PROFILES)("profile", profile) not in sweep["profiles"]:
@@ -151,7 +161,7 @@ def _read(path: Path) -> dict[str, Any]:
             raise SettingsError(f"{path.name}: {name} is missing; expected {', '.join(needed)}")
     _mapping(f"{path.name}, profiles", sweep["profiles"], known=PROFILES)
     for setting in _mapping(f"{path.name}, settings", sweep["settings"]):
-        if not isinstance(setting, str) or not re.fullmatch(r"\w[\w.+-]*", setting):
+        if not isinstance(setting, str) or not re.fullmatch(r"\w[\w.+-]{,99}", setting):
             raise SettingsError(f"{path.name}: setting {setting!r}: its name becomes a folder's, such as elu-truncated")
     return sweep
 
@@ -164,17 +174,31 @@ def _mapping(where: str, found: Any, known: Iterable[str] | None = None) -> dict
     return dict(found)
 
 
-def same_settings(entry: dict[str, Any], run: Planned, besides: tuple[str, ...] = ()) -> bool:
-    """Whether an entry is of a run's settings, those named `besides` left out. A setting that an older entry does not
-    have yet stands for its usual value."""
-    if entry.get("task", "density") != run.task:
-        return False
-    mine, there = run.experiment.as_json(), completed(entry["settings"], run.task)
-    return all(there.get(name) == mine[name] for name in mine if name not in besides)
+def by_settings(
+    entries: Iterable[dict[str, Any]], besides: tuple[str, ...] = ()
+) -> dict[Hashable, list[dict[str, Any]]]:
+    """Entries by their settings, those named `besides` left out, as `Planned.key` tells those of a run. A setting that
+    an older entry does not have yet stands for its usual value."""
+
+    def key(entry: dict[str, Any]) -> Hashable:
+        task = entry.get("task", "density")
+        return _key(task, completed(entry["settings"], task), besides)
+
+    return group(entries, key)
+
+
+def _key(task: str, values: Mapping[str, Any], besides: tuple[str, ...]) -> Hashable:
+    names = (f.name for f in fields(TASKS[task].settings) if f.name not in besides)
+    return task, *((name, _still(values.get(name))) for name in names)
+
+
+def _still(value: Any) -> Hashable:
+    if isinstance(value, list):
+        return tuple(map(_still, value))
+    return repr(value) if isinstance(value, dict) else value
 
 
 def published(runs: list[Planned]) -> dict[int, dict[str, Any]]:
     """By index, the entries of these runs that the project's own ledger has under SWEEP."""
-    found = {name: read_entries(shipped("results") / name) for name in {run.sweep for run in runs}}
-    pairs = ((run, next((e for e in found[run.sweep] if same_settings(e, run)), None)) for run in runs)
-    return {run.index: entry for run, entry in pairs if entry is not None}
+    found = {name: by_settings(read_entries(shipped("results") / name)) for name in {run.sweep for run in runs}}
+    return {run.index: found[run.sweep][key][0] for run in runs if (key := run.key()) in found[run.sweep]}

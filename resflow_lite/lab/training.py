@@ -9,6 +9,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from ..errors import ResflowError, SettingsError
+from ..expect import instance, offering, shown
 from ..models.flow import Flow
 from ..numerics.tensor_float import tensor_float
 from .checkpoints import TrainingState, save_state
@@ -47,6 +48,9 @@ def fit(
             last checkpoint is kept. Stopped (a ResflowError): SIGTERM or Ctrl-C came.
     """
     directory, world = folder(run_dir), connect(task_of(experiment).device)
+    (offering("a function of a line of the record", "__call__") | None)("on_record", on_record)
+    if not isinstance(source, Run | str | Path | None):
+        raise SettingsError(f"source = {shown(source)}: expected a run, or the path of its folder")
     check_precision(experiment.precision, world.device)
     parts = world.size * experiment.accumulation
     if experiment.batch_size % parts:
@@ -145,6 +149,9 @@ def train_toy(experiment: Training, flow: Flow | None = None) -> tuple[Flow, lis
     estimators stay. Raises ResflowError where the loss is not finite.
     """
     task = task_of(experiment, connect(task_of(experiment).device))
+    (instance(Flow) | None)("flow", flow)
+    if flow is not None and flow.event_shape != task.shape:
+        raise SettingsError(f"flow is of events {flow.event_shape}: expected {task.shape}")
     state, history = begin(task, flow), []
     step = Step(task, state)
     while state.step < experiment.steps:

@@ -65,6 +65,7 @@ class LipschitzBranch(nn.Module):
 
         Each activation is taken in the norm between its neighbours, the domain of the layer that follows.
         """
+        self._refuse_what_is_not_called()
         bound, order = 1.0, self.order()
         for step in reversed(self.steps):
             if isinstance(step, LipschitzLayer):
@@ -73,6 +74,22 @@ class LipschitzBranch(nn.Module):
             else:
                 bound *= step.constant(order)
         return bound
+
+    def _refuse_what_is_not_called(self) -> None:
+        """The chain rule by hand, and the proof, go round hooks and a forward of the user's own."""
+        for module in (self, *self.steps):
+            name = type(module).__name__
+            if module._forward_pre_hooks or module._forward_hooks:  # pruning, the weight norm of old
+                raise SettingsError(
+                    f"{name} has a hook on its forward pass, which a LipschitzBranch does not call: after pruning, "
+                    "prune.remove(layer, 'weight'); else torch.nn.utils.parametrize"
+                )
+            known = next(base for base in (LipschitzBranch, LipschitzLayer, Activation) if isinstance(module, base))
+            if type(module).forward is not known.forward or "forward" in vars(module):
+                raise SettingsError(
+                    f"{name} has a forward of its own, which a LipschitzBranch does not call: give a layer product, "
+                    "transpose and outer, an activation derivatives; or take a plain module, nn.Sequential(*steps)"
+                )
 
     def forward(self, x: Tensor) -> Tensor:
         return self._value(self.tensors(x), x)
@@ -99,13 +116,9 @@ class LipschitzBranch(nn.Module):
         found: list[Tensor] = []
         kind = x.device.type
         low = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        self._refuse_what_is_not_called()
         with torch.autocast(kind, enabled=False):
             for step in self.steps:
-                if step._forward_pre_hooks or step._forward_hooks:  # pruning, the weight norm of old
-                    raise SettingsError(
-                        f"{type(step).__name__} has a hook on its forward pass, which a LipschitzBranch does not "
-                        "call: after pruning, prune.remove(layer, 'weight'); else torch.nn.utils.parametrize"
-                    )
                 if isinstance(step, LipschitzLayer):
                     found += [t if low is None else t.to(low) for t in step.tensors(x)]
                 elif step.scaled():

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from ..errors import ResflowError
 from ..estimators.linearization import image_of
 from ..estimators.noise import draw_probes
-from ..expect import FLAG, number, offering, one_of, settle
+from ..expect import FLAG, integer, number, offering, one_of, settle
 from .bijection import Bijection
 
 DIVERGENCES = ("exact", "hutchinson")
+SIZE = integer(1)
 VELOCITY = offering("a module, called with (t, z)", "forward", "parameters")
 
 
@@ -33,11 +34,13 @@ class Velocity(nn.Module):
 
 def dense_velocity(dim: int, width: int) -> Velocity:
     """dim -> width -> width -> dim on vectors."""
+    dim, width = SIZE("dim", dim), SIZE("width", width)
     return Velocity([nn.Linear(i + 1, o) for i, o in ((dim, width), (width, width), (width, dim))])
 
 
 def conv_velocity(channels: int, width: int) -> Velocity:
     """channels -> width -> width -> channels on images, kernels 3x3."""
+    channels, width = SIZE("channels", channels), SIZE("width", width)
     sizes = ((channels, width), (width, width), (width, channels))
     return Velocity([nn.Conv2d(i + 1, o, 3, padding=1) for i, o in sizes])
 

@@ -13,6 +13,8 @@ from ..estimators.linearization import Linearization, linearize
 from ..estimators.logdet import Exact, PowerSeries, SeriesDraw
 from ..estimators.noise import draw_probes
 from ..estimators.series import Geometric, Roulette, Truncated
+from ..expect import SEED, instance, integer
+from ..incoming import batch
 from ..layers.residual import ResidualBlock
 from .flow import Flow
 
@@ -76,10 +78,12 @@ def bias_report(model: Any, x: Tensor, products: int = 5, n_draws: int = 20, see
     is left is their bias, and the roulette's draw of N, without most of the noise of v. Everything in float64.
     Raises NotContractiveError where a block does not contract at x: no series means anything there.
     """
-    flow = copy.deepcopy(getattr(model, "flow", model)).double().eval()
+    flow = copy.deepcopy(instance(Flow)("model", getattr(model, "flow", model))).double().eval()
+    batch("x", x, flow.event_shape)
+    products, n_draws = integer(1)("products", products), integer(2)("n_draws", n_draws)
     x = x.to(next(flow.parameters()))
     flow.measure_contraction_(x)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(SEED("seed", seed))
     estimators = {
         "truncated": PowerSeries(Truncated(products)),
         "roulette": PowerSeries(Roulette(Geometric(0.5), n_exact=products - 1, draws="sample")),

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
+from ..expect import sizes
 from ..layers.activations import Activation, make_activation
 from ..layers.branch import LipschitzBranch
 from ..layers.convolution import LipschitzConv2d
@@ -24,8 +25,9 @@ def dense_branch(
     widths: tuple[int, ...], activation: Kind, coeff: float, *, preactivation: bool = False, norms: str = "spectral"
 ) -> LipschitzBranch:
     """Linear layers widths[0] -> widths[1] -> ... with activations between; preactivation: and one before the first."""
-    sizes = list(pairwise(widths))
-    return _branch(LipschitzLinear, sizes, activation, coeff, preactivation=preactivation, norms=norms)
+    widths = sizes(words="two widths or more, such as (2, 64, 2)")("widths", widths)
+    pairs = list(pairwise(widths))
+    return _branch(LipschitzLinear, pairs, activation, coeff, preactivation=preactivation, norms=norms)
 
 
 def conv_branch(

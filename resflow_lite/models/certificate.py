@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from ..errors import SettingsError
 from ..layers.branch import LipschitzBranch
 from ..layers.lipschitz import LipschitzLayer, update_norms_
 from ..layers.residual import ResidualBlock
@@ -34,8 +35,18 @@ class Certificate:
         return "\n".join(lines)
 
 
+@torch.no_grad()
 def certify(model: nn.Module) -> Certificate:
-    """The certificate of a model as it is now, computed in float64 on the CPU."""
+    """The certificate of a model as it is now, computed in float64 on the CPU.
+
+    Raises SettingsError for weights so large that the norm they are divided by is infinite.
+    """
+    for name, layer in ((n, m) for n, m in model.named_modules() if isinstance(m, LipschitzLayer) and m.input_shape):
+        if not bool(layer.sigma().isfinite()):
+            raise SettingsError(
+                f"{name}: the norm of its weight is no number in {layer.weight.dtype}, with entries up to "
+                f"{float(layer.weight.abs().max()):.1e}: train again, or scale the weight down"
+            )
     blocks = {name: m for name, m in model.named_modules() if isinstance(m, ResidualBlock)}
     known = {name: isinstance(block.branch, LipschitzBranch) for name, block in blocks.items()}
     return Certificate({n: b.branch.lipschitz_bound() if known[n] else math.inf for n, b in blocks.items()})

@@ -17,7 +17,7 @@ from torch import nn
 from ..errors import SettingsError
 from ..estimators.logdet import PowerSeries
 from ..estimators.series import Truncated
-from ..expect import Named, integer
+from ..expect import Named, instance, integer
 from ..layers.bijection import Bijection, Chain
 from ..layers.continuous import ContinuousFlow, conv_velocity, dense_velocity
 from ..layers.coupling import AffineCoupling, Coupling, InvertibleLinear, MixtureCoupling, conv_net, dense_net
@@ -193,4 +193,5 @@ def width_within(build: Callable[[int], nn.Module], parameters: int) -> int:
 
 def _count(build: Callable[[int], nn.Module], width: int) -> int:
     with torch.device("meta"):  # shapes alone: no memory, no random numbers
-        return sum(math.prod(p.shape) for p in build(width).parameters())
+        found = instance(nn.Module)("build(width)", build(width))
+        return sum(math.prod(p.shape) for p in found.parameters())

@@ -72,11 +72,20 @@ def test_without_a_kernel_fields_and_questions_are_text(shown):
         assert question.why not in opening and question.why in closing
 
 
-def test_a_record_that_is_no_record_is_refused_by_name(shown, reader):
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"peaks": [1]}', '{"peaks": "at 0"}', '{"peaks": [], "peaks": []}', "[" * 10**5]
+)
+def test_a_record_that_is_no_record_is_refused_by_name(shown, reader, text):
     reader.parent.mkdir()
-    reader.write_text("{")
+    reader.write_text(text)
     with pytest.raises(SettingsError, match="reader.json is no record"):
         predict("peaks")
+
+
+def test_answers_to_questions_that_are_not_there_any_more_are_none(shown, reader):
+    reader.parent.mkdir()
+    reader.write_text('{"concepts, opening": [99, -1, 2]}')
+    assert concepts._chosen("opening") == [None, None, 2] + [None] * (len(concepts.QUESTIONS) - 3)
 
 
 def choose(display, indices):

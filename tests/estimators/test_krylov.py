@@ -103,6 +103,31 @@ def test_an_eigenvalue_below_minus_one_is_refused_and_a_large_one_is_not(eigenva
     assert torch.allclose(found, (1 - d).log().sum())
 
 
+@pytest.mark.parametrize(
+    ("eigenvalue", "dtype"),
+    [(1e-8 - 1, torch.float64), (1e-12 - 1, torch.float64), (1e-6 - 1, torch.float32), (1e4, torch.float64)],
+)
+def test_a_logarithm_that_is_not_resolved_is_refused(eigenvalue, dtype):
+    """It was off by .02 to 2.5 nats in every dimension."""
+    with pytest.raises(rf.NotContractiveError, match="not resolved in torch.float"):
+        rf.log_det(lambda z: eigenvalue * z, torch.zeros(2, 3, dtype=dtype), rf.Krylov(2))
+
+
+@pytest.mark.parametrize("turn", [1e-3, 1e-6])
+def test_a_pair_of_eigenvalues_just_beside_the_cut_is_refused(turn):
+    """-1.3 +- i turn: the path from 1 to 1 + lambda comes nearer to 0 than the nodes lie to each other."""
+    a = torch.tensor([[-1.3, turn], [-turn, -1.3]])
+    with pytest.raises(rf.NotContractiveError, match="not resolved"):
+        rf.log_det(linear(a), torch.zeros(2, 2), rf.Krylov(2))
+
+
+@pytest.mark.parametrize("size", [3, 40])
+def test_single_precision_resolves_what_contracts(size):
+    h = torch.stack([matrix(size, radius, seed=i) for i, radius in enumerate([0.3, 0.9, 0.98])])
+    for each in (h, 0.5 * (h + h.mT) / torch.linalg.matrix_norm(h, 2)[:, None, None]):
+        assert torch.allclose(_log_corner(each.float()).double(), _log_corner(each), atol=1e-3)
+
+
 def test_a_gradient_through_it_is_refused(strong_dense):
     for memory in ("store", "recompute"):
         block = rf.ResidualBlock(strong_dense(), rf.Krylov(3), rf.Krylov(3), memory=memory)

@@ -359,7 +359,7 @@ def test_ctrl_c_is_one_line(monkeypatch, tmp_path, capsys):
     assert capsys.readouterr().err == "stopped by Ctrl-C\n"
 
 
-@pytest.mark.parametrize("content", ["", '{"a": ', "{}", "[]", "3", '{"lipschitz_bound": "a"}'])
+@pytest.mark.parametrize("content", ["", '{"a": 1, "a": 1}', '{"a": ', "{}", "[]", "3", '{"lipschitz_bound": "a"}'])
 def test_a_damaged_metrics_file_does_not_stop_a_finished_run(folder, content, capsys):
     (folder / "metrics.json").write_text(content)
     assert main([*FIT, "--run-dir", str(folder)]) == 0

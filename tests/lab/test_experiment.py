@@ -244,7 +244,7 @@ def test_the_ledger_entry_fits_its_schema(smoke_run):
         validate_entry({**entry, "surprise": 1})
 
 
-def test_a_damaged_checkpoint_is_refused(smoke_run, tmp_path):
+def test_half_a_file_of_weights_is_refused(smoke_run, tmp_path):
     run, _ = smoke_run
     whole = (run.directory / "model.safetensors").read_bytes()
     damaged = tmp_path / "model.safetensors"

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import random
 import shutil
@@ -20,6 +21,7 @@ from resflow_lite.lab.checkpoints import facts_of, load_flow, load_weights
 from resflow_lite.lab.files import NotWritten, add_line, as_json, read_json, read_lines, write_whole
 from resflow_lite.lab.machine import Interrupted, Signals, Stopped
 from resflow_lite.lab.runs import claim
+from resflow_lite.lab.sealed import write_sealed
 
 SMALL = dict(profile="smoke", steps=4, batch_size=32, blocks=(1,), width=8, n_dense=0, warm_up=2, validation=0)
 
@@ -120,6 +122,7 @@ def test_numbers_that_are_none_become_null():
         (b"7", "it holds int"),
         (b"null", "it holds null"),
         (b'{"a": NaN}', "NaN is no number"),
+        (b'{"a": [{"b": 1, "c": 2, "b": 1}]}', "'b' is given twice"),
         (b"\xff\xfe", "decode"),
         (b"[" * 100_000, "nested too deep"),
     ],
@@ -138,7 +141,13 @@ def test_a_folder_in_the_place_of_a_file_is_a_sentence(tmp_path):
         read_lines(tmp_path)
 
 
-@pytest.mark.parametrize("line", [b"nonsense\n", b"\xff\xff\n", b"3\n", b'{"step": 2}\n', b'{"seconds": 1.0}\n'])
+AGAIN = b'{"step": 4, "seconds": 1.0}\n'
+TWICE = b'{"step": 2, "seconds": 1.0, "step": 4}\n'
+
+
+@pytest.mark.parametrize(
+    "line", [AGAIN, TWICE, b"nonsense\n", b"\xff\xff\n", b"3\n", b'{"step": 2}\n', b'{"seconds": 1.0}\n']
+)
 def test_a_line_of_the_record_that_is_none_is_named(folder, line):
     record = folder / "training.jsonl"
     record.write_bytes(record.read_bytes() + line)
@@ -165,7 +174,7 @@ def test_an_event_that_is_none_is_named_by_the_evaluation(folder, line):
 
 
 FACTS = [dict(step=-1), dict(step="2"), dict(n_levels=0), dict(seconds=-5), dict(best="x"), dict(source="x")]
-FACTS += [dict(hardware=[]), dict(hardware=dict(processes="x"))]
+FACTS += [dict(hardware=[]), dict(hardware=dict(processes="x")), dict(step=5)]
 
 
 @pytest.mark.parametrize("fact", FACTS, ids=str)
@@ -178,6 +187,40 @@ def test_facts_that_no_training_has_written_are_refused(folder, fact):
         (told,) = fact
         with pytest.raises(rf.DataError, match=rf"{name} is not a readable flow checkpoint \({told} = "):
             load_weights(path)
+
+
+def scaled(name, by):
+    return lambda tensors, facts: tensors.update({name: tensors[name] * by})
+
+
+STATES = {
+    "more seconds recorded than trained": (lambda tensors, facts: facts.update(seconds=0.0), "recorded = "),
+    "more steps since the last line than steps": (lambda tensors, facts: facts.update(since=5), "since = 5"),
+    "losses of another step": (scaled("seen", 2), "step = 4, but its losses end at 8"),
+    "losses that are none": (scaled("seen", math.nan), "seen = "),
+    "averages of another size": (scaled("averaged.0", torch.ones(2, 1, 1, 1, 1)), "averaged weights are not"),
+    "averages that are missing": (lambda tensors, facts: tensors.pop("averaged.1"), "averaged weights are not"),
+    "negative squares": (scaled("optimizer.0.exp_avg_sq", -1), "optimizer.0.exp_avg_sq is not"),
+    "more steps of Adam": (scaled("optimizer.0.step", 2), "optimizer.0.step is not"),
+    "means of another size": (scaled("optimizer.1.exp_avg", torch.ones(2, 1, 1, 1, 1)), "optimizer.1.exp_avg is not"),
+    "means of no parameter": (
+        lambda tensors, facts: tensors.update({"optimizer.999.step": torch.ones(1)}),
+        "optimizer.999.step is not",
+    ),
+    "no means": (lambda t, facts: [t.pop(name) for name in [*t] if name.startswith("optimizer.")], "no running means"),
+}
+
+
+@pytest.mark.parametrize("change", STATES)
+def test_a_state_that_no_training_has_is_refused_also_where_its_checksum_is_right(folder, change):
+    """It was gone on from: with other averages, or to a result of more steps than the settings have."""
+    how, told = STATES[change]
+    path = folder / "checkpoint.safetensors"
+    tensors, facts = load_file(path), facts_of(path)
+    how(tensors, facts)
+    write_sealed(path, tensors, facts)
+    with pytest.raises(rf.DataError, match=f"checkpoint.safetensors is not a readable.*{told}"):
+        rf.fit(longer(), folder)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"steps": "many"}', '{"steps": 4'])
@@ -218,6 +261,24 @@ def test_no_flipped_bit_is_taken(trained, tmp_path, name):
             load_weights(tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    "use", [rf.load_run, lambda folder: rf.evaluate(folder, n_images=4), lambda folder: rf.fit(longer(), folder)]
+)
+def test_no_way_of_a_user_takes_a_flipped_bit(folder, use):
+    """A run is loaded, scored and gone on with from a file each; the bit is one of the weights."""
+    for name in ("model.safetensors", "checkpoint.safetensors"):
+        content = bytearray((folder / name).read_bytes())
+        content[-1000] ^= 4
+        (folder / name).write_bytes(content)
+    with pytest.raises(rf.DataError, match="its checksum is that of other content"):
+        use(folder)
+    assert not (folder / "ledger.json").exists()
+
+
+def longer():
+    return rf.Experiment(**SMALL | dict(steps=6))
+
+
 def test_files_without_a_checksum_are_read_as_before():
     for path in (Path(__file__).parents[2] / "data" / "models").glob("*.safetensors"):
         assert isinstance(load_flow(path)[0], rf.Flow)
@@ -242,6 +303,7 @@ def set_first(ending, value):
 UNSOUND = {
     "nan": (set_first(".weight", lambda t: t * float("nan")), "not finite"),
     "infinity": (set_first(".bias", lambda t: t + float("inf")), "not finite"),
+    "a huge number": (set_first(".weight", lambda t: t * 1e30), r"\.weight holds .*e\+.*, which no training writes"),
     "zero vector": (set_first(".vector", torch.zeros_like), "zeros alone"),
     "whole numbers": (set_first(".weight", lambda t: t.to(torch.int64)), "int64"),
     "no settings": (lambda tensors, facts: facts.pop("experiment"), "tells of no settings"),

@@ -324,7 +324,7 @@ def test_a_run_can_be_read_while_it_is_written(small, after_step, tmp_path):
     assert rf.load_run(tmp_path).history[-1]["step"] == 40
 
 
-def test_a_damaged_checkpoint_is_refused(small, after_step, tmp_path):
+def test_nothing_goes_on_from_a_checkpoint_that_was_cut_off(small, after_step, tmp_path):
     after_step(5, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(Stopped):
         rf.fit(small(steps=10), tmp_path)

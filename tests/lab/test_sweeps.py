@@ -14,12 +14,14 @@ import yaml
 
 import resflow_lite as rf
 import resflow_lite.lab.reproduction as reproduction
+import resflow_lite.lab.sweeps as sweeps
 from resflow_lite.__main__ import main
 from resflow_lite.lab.files import read_lines
 from resflow_lite.lab.ledger import read_entries, validate_entry
 from resflow_lite.lab.machine import being_trained
 from resflow_lite.lab.names import PROFILES
-from resflow_lite.lab.sweeps import planned, published, same_settings, sweep_names
+from resflow_lite.lab.sweeps import by_settings, planned, published, sweep_names
+from resflow_lite.lab.tasks.registry import completed
 
 SMALL = dict(steps=3, batch_size=32, blocks=[1], width=8, n_dense=0, warm_up=2, validation=0, evaluations=1)
 SETTINGS = dict(lipswish={}, elu=dict(train_estimator="truncated"))
@@ -91,6 +93,9 @@ def test_a_profile_runs_the_settings_that_it_names_and_a_sweep_has_the_profiles_
         (dict(settings=dict(relu={None: 1})), "unknown parameter None"),
         (dict(profiles=dict(smoke={}), settings=dict(deep=dict(blocks=[1] * 6))), "cannot be halved 5 times"),
         (dict(profiles=dict(smoke={}), settings=dict(g=dict(system="glow", parameters=50))), "the closest model has"),
+        (dict(seeds=[1, 1.0]), "two runs would have the folder lipswish-seed1"),
+        (dict(datasets=["folder:/a/b", "folder:/c/b"]), "two runs would have the folder lipswish-"),
+        (dict(settings={"a" * 101: {}}), "its name becomes a folder's"),
         (dict(settings=dict(relu=dict(n_dense=10**7))), "n_dense = 10000000: expected .* to 1,000"),
     ],
 )
@@ -242,10 +247,22 @@ def test_an_entry_without_a_setting_stands_for_the_usual_value(sweep):
     settings = json.loads(json.dumps(usual.experiment.as_dict()))
     del settings["precision"]
     entry = dict(settings=settings, seed=0)
-    assert same_settings(entry, usual) and not same_settings(entry, bf16)
-    assert not same_settings(entry | dict(task="toy"), usual)
     other = dict(settings=settings | dict(seed=1), seed=1)
-    assert not same_settings(other, usual) and same_settings(other, usual, besides=("seed",))
+    found = by_settings([entry, entry | dict(task="toy"), other])
+    assert found[usual.key()] == [entry] and bf16.key() not in found
+    assert by_settings([other], ("seed",))[usual.key(("seed",))] == [other]
+
+
+def test_the_settings_of_an_entry_are_completed_once_however_many_runs_there_are(sweep, monkeypatch):
+    """Once for each of 3,000 settings kept a list waiting for minutes."""
+    runs = planned(sweep(settings={f"s{i}": dict(width=8 + i) for i in range(20)}, seeds=[0, 1]), "smoke")
+    settings, asked = runs[3].experiment.as_json(), []
+    entries = [dict(settings=settings | dict(seed=seed), wall_seconds=20.0, steps=10) for seed in range(5)]
+    monkeypatch.setattr(sweeps, "completed", lambda *told: asked.append(told) or completed(*told))
+    monkeypatch.setattr(reproduction, "read_entries", lambda: entries)
+    found = reproduction.costs(runs, measure=False)
+    assert len(asked) == len(entries)
+    assert [cost.each for cost in found] == [2.0 * runs[2].experiment.steps if i == 1 else None for i in range(20)]
 
 
 def test_published_entries_are_those_of_the_sweep():

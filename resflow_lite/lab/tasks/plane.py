@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ...estimators.logdet import Estimator, Exact
 from ...estimators.noise import Noise, rows
-from ...expect import Check, integer, one_of
+from ...expect import Check, instance, integer, one_of
+from ...incoming import batch
 from ...models.densities import toy_data, toy_names
 from ...models.flow import Flow
 from ...models.systems import systems, toy_system
@@ -98,6 +99,7 @@ def point_nats(
     flow: Flow, x: Tensor, estimator: Estimator | None = None, generator: torch.Generator | None = None
 ) -> Tensor:
     """(n,) log p(x) in nats, float64. estimator: of the residual blocks; None: the model's own for evaluation."""
+    batch("x", instance(Flow)("flow", flow) and x, flow.event_shape)
     with estimating_with(flow, estimator):
         return torch.cat([flow.log_prob(part, generator).double() for part in x.split(2000)])
 

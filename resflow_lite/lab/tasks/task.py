@@ -18,7 +18,7 @@ from torch import Tensor
 from ...errors import SettingsError
 from ...estimators.logdet import Estimator
 from ...estimators.noise import Noise
-from ...expect import Check, integer, number, one_of, shown, sizes
+from ...expect import SEED, Check, integer, number, one_of, shown, sizes
 from ...models.flow import Flow
 from ..machine import World
 from ..values import expect_known
@@ -64,7 +64,7 @@ def noises(seed: int) -> tuple[Noise, Noise]:
     """Noise of the data (which, flips, dequantisation) and of the model's estimators. Apart, so that two systems with
     one seed see the same batches, whatever else they draw."""
     data, draws = Noise(), Noise()
-    data.manual_seed(seed)
+    data.manual_seed(SEED("seed", seed))
     draws.terms = []
     draws.manual_seed(int(torch.randint(2**62, (), generator=torch.Generator().manual_seed(seed))))
     return data, draws
