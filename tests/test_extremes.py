@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 import resflow_lite as rf
+from resflow_lite.layers.lipschitz import LipschitzLayer, applied_together
+from resflow_lite.numerics import kernels
 
 ESTIMATORS = [rf.Exact(), rf.Krylov(), rf.PowerSeries()]
 PLANE = torch.randn(4, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -283,3 +285,28 @@ def test_a_hook_that_a_branch_would_not_call_is_refused():
     branch.steps[0].register_forward_hook(lambda *_: None)
     with pytest.raises(rf.SettingsError, match="LipschitzLinear has a hook on its forward pass"):
         branch(torch.ones(1, 2))
+
+
+# weights
+
+
+@pytest.mark.parametrize("kinds", [(), ("cpu",)], ids=["convolutions", "matrix products"])
+def test_weights_whose_squares_overflow_are_divided_by_their_norm_all_the_same(monkeypatch, kinds):
+    """The norm was infinite from 1e19 on, in float32: the weight as applied was 0, and the layer proven."""
+    torch.set_default_dtype(torch.float32)
+    monkeypatch.setattr(kernels, "MATRICES", kinds)
+    model = rf.ImageModel((1, 4, 4), (1, 1), 24, 1, 8, train_estimator=rf.PowerSeries(rf.Truncated(3)))
+    flow, x = rf.image_flow(model), torch.rand(6, 1, 4, 4)
+    flow.initialize_(x)
+    rf.update_norms_(flow)
+    with torch.no_grad():
+        for layer in (m for m in flow.modules() if isinstance(m, LipschitzLayer)):
+            layer.weight.mul_(1e30)
+    rf.update_norms_(flow)
+    with applied_together(flow):
+        found = flow.log_prob(x, torch.Generator().manual_seed(0)).detach()
+    exact = copy.deepcopy(flow).double()
+    probes = torch.Generator().manual_seed(0)
+    exact = exact.log_prob(x, probes).detach()
+    assert (found - exact).abs().max() < 1e-3
+    assert 0.5 < flow.certify().worst[1] < 1

@@ -24,7 +24,8 @@ def describe(figure: Figure) -> str:
         told = [f"Panel {i}: {words}" for i, words in enumerate(told, start=1)]
     if len(panels) > PANELS:
         told.append(f"And {len(panels) - PANELS} panels more.")
-    told = told or ["A figure without lines, bars, points or images."]
+    if not told and not any(axes.texts for axes in panels):  # texts alone are what the label tells of
+        told = ["A figure without lines, bars, points or images."]
     text = " ".join([_ended(_plain(figure.get_label())), _ended(_plain(figure.get_suptitle())), *told])
     text = re.sub(r"\s+", " ", text).strip()
     return text if len(text) <= LONGEST else text[: LONGEST - 4].rsplit(" ", 1)[0] + " ..."
