@@ -21,15 +21,6 @@ from .layers.bijection import BIJECTION, Bijection
 from .layers.residual import ResidualBlock, residual_blocks
 from .models.variance import refuse_expansion
 
-__all__ = [
-    "CheckReport",
-    "check_activation",
-    "check_bijection",
-    "check_unbiased",
-    "exact_log_det",
-    "z_score",
-]
-
 Z_LIMIT = 5.0
 
 

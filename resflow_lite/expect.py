@@ -14,11 +14,6 @@ from typing import Any
 
 from .errors import SettingsError
 
-__all__ = [
-    *("Check", "integer", "number", "one_of", "sizes", "instance", "offering", "FLAG", "SEED"),
-    *("Named", "settle", "shown"),
-]
-
 
 @dataclass(frozen=True)
 class Check:

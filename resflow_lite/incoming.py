@@ -12,8 +12,6 @@ from torch import Tensor
 from .errors import DataError, SettingsError
 from .expect import Check, shown
 
-__all__ = ["GENERATOR", "batch", "entries", "levels", "readable"]
-
 REAL = (-math.inf, math.inf)
 PRECISE = (torch.float32, torch.float64)
 WIDE = (torch.uint16, torch.uint32, torch.uint64)

@@ -100,7 +100,8 @@ def point_nats(
     flow: Flow, x: Tensor, estimator: Estimator | None = None, generator: torch.Generator | None = None
 ) -> Tensor:
     """(n,) log p(x) in nats, float64. estimator: of the residual blocks; None: the model's own for evaluation."""
-    batch("x", instance(Flow)("flow", flow) and x, flow.event_shape)
+    instance(Flow)("flow", flow)
+    batch("x", x, flow.event_shape)
     with estimating_with(flow, estimator):
         return torch.cat([flow.log_prob(part, generator).double() for part in x.split(2000)])
 
