@@ -18,6 +18,7 @@ from torch.nn.functional import pad
 from ..errors import SettingsError
 from ..expect import FLAG, integer, offering, one_of, settle, shown
 from ..incoming import GENERATOR, batch, entries
+from ..numerics.kernels import add_terms_
 from .linearization import Linearization, linearize, per_sample_dot, refuse_divergence
 from .noise import PROBES, draw_probes
 from .series import Matched, Roulette, SeriesWeights, Staircase, Truncated
@@ -166,10 +167,10 @@ class PowerSeries:
             wide, previous = torch.promote_types(v.dtype, torch.float32), v
             u, total = (torch.zeros_like(g.output, dtype=wide) for _ in range(2))
             for k, (weight, w) in enumerate(self._powers(g, v, draw.weights, first), 1):
-                factor = (-1) ** (k - 1) * share
-                _add_(u, factor, weight, previous[: len(w)])  # of the samples that compute this term
-                _add_(total, factor / k, weight, w)
-                previous = w
+                factor, before, previous = (-1) ** (k - 1) * share, previous[: len(w)], w
+                if isinstance(weight, Tensor):
+                    weight, before, w = 1.0, _on(weight, u) * before, _on(weight, u) * w
+                add_terms_(u, total, before, w, factor * weight, factor / k * weight)
             values.append(per_sample_dot(total, v.to(wide)) + share * correction)
             pulled.append(u.to(v.dtype))
         # one more product, <u, J v>, is spent by whoever differentiates
@@ -201,13 +202,6 @@ class PowerSeries:
         """Products spent per sample: one per term and probe; the control variate's trace costs about one more."""
         n = draw.terms
         return self.n_probes * (max(n, 1) + 1 if self.control_variate else n)
-
-
-def _add_(total: Tensor, factor: float, weight: float | Tensor, t: Tensor) -> None:
-    """total += factor weight t, over its first samples."""
-    if isinstance(weight, Tensor):
-        weight, t = 1.0, _on(weight, total) * t
-    total[: len(t)].add_(t, alpha=factor * weight)
 
 
 def _term(k: int, weight: float | Tensor, w: Tensor, v: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..estimators.linearization import Linearization
-from ..numerics.kernels import scaled
+from ..numerics.kernels import channel_sums, scaled
 from .activations import Activation
 from .lipschitz import LipschitzLayer, channels_last
 from .trace import branch_trace, exact_trace_exists
@@ -45,7 +45,7 @@ class Affine:
         weight = self.linear.outer(y_bar, self.z)
         if direct is not None:
             weight += direct
-        bias = y_bar.sum([axis for axis in range(y_bar.dim()) if axis != 1])
+        bias = channel_sums(y_bar)
         if tangent is None:
             return self.vjp(y_bar), None, [weight, bias]
         self.linear.add_outer_(weight, p, tangent)

@@ -119,6 +119,19 @@ def gather(x: Tensor) -> Tensor:
 
 
 @fused_on_gpu
+def channel_sums(x: Tensor) -> Tensor:
+    """(B, C, ...) -> (C,), the sum over all but axis 1."""
+    return x.sum([axis for axis in range(x.dim()) if axis != 1])
+
+
+@fused_on_gpu
+def add_terms_(u: Tensor, total: Tensor, before: Tensor, w: Tensor, of_u: float, of_total: float) -> None:
+    """u += of_u before and total += of_total w; of u and total the first samples, as many as the others have."""
+    u[: len(w)].add_(before, alpha=of_u)
+    total[: len(w)].add_(w, alpha=of_total)
+
+
+@fused_on_gpu
 def scaled_product(rows: Tensor, matrix: Tensor, scale: Tensor) -> Tensor:
     """(rows matrix) * scale, with a factor for every entry."""
     return scaled(rows @ matrix, scale)
@@ -219,10 +232,11 @@ class MatrixConv:
 
     def _narrowed(self, z: Tensor, scale: Tensor | None = None) -> Tensor:
         x, scale = _pixels(z), None if scale is None else _pixels(scale)
-        shape, given = (*x.shape[:3], self.narrow), x.flatten(0, 2) @ self.matrix.T
+        shape, rows = (*x.shape[:3], self.narrow), x.flatten(0, 2)
         if self.size > 1:
-            return _images(collect(given, shape, scale))
-        return _images(given.view(shape) if scale is None else scaled(given.view(shape), scale))
+            return _images(collect(rows @ self.matrix.T, shape, scale))
+        given = rows @ self.matrix.T if scale is None else scaled_product(rows, self.matrix.T, scale.flatten(0, 2))
+        return _images(given.view(shape))
 
 
 def mirrored(weight: Tensor) -> Tensor:

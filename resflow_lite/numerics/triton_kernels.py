@@ -3,24 +3,34 @@
 Offsets that count over a whole batch are 64 bits wide; within an image 32 bits do.
 """
 
+import math
+import time
+from collections.abc import Callable
+from functools import partial
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from triton.runtime.errors import OutOfResources
 
 from .kernels import columns
 
 BLOCK = 1024
 """Entries that a program works on at once."""
-TILE = 128
-"""Rows and columns of a matrix product that a program works on at once."""
+ROWS, WIDTH = 64, 128
+"""Rows and columns of a program that sums over rows."""
+FEW = 2**22
+"""So few entries the library sums as fast, in one pass."""
+TILES = ((128, 128, 64), (128, 256, 128))
+"""Rows and columns of what a program of a matrix product works on at once, and the bytes of a row that it takes in."""
 ROUNDS = 8
 """Blocks per program where it leaves a sum behind."""
 
 
 def _launch(kernel, programs: tuple[int, ...], first: Tensor, *arguments, **constants) -> None:
     with torch.cuda.device_of(first):  # Triton takes the current one
-        kernel[programs](first, *arguments, **constants)
+        kernel[programs](first, *arguments, enable_fp_fusion=True, **constants)  # later versions do not by themselves
 
 
 def _aligned(*tensors: Tensor) -> list[Tensor]:
@@ -96,7 +106,7 @@ def _pull_back(z_, tangent_, y_bar_, p_, s_, sums_, n, BLOCK: tl.constexpr, ROUN
         tl.store(tangent_ + i, (slope * y_bar + bend).to(tangent_.dtype.element_ty), i < n)
         tl.store(p_ + i, (slope * p).to(p_.dtype.element_ty), i < n)
         total += of_scale * y_bar + z * bend
-    tl.store(sums_ + program, tl.sum(total))
+    tl.store(sums_ + program, tl.sum(total) / s)
 
 
 def lipswish_pull_back(
@@ -106,7 +116,7 @@ def lipswish_pull_back(
     programs = triton.cdiv(z.numel(), BLOCK * ROUNDS)
     sums = torch.empty(programs, device=z.device)
     _launch(_pull_back, (programs,), z, tangent, y_bar, p, scale, sums, z.numel(), BLOCK=BLOCK, ROUNDS=ROUNDS)
-    return tangent, p, sums.sum() / scale
+    return tangent, p, sums.sum(0, keepdim=True).to(scale.dtype)
 
 
 # The nine neighbours -------------------------------------------------------------------------------------------------
@@ -163,35 +173,111 @@ def collect(g: Tensor, shape: tuple[int, int, int, int], scale: Tensor | None = 
     return out
 
 
+# Sums ----------------------------------------------------------------------------------------------------------------
+
+
+@triton.jit
+def _channel_sums(x_, sums_, M, N, ROWS: tl.constexpr, WIDTH: tl.constexpr):
+    """Of ROWS rows each, a row of sums."""
+    part = tl.program_id(0).to(tl.int64)
+    m, n = part * ROWS + tl.arange(0, ROWS), tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
+    x = tl.load(x_ + m[:, None] * N + n[None, :], (m < M)[:, None] & (n < N)[None, :], 0.0)
+    tl.store(sums_ + part * N + n, tl.sum(x.to(tl.float32), 0), n < N)
+
+
+def channel_sums(x: Tensor) -> Tensor:
+    rows = x.movedim(1, -1).contiguous().flatten(0, -2)
+    m, n = rows.shape
+    if rows.numel() < FEW:
+        return rows.sum(0)
+    parts = triton.cdiv(m, ROWS)
+    sums = torch.empty(parts, n, device=x.device)
+    _launch(_channel_sums, (parts, triton.cdiv(n, WIDTH)), rows, sums, m, n, ROWS=ROWS, WIDTH=WIDTH)
+    return sums.sum(0).to(x.dtype)
+
+
+@triton.jit
+def _add_terms(u_, total_, before_, w_, of_u, of_total, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    u = tl.load(u_ + i, i < n, 0.0) + of_u * tl.load(before_ + i, i < n, 0.0).to(tl.float32)
+    total = tl.load(total_ + i, i < n, 0.0) + of_total * tl.load(w_ + i, i < n, 0.0).to(tl.float32)
+    tl.store(u_ + i, u, i < n)
+    tl.store(total_ + i, total, i < n)
+
+
+def add_terms_(u: Tensor, total: Tensor, before: Tensor, w: Tensor, of_u: float, of_total: float) -> None:
+    n = w.numel()
+    u, total, before, w = _aligned(u[: len(w)], total[: len(w)], before, w)
+    _launch(_add_terms, (triton.cdiv(n, BLOCK),), u, total, before, w, of_u, of_total, n, BLOCK=BLOCK)
+
+
 # Products with a factor for every entry ------------------------------------------------------------------------------
 
 
 @triton.jit
 def _scaled_product(
-    rows_, matrix_, scale_, out_, M, N, K: tl.constexpr, DEPTH: tl.constexpr, TF32: tl.constexpr, TILE: tl.constexpr
-):
-    """A tile of the result; the tiles beside it, of the same rows, come next."""
-    tile, beside = tl.program_id(0), tl.cdiv(N, TILE)
-    m, n = (tile // beside).to(tl.int64) * TILE + tl.arange(0, TILE), tile % beside * TILE + tl.arange(0, TILE)
-    total = tl.zeros((TILE, TILE), tl.float32)
+    rows_, matrix_, scale_, out_, M, N, K, DOWN, ALONG,
+    TILE_M: tl.constexpr, TILE_N: tl.constexpr, DEPTH: tl.constexpr, TF32: tl.constexpr
+):  # fmt: skip
+    """A tile of the result; the tiles beside it, of the same rows, come next. DOWN, ALONG: strides of the matrix."""
+    tile, beside = tl.program_id(0), tl.cdiv(N, TILE_N)
+    m = (tile // beside).to(tl.int64) * TILE_M + tl.arange(0, TILE_M)
+    n = tile % beside * TILE_N + tl.arange(0, TILE_N)
+    total = tl.zeros((TILE_M, TILE_N), tl.float32)
     for start in range(0, K, DEPTH):
         k = start + tl.arange(0, DEPTH)
         a = tl.load(rows_ + m[:, None] * K + k[None, :], (m < M)[:, None] & (k < K)[None, :], 0.0)
-        b = tl.load(matrix_ + k[:, None] * N + n[None, :], (k < K)[:, None] & (n < N)[None, :], 0.0)
+        b = tl.load(matrix_ + k[:, None] * DOWN + n[None, :] * ALONG, (k < K)[:, None] & (n < N)[None, :], 0.0)
         total = tl.dot(a, b, total, input_precision="tf32" if TF32 else "ieee")
     at, inside = m[:, None] * N + n[None, :], (m < M)[:, None] & (n < N)[None, :]
     total *= tl.load(scale_ + at, inside, 0.0).to(tl.float32)
     tl.store(out_ + at, total.to(out_.dtype.element_ty), inside)
 
 
-def scaled_product(rows: Tensor, matrix: Tensor, scale: Tensor) -> Tensor:
-    tf32 = torch.backends.cuda.matmul.allow_tf32
-    if rows.dtype == torch.float32 and not tf32:
-        return (rows @ matrix).mul_(scale)  # without tensor cores the library's product is far ahead
-    rows, matrix, scale = rows.contiguous(), matrix.contiguous(), scale.contiguous()
-    (m, k), n = rows.shape, matrix.shape[1]
+def in_one_pass(tiles: tuple[int, int, int], rows: Tensor, matrix: Tensor, scale: Tensor) -> Tensor:
+    rows, scale = rows.contiguous(), scale.contiguous()
+    (m, k), n, (high, wide, taken) = rows.shape, matrix.shape[1], tiles
     out = torch.empty(m, n, device=rows.device, dtype=rows.dtype)
-    constants = dict(K=k, DEPTH=32 if k > 16 else 16, TF32=tf32, TILE=TILE, num_warps=8)
-    programs = (triton.cdiv(m, TILE) * triton.cdiv(n, TILE),)
-    _launch(_scaled_product, programs, rows, matrix, scale, out, m, n, **constants)
+    depth = min(taken // rows.element_size(), max(16, triton.next_power_of_2(k)))  # no less than 16 in Triton
+    constants = dict(TILE_M=high, TILE_N=wide, DEPTH=depth, TF32=rows.dtype == torch.float32, num_warps=8)
+    programs = (triton.cdiv(m, high) * triton.cdiv(n, wide),)
+    _launch(_scaled_product, programs, rows, matrix, scale, out, m, n, k, *matrix.stride(), **constants)
     return out
+
+
+def in_two_passes(rows: Tensor, matrix: Tensor, scale: Tensor) -> Tensor:
+    return (rows @ matrix).mul_(scale)
+
+
+WAYS = (in_two_passes, *(partial(in_one_pass, tiles) for tiles in TILES))
+FASTEST: dict[tuple, Callable[..., Tensor]] = {}
+
+
+def scaled_product(rows: Tensor, matrix: Tensor, scale: Tensor) -> Tensor:
+    """In the way that was fastest on this card when such a product was first met: the library's product and a pass over
+    it, or one pass of ours."""
+    if rows.dtype == torch.float32 and not torch.backends.cuda.matmul.allow_tf32:
+        return in_two_passes(rows, matrix, scale)  # without tensor cores the library's product is far ahead
+    case = (*matrix.shape, *matrix.stride(), rows.dtype, rows.device)
+    if case not in FASTEST and not _capturing(rows):
+        FASTEST[case] = min(WAYS, key=lambda way: seconds(way, rows, matrix, scale))
+    return FASTEST.get(case, in_two_passes)(rows, matrix, scale)
+
+
+def _capturing(t: Tensor) -> bool:
+    return t.is_cuda and torch.cuda.is_current_stream_capturing()
+
+
+def seconds(way: Callable[..., Tensor], *inputs: Tensor) -> float:
+    """Of ten calls in a row; infinite where this card is too small for it."""
+    try:
+        way(*inputs)
+    except OutOfResources:
+        return math.inf
+    wait = torch.cuda.synchronize if inputs[0].is_cuda else int  # a CPU has nothing to wait for
+    wait()
+    started = time.perf_counter()
+    for _ in range(10):
+        way(*inputs)
+    wait()
+    return time.perf_counter() - started

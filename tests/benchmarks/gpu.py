@@ -25,7 +25,8 @@ from torch.nn.functional import conv2d
 from torch.nn.grad import conv2d_input, conv2d_weight
 
 import resflow_lite as rf
-from resflow_lite.numerics.kernels import MatrixConv, fused, kernel_matrix, kernel_of, scaled_product
+from resflow_lite.numerics import kernels
+from resflow_lite.numerics.kernels import MatrixConv, fused, kernel_matrix, kernel_of
 from resflow_lite.numerics.tensor_float import tensor_float
 
 BUDGET = 230.0
@@ -119,10 +120,13 @@ def convolution_error(device, precision) -> float:
     return worst
 
 
+@torch.no_grad()
+def by_triton() -> bool:
+    return fused(torch.ones(1, device=DEVICE))
+
+
 def correctness() -> bool:
-    with torch.no_grad():
-        by_triton = fused(torch.ones(1, device=DEVICE))
-    print(f"\nagainst float64 on the CPU; elementwise and 3x3 kernels by {'Triton' if by_triton else 'plain torch'}")
+    print(f"\nagainst float64 on the CPU; elementwise and 3x3 kernels by {'Triton' if by_triton() else 'plain torch'}")
     print(f"{'precision':12}{'log_prob, nats':>16}{'gradient':>12}{'MatrixConv':>12}{'allowed':>12}")
     good = True
     for precision, allowed in PRECISIONS.items():
@@ -139,29 +143,46 @@ def correctness() -> bool:
 
 # Time -----------------------------------------------------------------------------------------------------------------
 
-PRODUCTS = [(65536, 32, 512), (16384, 112, 512), (4096, 432, 512), (65536, 512, 512)]
-"""Of the CIFAR-10 model: from few channels to many at its three scales, and between the many."""
-
-
-def products() -> None:
-    """Products with a factor for every entry, as the library's product and a pass over it, and in one kernel."""
-    print("\nproduct and factor, bf16, ms: in two passes, and in one kernel")
-    for m, k, n in PRODUCTS:
-        factors = [torch.randn(shape, device=DEVICE).bfloat16() for shape in ((m, k), (k, n), (m, n))]
-        two, one = repeated(lambda a, b, c: (a @ b).mul_(c), factors), repeated(scaled_product, factors)
-        print(f"{m:6} x {k:3} x {n:3}{two:12.3f}{one:12.3f}", flush=True)
+PRODUCTS = [(1, 32, 512), (4, 112, 512), (16, 432, 512), (1, 512, 512)]
+"""Of the CIFAR-10 model: its pixels at a scale are one in so many, channels gathered from few, channels made."""
 
 
 @torch.no_grad()
-def repeated(function: Callable[..., object], inputs: list[torch.Tensor]) -> float:
-    """Milliseconds, one of 50 in a row."""
+def operations() -> None:
+    """Each operation of kernels.py at the sizes of the CIFAR-10 model: in plain torch, and by Triton."""
+    from resflow_lite.numerics import triton_kernels
+
+    batch, side = (BATCH, 32) if DEVICE.type == "cuda" else (1, 4)
+
+    def draws(*shape: int, count: int = 1) -> list[torch.Tensor]:
+        return [torch.randn(shape, device=DEVICE).bfloat16() for _ in range(count)]
+
+    scale, wide = torch.ones(1, device=DEVICE), draws(batch * side**2, 512, count=4)
+    (pixels,), few = draws(batch, side, side, 3), draws(batch, 3, side, side, count=2)
+    (rows,), sums = draws(batch * side**2, kernels.columns(3)), [x.float() for x in few]
+    cases = [("lipswish", (wide[0], scale, 1)), ("lipswish_pull_back", (*wide, scale)), ("channel_sums", wide[:1])]
+    cases += [("gather", (pixels,)), ("collect", (rows, pixels.shape, pixels)), ("add_terms_", (*sums, *few, 0.5, 0.5))]
+    print("\noperation, bf16, ms: plain torch, and Triton")
+    for name, inputs in cases:
+        operation = getattr(kernels, name)
+        print(f"{name:24}{repeated(operation.__wrapped__, inputs):9.3f}{repeated(operation, inputs):9.3f}", flush=True)
+    print("scaled_product: the library's product and a pass; one pass of ours, by tiles (the fastest is taken)")
+    for share, k, n in PRODUCTS:
+        m = -(-batch * side**2 // share)
+        inputs = [draws(*shape)[0] for shape in ((m, k), (k, n), (m, n))]
+        ways = "".join(f"{100 * triton_kernels.seconds(way, *inputs):9.3f}" for way in triton_kernels.WAYS)
+        print(f"{m:6} x {k:3} x {n:3}      {ways}", flush=True)
+
+
+def repeated(function: Callable[..., object], inputs: tuple) -> float:
+    """Milliseconds, one of ten in a row."""
     function(*inputs)
     synchronize()
     started = time.perf_counter()
-    for _ in range(50):
+    for _ in range(10):
         function(*inputs)
     synchronize()
-    return 1e3 * (time.perf_counter() - started) / 50
+    return 100 * (time.perf_counter() - started)
 
 
 def noise(shape: tuple[int, int, int]) -> Callable[[str], rf.Images]:
@@ -276,8 +297,8 @@ def main() -> int:
         print(f"no GPU: correctness and a small model only (torch {torch.__version__})")
         cases = {f"small, {p}, {m}": small_experiment(p, m) for p in ("fp32", "bf16") for m in ("recompute", "store")}
     right = correctness()
-    if DEVICE.type == "cuda":
-        products()
+    if by_triton():
+        operations()
     return 0 if table(cases, until) and right else 1
 
 

@@ -1,5 +1,7 @@
 """Triton's kernels on a GPU against plain torch in float64 on the CPU."""
 
+import math
+
 import pytest
 import torch
 from torch.nn.functional import conv2d
@@ -8,6 +10,8 @@ from torch.nn.grad import conv2d_input, conv2d_weight
 from resflow_lite.numerics import kernels
 from resflow_lite.numerics.kernels import (
     MatrixConv,
+    add_terms_,
+    channel_sums,
     collect,
     columns,
     gather,
@@ -74,14 +78,39 @@ def test_gather_and_collect(compare, shape):
     compare(lambda g, x: collect(g, shape, x), g, x)
 
 
+@pytest.mark.parametrize("shape", [(5, 3), (64, 512, 14, 14), (9000, 512)])  # the last two by our kernel
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+def test_sums_of_channels(compare, shape, memory):
+    x = torch.rand(shape)  # a sum of many signs: held where none cancel
+    compare(channel_sums, x.contiguous(memory_format=memory) if x.dim() == 4 else x)
+
+
+@pytest.mark.parametrize("n", [1, 40, 64])
+def test_terms_are_added_over_the_first_samples(gpu, n):
+    u, total, before, w = (torch.randn(64, 3, 32, 32) for _ in range(4))
+    low = [t.to(gpu, torch.bfloat16)[:n] for t in (before, w)]
+    sums = [t.to(gpu).contiguous(memory_format=torch.channels_last) for t in (u, total)]
+    add_terms_(*sums, *low, 0.75, -0.25)
+    add_terms_(u, total, *(t.float().cpu() for t in low), 0.75, -0.25)
+    for mine, exact in zip(sums, (u, total)):
+        assert torch.allclose(mine.cpu(), exact, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize(("m", "k", "n"), [(1, 1, 1), (300, 16, 24), (70_000, 32, 512), (129, 432, 200)])
-def test_products_with_a_factor_for_every_entry(gpu, compare, m, k, n):
+@pytest.mark.parametrize("transposed", [False, True])
+def test_products_with_a_factor_for_every_entry(gpu, compare, m, k, n, transposed):
+    """The way that is taken and every other one, as far as the card can."""
+    from resflow_lite.numerics.triton_kernels import WAYS, seconds
+
     rows, matrix, scale = torch.randn(m, k), torch.randn(k, n), torch.randn(m, n)
+    matrix = matrix.T.contiguous().T if transposed else matrix
     with tensor_float(False):
         compare(scaled_product, rows, matrix, scale)
+    exact = rows.double() @ matrix.double() * scale
     with tensor_float(True):  # ten bits
-        found = scaled_product(*(t.to(gpu) for t in (rows, matrix, scale))).cpu()
-    assert float((found - rows @ matrix * scale).abs().max() / found.abs().max()) < 5e-3
+        inputs = [t.to(gpu) for t in (rows, matrix, scale)]
+        for way in (scaled_product, *(way for way in WAYS if seconds(way, *inputs) < math.inf)):
+            assert float((way(*inputs).cpu() - exact).abs().max() / exact.abs().max()) < 5e-3
 
 
 @pytest.mark.parametrize(("n_in", "n_out"), [(1, 64), (64, 3), (12, 128), (128, 48)])
@@ -135,14 +164,17 @@ def test_a_batch_with_more_than_two_billion_entries(gpu):
 def test_the_kernels_can_be_captured_in_a_graph(gpu):
     """Nothing is read back and no shape depends on a value: replayed on new numbers, the graph gives theirs."""
     x, scale = torch.randn(4, 3, 8, 8, device=gpu), torch.tensor([0.75], device=gpu)
-    conv = as_matrix(torch.randn(32, 3, 3, 3, device=gpu))
+    conv, square = as_matrix(torch.randn(32, 3, 3, 3, device=gpu)), torch.randn(64, 64, device=gpu).bfloat16()
 
     def step():
         value, slope = lipswish(conv.product(x), scale, 1)
         z_bar, q, s_bar = lipswish_pull_back(value, slope.clone(), value, slope.clone(), scale)
-        return conv.transpose(z_bar, x), conv.outer(q, x), s_bar
+        found = conv.transpose(z_bar, x), conv.outer(q, x), s_bar, channel_sums(z_bar)
+        both = torch.zeros_like(z_bar), torch.zeros_like(z_bar)
+        add_terms_(*both, z_bar, q, 0.5, 0.25)
+        return *found, *both, scaled_product(x.view(-1, 64).bfloat16(), square.T, x.view(-1, 64).bfloat16())
 
-    step()  # compiles
+    step()  # compiles, and finds the fastest way of each product
     graph = torch.cuda.CUDAGraph()
     torch.cuda.synchronize()
     with torch.cuda.graph(graph):

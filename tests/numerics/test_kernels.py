@@ -181,13 +181,13 @@ def in_a_process(script, **environment):
 
 def test_triton_computes_what_plain_torch_does_to_rounding():
     errors = json.loads(in_a_process("triton_on_cpu.py", TRITON_INTERPRET="1"))
-    assert len(errors) == 13
+    assert len(errors) == 21
     for name, error in errors.items():
         assert error < 1e-5, (name, error)
 
 
 def test_tritons_kernels_compile_for_a_gpu():
-    assert in_a_process("triton_compiled.py", TRITON_INTERPRET="0").startswith("24 kernels")
+    assert in_a_process("triton_compiled.py", TRITON_INTERPRET="0").startswith("68 kernels")
 
 
 @pytest.mark.parametrize(

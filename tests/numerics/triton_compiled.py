@@ -8,29 +8,40 @@ from triton.compiler import ASTSource
 from resflow_lite.numerics import triton_kernels
 from resflow_lite.numerics.kernels import columns
 
+SUMS = ("sums_", "u_", "total_")
 
-def compiled(name, dtype, capability=80, **fixed):
-    """Pointers end in an underscore, sums are in float32; what is neither fixed nor a pointer is an int32."""
+
+def kind(name, dtype):
+    """Pointers end in an underscore, and sums are in float32."""
+    if name.endswith("_"):
+        return "*fp32" if name in SUMS else dtype
+    return "fp32" if name.startswith("of_") else "i32"
+
+
+def compiled(name, dtype, warps=4, **fixed):
+    """For an Ampere and a Hopper card, whose matrix products are different instructions."""
     kernel = getattr(triton_kernels, name)
-    kinds = {p.name: "*fp32" if p.name == "sums_" else dtype if p.name.endswith("_") else "i32" for p in kernel.params}
-    kinds |= {name: "constexpr" for name in fixed}
+    kinds = {p.name: kind(p.name, dtype) for p in kernel.params} | {name: "constexpr" for name in fixed}
     source = ASTSource(fn=kernel, signature=kinds, constexprs=fixed)
-    return triton.compile(source, target=GPUTarget("cuda", capability, 32)).asm["cubin"]
+    options, targets = dict(num_warps=warps, enable_fp_fusion=True), [GPUTarget("cuda", card, 32) for card in (80, 90)]
+    return sum(len(triton.compile(source, target=t, options=options).asm["cubin"]) > 0 for t in targets)
 
 
 count = 0
 for dtype in ("*fp32", "*bf16"):
-    wanted = [("_lipswish", dict(ORDER=order)) for order in range(3)] + [
-        ("_pull_back", dict(ROUNDS=8)),
-    ]
+    wanted = [("_lipswish", dict(ORDER=order)) for order in range(3)]
+    wanted += [("_pull_back", dict(ROUNDS=8)), ("_add_terms", {})]
     for channels, scaled in ((1, False), (12, True)):
         sizes = dict(C=channels, COLUMNS=columns(channels))
         wanted += [("_gather", sizes), ("_collect", dict(SCALED=scaled, **sizes))]
     # Triton fixes sizes of one
     wanted.append(("_collect", dict(C=3, COLUMNS=columns(3), SCALED=True, H=1, W=1)))
     for name, fixed in wanted:
-        count += len(compiled(name, dtype, BLOCK=1024, **fixed)) > 0
-    for k, ones in ((16, {}), (432, {}), (32, dict(M=1, N=1))):
-        fixed = dict(K=k, DEPTH=min(k, 32), TF32=dtype == "*fp32", TILE=128, **ones)
-        count += len(compiled("_scaled_product", dtype, **fixed)) > 0
+        count += compiled(name, dtype, BLOCK=1024, **fixed)
+    count += compiled("_channel_sums", dtype, ROWS=triton_kernels.ROWS, WIDTH=triton_kernels.WIDTH)
+    for high, wide, taken in triton_kernels.TILES:
+        for fixed in (dict(ALONG=1), dict(DOWN=1), dict(ALONG=1, M=1, N=1)):
+            depth = taken // (4 if dtype == "*fp32" else 2)
+            fixed |= dict(TILE_M=high, TILE_N=wide, DEPTH=depth, TF32=dtype == "*fp32")
+            count += compiled("_scaled_product", dtype, warps=8, **fixed)
 print(count, "kernels compiled")

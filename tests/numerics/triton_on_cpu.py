@@ -5,15 +5,20 @@ own with TRITON_INTERPRET=1, which Triton reads when it is imported.
 """
 
 import json
+import time
 from collections import defaultdict
+from functools import partial
 
 import torch
+from triton.runtime.errors import OutOfResources
 
 import resflow_lite as rf
 from resflow_lite.models.branches import conv_branch
-from resflow_lite.numerics import kernels
+from resflow_lite.numerics import kernels, triton_kernels
 from resflow_lite.numerics.kernels import (
     MatrixConv,
+    add_terms_,
+    channel_sums,
     collect,
     columns,
     gather,
@@ -74,9 +79,64 @@ for shape in ((2, 1, 1, 1), (2, 5, 7, 1), (1, 4, 4, 2), (2, 6, 5, 3), (3, 3, 4, 
     compare("collect", lambda g, shape=shape: collect(g, shape), g)
     compare("collect, scaled", lambda g, x, shape=shape: collect(g, shape, x), g, x)
 
+for shape in ((5, 3), (2, 7, 1, 1), (300, 40, 2, 3)):
+    compare("channel_sums", channel_sums, *draws(*shape))
+    compare("channel_sums", lambda x: channel_sums(x.movedim(-1, 1)), *draws(*shape))
+triton_kernels.FEW = 0  # sums of any size by the kernel
+for shape in ((5, 3), (2, 7, 1, 1), (130, 200, 3, 2)):
+    compare("channel_sums, many", channel_sums, *draws(*shape))
+
+for shape, n in (((4, 5), 4), ((6, 3, 5, 7), 2), ((1500, 2), 1400)):
+    u, total, before, w = draws(*shape, count=4)
+    last_u, last_w = (t.to(**last) if t.dim() == 4 else t for t in (u, w))
+
+    def summed(u, total, before, w, n=n):
+        both = u.clone(), total.clone()
+        add_terms_(*both, before[:n], w[:n], 0.75, -0.25)
+        return both
+
+    compare("add_terms_", summed, u, total, before, w)
+    compare("add_terms_", summed, last_u, torch.empty_like(last_u).copy_(total), before, last_w)
+
 torch.backends.cuda.matmul.allow_tf32 = True  # in full precision the library's product is taken
-for m, k, n in ((1, 1, 1), (300, 16, 24), (7, 112, 130), (129, 45, 200)):
-    compare("scaled_product", scaled_product, *(draws(*shape)[0] for shape in ((m, k), (k, n), (m, n))))
+for m, k, n in ((1, 1, 1), (300, 16, 24), (7, 112, 130), (129, 45, 300)):
+    rows, matrix, by = (draws(*shape)[0] for shape in ((m, k), (k, n), (m, n)))
+    for name, given in (("", matrix), (", transposed", matrix.T.contiguous().T)):
+        compare(f"scaled_product{name}", scaled_product, rows, given, by)
+        for tiles in triton_kernels.TILES:
+            own, exact = partial(triton_kernels.in_one_pass, tiles), triton_kernels.in_two_passes
+            compare(
+                f"scaled_product{name}, {tiles}",
+                lambda *a, own=own, exact=exact: (own if a[0].dtype == torch.float32 else exact)(*a),
+                *(rows, given, by),
+            )
+
+# the way that is fastest here, found once; one that asks for more than the card has is none
+tried = []
+
+
+def too_large(*_):
+    raise OutOfResources(300_000, 232_448, "shared memory")
+
+
+def slow(*inputs):
+    tried.append("slow")
+    time.sleep(0.01)
+    return triton_kernels.in_two_passes(*inputs)
+
+
+def fast(*inputs):
+    tried.append("fast")
+    return triton_kernels.in_two_passes(*inputs)
+
+
+triton_kernels.FASTEST.clear()
+triton_kernels.WAYS = (too_large, slow, fast)
+inputs = torch.ones(3, 3, 3, dtype=torch.float32).unbind()
+assert float(scaled_product(*inputs).sum()) == 27 and {"slow", "fast"} == set(tried)
+tried.clear()
+scaled_product(*inputs)
+assert tried == ["fast"]
 
 for n_in, n_out in ((1, 16), (16, 1), (3, 5), (12, 3)):
     weight, z, u = (draws(*shape)[0] for shape in ((n_out, n_in, 3, 3), (2, n_in, 5, 4), (2, n_out, 5, 4)))
@@ -85,10 +145,12 @@ for n_in, n_out in ((1, 16), (16, 1), (3, 5), (12, 3)):
     compare("MatrixConv.transpose, scaled", lambda w, u, z: as_matrix(w).transpose(u, z), weight, u, z)
     compare("MatrixConv.outer", lambda w, u, z: kernel_of(as_matrix(w).outer(u, z), w.shape), weight, u, z)
 
-# a block, value and gradient: its activations are fused in float32 and not in float64
+# a block as on a GPU, value and gradient: all of the above in float32, nothing of it in float64
+kernels.MATRICES = ("cpu",)
 torch.manual_seed(0)
-block = rf.ResidualBlock(conv_branch(3, 16, "lipswish", 0.9, preactivation=True), rf.PowerSeries(rf.Truncated(3)))
-(x,) = draws(4, 3, 6, 6)
+terms = rf.Roulette(n_exact=1, draws="stratified")
+block = rf.ResidualBlock(conv_branch(3, 64, "lipswish", 0.9, preactivation=True), rf.PowerSeries(terms))
+(x,) = draws(8, 3, 6, 6)
 block.double()(x)  # the layers learn the size of the image
 found = {}
 for dtype in (torch.float32, torch.float64):
