@@ -26,7 +26,9 @@ LOCAL = re.compile(r'<a href="#([^"]+)">(.*?)</a>')
 # The reference is as dark as the book: pdoc has one set of colours, and knows nothing of what was chosen there.
 DARK = """<style>html.dark { filter: invert(0.92) hue-rotate(180deg); background: white; }</style>
 <script>
-const dark = matchMedia("(prefers-color-scheme: dark)").matches, chosen = localStorage.getItem("theme");
+const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+let chosen = null;
+try { chosen = localStorage.getItem("theme"); } catch {} // a file, or cookies refused
 document.documentElement.classList.toggle("dark", ["dark", "light"].includes(chosen) ? chosen === "dark" : dark);
 </script>"""
 BOOK = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"  # it has no __main__

@@ -223,13 +223,15 @@ def test_the_race_of_the_page_is_that_of_the_notebook_draw_for_draw(tab, folder,
 
 
 def test_the_race_of_given_jacobians_is_that_of_the_notebook(tab, tmp_path):
-    source = {"one": np.diag([-0.8, -0.7, -0.6]), "two": np.random.default_rng(0).normal(size=(8, 8)) / 8}
+    one = "one <img src=x onerror=oops()> & a  half"  # a name is text, whatever is in it
+    source = {one: np.diag([-0.8, -0.7, -0.6]), "two": np.random.default_rng(0).normal(size=(8, 8)) / 8}
     page = explorers.truncated_against_roulette(source).page()
     (tmp_path / "own.html").write_text(page, encoding="utf-8")
     opened(tab, tmp_path, "own")
-    for block, noisy in (("one", False), ("two", True)):
+    for block, noisy in ((one, False), ("two", True)):
         _, found = numbers(tab, block=block, probe_noise=noisy, seed=3)
         same(found, vars(series.race(source[block], seed=3, probe_noise=noisy)))
+    assert tab.locator("option").all_text_contents()[0] == one and tab.failures == []
 
 
 def same(found, expected):

@@ -107,8 +107,11 @@ const range = (label, value, min, max, step = 1) => ({ kind: "range", label, val
 const choice = (label, options, value = options[0]) => ({ kind: "choice", label, value, options });
 const tick = (label, value) => ({ kind: "tick", label, value });
 
+/** Names of the reader's own, such as those of blocks, as text and not as HTML. */
+const escaped = (text) => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
+
 function fieldOf(name, { kind, label, value, min, max, step, options }) {
-  if (kind === "choice") return `<label>${label} <select name="${name}">${options.map((o) => `<option ${o === value ? "selected" : ""}>${o}</option>`).join("")}</select></label>`;
+  if (kind === "choice") return `<label>${label} <select name="${name}">${options.map((o) => `<option value="${escaped(o)}" ${o === value ? "selected" : ""}>${escaped(o)}</option>`).join("")}</select></label>`;
   if (kind === "tick") return `<label>${label} <input type="checkbox" name="${name}" ${value ? "checked" : ""}></label>`;
   return `<label>${label} <input type="range" name="${name}" min="${min}" max="${max}" step="${step}" value="${value}"><output></output></label>`;
 }
