@@ -3,10 +3,10 @@
     python tests/benchmarks/gpu.py          (PYTHONPATH=. before it where the package is not installed)
 
 Correctness: a small flow and convolutions as matrix products, on this device in every precision, against float64 on
-the CPU. Then the paper's CIFAR-10 and MNIST models at batch 64, by precision, memory mode and the roulette's draws:
-milliseconds of a whole step of `fit` (batch, forward, backward, clip, Adam, norms, average), kernels and launches in
-it, GiB at the peak. Without a GPU: correctness and a small model, so that the script is known to run. Ends with status
-1 where a number is wrong.
+the CPU. Every operation that has a kernel of ours: its time in plain torch and by Triton. Then the paper's CIFAR-10 and
+MNIST models at batch 64, by precision, memory mode and the roulette's draws: milliseconds of a whole step of `fit`
+(batch, forward, backward, clip, Adam, norms, average), kernels and launches in it, GiB at the peak. Without a GPU:
+correctness and a small model, so that the script is known to run. Ends with status 1 where a number is wrong.
 """
 
 import argparse
