@@ -3,34 +3,23 @@
 Offsets that count over a whole batch are 64 bits wide; within an image 32 bits do.
 """
 
-import math
-import time
-from collections.abc import Callable
-from functools import partial
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from triton.runtime.errors import OutOfResources
 
+from . import kernels
 from .kernels import columns
+from .triton_products import launch, scaled_product  # noqa: F401 (kernels.py asks for it by name)
 
 BLOCK = 1024
 """Entries that a program works on at once."""
+ROUNDS = 8
+"""Blocks per program where it leaves a sum behind."""
 ROWS, WIDTH = 64, 128
 """Rows and columns of a program that sums over rows."""
 FEW = 2**22
 """So few entries the library sums as fast, in one pass."""
-TILES = ((128, 128, 64), (128, 256, 128))
-"""Rows and columns of what a program of a matrix product works on at once, and the bytes of a row that it takes in."""
-ROUNDS = 8
-"""Blocks per program where it leaves a sum behind."""
-
-
-def _launch(kernel, programs: tuple[int, ...], first: Tensor, *arguments, **constants) -> None:
-    with torch.cuda.device_of(first):  # Triton takes the current one
-        kernel[programs](first, *arguments, enable_fp_fusion=True, **constants)  # later versions do not by themselves
 
 
 def _aligned(*tensors: Tensor) -> list[Tensor]:
@@ -85,7 +74,7 @@ def lipswish(z: Tensor, scale: Tensor, order: int) -> tuple[Tensor, ...]:
     (z,) = _aligned(z)
     found = tuple(torch.empty_like(z) for _ in range(order + 1))
     three = (*found, z, z)[:3]  # what is not asked for is not written
-    _launch(_lipswish, (triton.cdiv(z.numel(), BLOCK),), z, scale, *three, z.numel(), ORDER=order, BLOCK=BLOCK)
+    launch(_lipswish, (triton.cdiv(z.numel(), BLOCK),), z, scale, *three, z.numel(), ORDER=order, BLOCK=BLOCK)
     return found
 
 
@@ -114,8 +103,8 @@ def lipswish_pull_back(
 ) -> tuple[Tensor, Tensor, Tensor]:
     z, tangent, y_bar, p = _aligned(z, tangent, y_bar, p)
     programs = triton.cdiv(z.numel(), BLOCK * ROUNDS)
-    sums = torch.empty(programs, device=z.device)
-    _launch(_pull_back, (programs,), z, tangent, y_bar, p, scale, sums, z.numel(), BLOCK=BLOCK, ROUNDS=ROUNDS)
+    sums = torch.empty(programs, device=z.device, dtype=torch.float32)
+    launch(_pull_back, (programs,), z, tangent, y_bar, p, scale, sums, z.numel(), BLOCK=BLOCK, ROUNDS=ROUNDS)
     return tangent, p, sums.sum(0, keepdim=True).to(scale.dtype)
 
 
@@ -140,7 +129,7 @@ def gather(x: Tensor) -> Tensor:
     wide = columns(channels)
     out = torch.empty(batch * height * width, wide, device=x.device, dtype=x.dtype)
     programs = (batch, triton.cdiv(height * width * wide, BLOCK))
-    _launch(_gather, programs, x, out, height, width, C=channels, COLUMNS=wide, BLOCK=BLOCK)
+    launch(_gather, programs, x, out, height, width, C=channels, COLUMNS=wide, BLOCK=BLOCK)
     return out
 
 
@@ -169,7 +158,7 @@ def collect(g: Tensor, shape: tuple[int, int, int, int], scale: Tensor | None = 
     programs = (batch, triton.cdiv(height * width * channels, BLOCK))
     given = out if scale is None else scale  # without a scale nothing is read there
     constants = dict(C=channels, COLUMNS=g.shape[1], SCALED=scale is not None, BLOCK=BLOCK)
-    _launch(_collect, programs, g, out, given, height, width, **constants)
+    launch(_collect, programs, g, out, given, height, width, **constants)
     return out
 
 
@@ -191,8 +180,8 @@ def channel_sums(x: Tensor) -> Tensor:
     if rows.numel() < FEW:
         return rows.sum(0)
     parts = triton.cdiv(m, ROWS)
-    sums = torch.empty(parts, n, device=x.device)
-    _launch(_channel_sums, (parts, triton.cdiv(n, WIDTH)), rows, sums, m, n, ROWS=ROWS, WIDTH=WIDTH)
+    sums = torch.empty(parts, n, device=x.device, dtype=torch.float32)
+    launch(_channel_sums, (parts, triton.cdiv(n, WIDTH)), rows, sums, m, n, ROWS=ROWS, WIDTH=WIDTH)
     return sums.sum(0).to(x.dtype)
 
 
@@ -206,78 +195,8 @@ def _add_terms(u_, total_, before_, w_, of_u, of_total, n, BLOCK: tl.constexpr):
 
 
 def add_terms_(u: Tensor, total: Tensor, before: Tensor, w: Tensor, of_u: float, of_total: float) -> None:
-    n = w.numel()
-    u, total, before, w = _aligned(u[: len(w)], total[: len(w)], before, w)
-    _launch(_add_terms, (triton.cdiv(n, BLOCK),), u, total, before, w, of_u, of_total, n, BLOCK=BLOCK)
-
-
-# Products with a factor for every entry ------------------------------------------------------------------------------
-
-
-@triton.jit
-def _scaled_product(
-    rows_, matrix_, scale_, out_, M, N, K, DOWN, ALONG,
-    TILE_M: tl.constexpr, TILE_N: tl.constexpr, DEPTH: tl.constexpr, TF32: tl.constexpr
-):  # fmt: skip
-    """A tile of the result; the tiles beside it, of the same rows, come next. DOWN, ALONG: strides of the matrix."""
-    tile, beside = tl.program_id(0), tl.cdiv(N, TILE_N)
-    m = (tile // beside).to(tl.int64) * TILE_M + tl.arange(0, TILE_M)
-    n = tile % beside * TILE_N + tl.arange(0, TILE_N)
-    total = tl.zeros((TILE_M, TILE_N), tl.float32)
-    for start in range(0, K, DEPTH):
-        k = start + tl.arange(0, DEPTH)
-        a = tl.load(rows_ + m[:, None] * K + k[None, :], (m < M)[:, None] & (k < K)[None, :], 0.0)
-        b = tl.load(matrix_ + k[:, None] * DOWN + n[None, :] * ALONG, (k < K)[:, None] & (n < N)[None, :], 0.0)
-        total = tl.dot(a, b, total, input_precision="tf32" if TF32 else "ieee")
-    at, inside = m[:, None] * N + n[None, :], (m < M)[:, None] & (n < N)[None, :]
-    total *= tl.load(scale_ + at, inside, 0.0).to(tl.float32)
-    tl.store(out_ + at, total.to(out_.dtype.element_ty), inside)
-
-
-def in_one_pass(tiles: tuple[int, int, int], rows: Tensor, matrix: Tensor, scale: Tensor) -> Tensor:
-    rows, scale = rows.contiguous(), scale.contiguous()
-    (m, k), n, (high, wide, taken) = rows.shape, matrix.shape[1], tiles
-    out = torch.empty(m, n, device=rows.device, dtype=rows.dtype)
-    depth = min(taken // rows.element_size(), max(16, triton.next_power_of_2(k)))  # no less than 16 in Triton
-    constants = dict(TILE_M=high, TILE_N=wide, DEPTH=depth, TF32=rows.dtype == torch.float32, num_warps=8)
-    programs = (triton.cdiv(m, high) * triton.cdiv(n, wide),)
-    _launch(_scaled_product, programs, rows, matrix, scale, out, m, n, k, *matrix.stride(), **constants)
-    return out
-
-
-def in_two_passes(rows: Tensor, matrix: Tensor, scale: Tensor) -> Tensor:
-    return (rows @ matrix).mul_(scale)
-
-
-WAYS = (in_two_passes, *(partial(in_one_pass, tiles) for tiles in TILES))
-FASTEST: dict[tuple, Callable[..., Tensor]] = {}
-
-
-def scaled_product(rows: Tensor, matrix: Tensor, scale: Tensor) -> Tensor:
-    """In the way that was fastest on this card when such a product was first met: the library's product and a pass over
-    it, or one pass of ours."""
-    if rows.dtype == torch.float32 and not torch.backends.cuda.matmul.allow_tf32:
-        return in_two_passes(rows, matrix, scale)  # without tensor cores the library's product is far ahead
-    case = (*matrix.shape, *matrix.stride(), rows.dtype, rows.device)
-    if case not in FASTEST and not _capturing(rows):
-        FASTEST[case] = min(WAYS, key=lambda way: seconds(way, rows, matrix, scale))
-    return FASTEST.get(case, in_two_passes)(rows, matrix, scale)
-
-
-def _capturing(t: Tensor) -> bool:
-    return t.is_cuda and torch.cuda.is_current_stream_capturing()
-
-
-def seconds(way: Callable[..., Tensor], *inputs: Tensor) -> float:
-    """Of ten calls in a row; infinite where this card is too small for it."""
-    try:
-        way(*inputs)
-    except OutOfResources:
-        return math.inf
-    wait = torch.cuda.synchronize if inputs[0].is_cuda else int  # a CPU has nothing to wait for
-    wait()
-    started = time.perf_counter()
-    for _ in range(10):
-        way(*inputs)
-    wait()
-    return time.perf_counter() - started
+    u, total = u[: len(w)], total[: len(w)]
+    if not _dense(u) or _strides(total) != _strides(u):  # `_aligned` would copy them, and the sums be lost
+        return kernels.add_terms_.__wrapped__(u, total, before, w, of_u, of_total)
+    u, total, before, w = _aligned(u, total, before, w)
+    launch(_add_terms, (triton.cdiv(w.numel(), BLOCK),), u, total, before, w, of_u, of_total, w.numel(), BLOCK=BLOCK)

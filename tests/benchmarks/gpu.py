@@ -150,7 +150,7 @@ PRODUCTS = [(1, 32, 512), (4, 112, 512), (16, 432, 512), (1, 512, 512)]
 @torch.no_grad()
 def operations() -> None:
     """Each operation of kernels.py at the sizes of the CIFAR-10 model: in plain torch, and by Triton."""
-    from resflow_lite.numerics import triton_kernels
+    from resflow_lite.numerics import triton_products
 
     batch, side = (BATCH, 32) if DEVICE.type == "cuda" else (1, 4)
 
@@ -165,24 +165,14 @@ def operations() -> None:
     print("\noperation, bf16, ms: plain torch, and Triton")
     for name, inputs in cases:
         operation = getattr(kernels, name)
-        print(f"{name:24}{repeated(operation.__wrapped__, inputs):9.3f}{repeated(operation, inputs):9.3f}", flush=True)
+        times = (triton_products.milliseconds(way, *inputs) for way in (operation.__wrapped__, operation))
+        print(f"{name:24}" + "".join(f"{ms:9.3f}" for ms in times), flush=True)
     print("scaled_product: the library's product and a pass; one pass of ours, by tiles (the fastest is taken)")
     for share, k, n in PRODUCTS:
         m = -(-batch * side**2 // share)
         inputs = [draws(*shape)[0] for shape in ((m, k), (k, n), (m, n))]
-        ways = "".join(f"{100 * triton_kernels.seconds(way, *inputs):9.3f}" for way in triton_kernels.WAYS)
-        print(f"{m:6} x {k:3} x {n:3}      {ways}", flush=True)
-
-
-def repeated(function: Callable[..., object], inputs: tuple) -> float:
-    """Milliseconds, one of ten in a row."""
-    function(*inputs)
-    synchronize()
-    started = time.perf_counter()
-    for _ in range(10):
-        function(*inputs)
-    synchronize()
-    return 100 * (time.perf_counter() - started)
+        times = (triton_products.milliseconds(way, *inputs) for way in triton_products.WAYS)
+        print(f"{m:6} x {k:3} x {n:3}      " + "".join(f"{ms:9.3f}" for ms in times), flush=True)
 
 
 def noise(shape: tuple[int, int, int]) -> Callable[[str], rf.Images]:

@@ -100,7 +100,7 @@ def test_terms_are_added_over_the_first_samples(gpu, n):
 @pytest.mark.parametrize("transposed", [False, True])
 def test_products_with_a_factor_for_every_entry(gpu, compare, m, k, n, transposed):
     """The way that is taken and every other one, as far as the card can."""
-    from resflow_lite.numerics.triton_kernels import WAYS, seconds
+    from resflow_lite.numerics.triton_products import WAYS, milliseconds
 
     rows, matrix, scale = torch.randn(m, k), torch.randn(k, n), torch.randn(m, n)
     matrix = matrix.T.contiguous().T if transposed else matrix
@@ -109,7 +109,7 @@ def test_products_with_a_factor_for_every_entry(gpu, compare, m, k, n, transpose
     exact = rows.double() @ matrix.double() * scale
     with tensor_float(True):  # ten bits
         inputs = [t.to(gpu) for t in (rows, matrix, scale)]
-        for way in (scaled_product, *(way for way in WAYS if seconds(way, *inputs) < math.inf)):
+        for way in (scaled_product, *(way for way in WAYS if milliseconds(way, *inputs) < math.inf)):
             assert float((way(*inputs).cpu() - exact).abs().max() / exact.abs().max()) < 5e-3
 
 

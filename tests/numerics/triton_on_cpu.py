@@ -6,6 +6,7 @@ own with TRITON_INTERPRET=1, which Triton reads when it is imported.
 
 import json
 import time
+import warnings
 from collections import defaultdict
 from functools import partial
 
@@ -14,7 +15,7 @@ from triton.runtime.errors import OutOfResources
 
 import resflow_lite as rf
 from resflow_lite.models.branches import conv_branch
-from resflow_lite.numerics import kernels, triton_kernels
+from resflow_lite.numerics import kernels, triton_kernels, triton_products
 from resflow_lite.numerics.kernels import (
     MatrixConv,
     add_terms_,
@@ -96,6 +97,9 @@ for shape, n in (((4, 5), 4), ((6, 3, 5, 7), 2), ((1500, 2), 1400)):
         return both
 
     compare("add_terms_", summed, u, total, before, w)
+    compare(
+        "add_terms_", summed, u.mT.contiguous().mT, total, before, w
+    )  # no stretch of memory: sums in a copy are lost
     compare("add_terms_", summed, last_u, torch.empty_like(last_u).copy_(total), before, last_w)
 
 torch.backends.cuda.matmul.allow_tf32 = True  # in full precision the library's product is taken
@@ -103,8 +107,8 @@ for m, k, n in ((1, 1, 1), (300, 16, 24), (7, 112, 130), (129, 45, 300)):
     rows, matrix, by = (draws(*shape)[0] for shape in ((m, k), (k, n), (m, n)))
     for name, given in (("", matrix), (", transposed", matrix.T.contiguous().T)):
         compare(f"scaled_product{name}", scaled_product, rows, given, by)
-        for tiles in triton_kernels.TILES:
-            own, exact = partial(triton_kernels.in_one_pass, tiles), triton_kernels.in_two_passes
+        for tiles in triton_products.TILES:
+            own, exact = partial(triton_products.in_one_pass, tiles), triton_products.in_two_passes
             compare(
                 f"scaled_product{name}, {tiles}",
                 lambda *a, own=own, exact=exact: (own if a[0].dtype == torch.float32 else exact)(*a),
@@ -119,24 +123,32 @@ def too_large(*_):
     raise OutOfResources(300_000, 232_448, "shared memory")
 
 
+def unknown(*_):
+    raise RuntimeError("no such instruction")
+
+
 def slow(*inputs):
     tried.append("slow")
     time.sleep(0.01)
-    return triton_kernels.in_two_passes(*inputs)
+    return triton_products.in_two_passes(*inputs)
 
 
 def fast(*inputs):
     tried.append("fast")
-    return triton_kernels.in_two_passes(*inputs)
+    return triton_products.in_two_passes(*inputs)
 
 
-triton_kernels.FASTEST.clear()
-triton_kernels.WAYS = (too_large, slow, fast)
+triton_products.FASTEST.clear()
+ways, triton_products.WAYS = triton_products.WAYS, (too_large, unknown, slow, fast)
 inputs = torch.ones(3, 3, 3, dtype=torch.float32).unbind()
-assert float(scaled_product(*inputs).sum()) == 27 and {"slow", "fast"} == set(tried)
+with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter("always")
+    assert float(scaled_product(*inputs).sum()) == 27 and {"slow", "fast"} == set(tried)
+assert [str(w.message).endswith("no such instruction") for w in told] == [True]
 tried.clear()
 scaled_product(*inputs)
 assert tried == ["fast"]
+triton_products.WAYS = ways
 
 for n_in, n_out in ((1, 16), (16, 1), (3, 5), (12, 3)):
     weight, z, u = (draws(*shape)[0] for shape in ((n_out, n_in, 3, 3), (2, n_in, 5, 4), (2, n_out, 5, 4)))
