@@ -67,11 +67,11 @@ FASTEST: dict[tuple, Callable[..., Tensor]] = {}
 
 
 def scaled_product(rows: Tensor, matrix: Tensor, scale: Tensor) -> Tensor:
-    """In the way that was fastest on this card when such a product was first met: the library's product and a pass over
-    it, or one pass of ours."""
+    """In the way that was fastest on this card when a product of about this size was first met: the library's product
+    and a pass over it, or one pass of ours."""
     if rows.dtype == torch.float32 and not torch.backends.cuda.matmul.allow_tf32:
         return in_two_passes(rows, matrix, scale)  # without tensor cores the library's product is far ahead
-    case = (*matrix.shape, *matrix.stride(), rows.dtype, rows.device)
+    case = (len(rows).bit_length(), *matrix.shape, *matrix.stride(), rows.dtype, rows.device)
     if case not in FASTEST and not _capturing(rows):
         FASTEST[case] = min(WAYS, key=lambda way: milliseconds(way, rows, matrix, scale))
     return FASTEST.get(case, in_two_passes)(rows, matrix, scale)
