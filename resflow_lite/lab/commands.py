@@ -83,7 +83,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     if not first():
         return
     if options.bias:
-        print(bias_report(run, dequantised(run, options.split, 16)))
+        print(bias_report(run, dequantised(run, options.split, 16).to(connect().device)))
     if options.publish:
         print(publish(options.run_dir))
     _report(options.run_dir)

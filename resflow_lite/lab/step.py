@@ -19,6 +19,7 @@ from ..estimators.series import Roulette, Truncated
 from ..layers.lipschitz import applied_together, update_norms_
 from ..layers.penalty import penalise_orders_
 from ..layers.residual import residual_blocks
+from ..numerics.kernels import fused
 from ..numerics.tensor_float import tensor_float
 from .capture import CudaCapture, Graphs
 from .checkpoints import TrainingState
@@ -29,8 +30,8 @@ from .tasks.task import Task
 class Step:
     """Calling it does one step of the task's training and changes the state.
 
-    tell: is told once, in words, where a GPU cannot hold the step in graphs.  capture: how graphs are made, None: by
-    CudaCapture on a GPU, and no graphs elsewhere.
+    tell: is told once, in words, where a GPU cannot hold the step in graphs, or has no Triton.  capture: how graphs are
+    made, None: by CudaCapture on a GPU, and no graphs elsewhere.
     """
 
     def __init__(
@@ -52,6 +53,8 @@ class Step:
         self.terms: dict[Hashable, list[float]] = {}
         if self.graphs and (why := self._random_shapes()):
             self.graphs.give_up(why)
+        if on_gpu and not fused(self.loss):
+            tell("runs in plain torch, slower than by kernels of its own: Triton or its C compiler is missing")
 
     def __call__(self) -> None:
         started = time.process_time()

@@ -70,7 +70,8 @@ def _cell(error: tuple[float, float]) -> str:
 def bias_report(model: Any, x: Tensor, products: int = 5, n_draws: int = 20, seed: int = 0) -> BiasReport:
     """Truncated series, roulette and Krylov side by side at every residual block of a flow, at equal products.
 
-    model: a Flow, or what has one as its `flow`, such as a Run.  x: a few dequantised images (16 say).
+    model: a Flow, or what has one as its `flow`, such as a Run.  x: a few dequantised images (16 say). Where one of the
+    two is on a GPU, a copy of the model and x are for this.
     products: terms of the truncated series and steps of Krylov; the roulette has products - 1 exact terms and one more
     on average.
 
@@ -81,6 +82,7 @@ def bias_report(model: Any, x: Tensor, products: int = 5, n_draws: int = 20, see
     flow = copy.deepcopy(instance(Flow)("model", getattr(model, "flow", model))).double().eval()
     batch("x", x, flow.event_shape)
     products, n_draws = integer(1)("products", products), integer(2)("n_draws", n_draws)
+    flow = flow.to(x.device) if x.is_cuda else flow
     x = x.to(next(flow.parameters()))
     flow.measure_contraction_(x)
     generator = torch.Generator().manual_seed(SEED("seed", seed))

@@ -16,6 +16,7 @@ from resflow_lite.lab.runs import read_lines
 from resflow_lite.lab.stages import begin
 from resflow_lite.lab.step import Step, look
 from resflow_lite.lab.tasks.registry import task_of
+from resflow_lite.numerics import kernels
 
 SMOKE = dict(profile="smoke", batch_size=32, steps=40, warm_up=5, lr=2e-2, validation=100)
 
@@ -73,6 +74,21 @@ def test_what_no_graph_can_hold_is_said_once_and_trains(tmp_path):
     run = rf.fit(experiment, tmp_path)
     (event,) = read_lines(tmp_path / "events.jsonl")
     assert run.step == 5 and event["event"].startswith("runs without CUDA graphs")
+
+
+def test_without_triton_a_step_says_so_and_trains(monkeypatch):
+    monkeypatch.setattr(kernels, "_runs_on", lambda device: False)
+    step, told, losses = stepped(3)
+    assert len(told) == 1 and "Triton" in told[0] and all(map(math.isfinite, losses))
+
+
+def test_the_bias_is_reported_where_the_images_lie(gpu, run):
+    x = torch.rand(4, 1, 8, 8)
+    other = rf.bias_report(run.flow.cpu(), x)
+    mine = rf.bias_report(run, x.to(gpu))
+    for row, exact in zip(mine.rows, other.rows, strict=True):
+        assert row.exact and row.log_det == pytest.approx(exact.log_det, abs=1e-6)
+    assert next(run.flow.parameters()).device.type == "cpu"  # a copy was moved
 
 
 def test_a_gpu_trains_as_a_cpu_does(monkeypatch, run, tmp_path):

@@ -46,6 +46,11 @@ def cut(levels: Tensor, corner: Tensor, margin: int) -> Tensor:
     return around[batch[:, None, None, None], channel[:, None, None], row[:, None, :, None], column[:, None, None, :]]
 
 
+def sent(t: Tensor, device: torch.device) -> Tensor:
+    """t on a device. The processor goes on at once: a plain copy to a GPU waits for the step that is running there."""
+    return t.pin_memory().to(device, non_blocking=True) if device.type == "cuda" and not t.is_cuda else t.to(device)
+
+
 @dataclass(frozen=True)
 class ImageSource:
     """images: uint8 (N, C, H, W), on the device where a third of its free memory holds them.  labels: int64 (N,).
@@ -83,16 +88,16 @@ class ImageSource:
         levels = self._levels(rows(chosen, noise))
         if margin:
             corner = rows(torch.randint(2 * margin + 1, (len(chosen), 2), generator=noise), noise)
-            levels = cut(levels, corner.to(self.device), margin)
+            levels = cut(levels, sent(corner, self.device), margin)
         if flip:
-            flipped = rows(torch.rand(len(chosen), generator=noise), noise).to(self.device) < 0.5
+            flipped = sent(rows(torch.rand(len(chosen), generator=noise), noise), self.device) < 0.5
             levels = torch.where(flipped[:, None, None, None], levels.flip(3), levels)
         return uniform_dequantize(levels, self.n_levels, noise)
 
     def _levels(self, chosen: Tensor) -> Tensor:
         n, here = len(self.images), self.images.device
         if self.more is None:
-            return self.images[chosen.to(here)].to(self.device)
+            return sent(self.images[sent(chosen, here)], self.device)
         levels = torch.empty(len(chosen), *self.images.shape[1:], dtype=torch.uint8, device=self.device)
         for part, inside, first in ((self.images, chosen < n, 0), (self.more, chosen >= n, n)):
             levels[inside.to(self.device)] = part[(chosen[inside] - first).to(part.device)].to(self.device)

@@ -24,7 +24,7 @@ from ...models.systems import width_within
 from ..data.images import Images, image_shape
 from ..names import PROFILES
 from ..scoring import affordable_truth, described, estimating_with, first_images, largest_share
-from .batches import VALIDATION_SEED, ImageTask
+from .batches import VALIDATION_SEED, ImageTask, sent
 from .question import Question
 from .task import PARAMETERS, PER_SCALE, WIDTH, Training, option, within
 
@@ -129,7 +129,7 @@ class Hybrid(ImageTask):
 
     def batch(self, step: int, noise: Noise) -> tuple[Tensor, Tensor]:
         chosen = self.data.choose(self.experiment.batch_size, noise)
-        labels = self.data.labels[rows(chosen, noise)].to(self.world.device)
+        labels = sent(self.data.labels[rows(chosen, noise)], self.world.device)
         e, (_, height, _) = self.experiment, self.shape
         flip, margin = e.augment and e.dataset in FLIPPED, height // 8 if e.augment else 0
         return self.data.batch(chosen, noise, flip=flip, margin=margin), labels
