@@ -96,7 +96,7 @@ def lipswish_pull_back(
     z_bar = a' y_bar + a'' z' p,  q = a' p,  s_bar = (<z, z_bar> - <a, y_bar>) / s, shape (1,). From z alone: nothing
     else need be kept. May write over `tangent` and `p`.
     """
-    value, slope, curvature = lipswish.__wrapped__(z, scale, 2)
+    value, slope, curvature = lipswish.__wrapped__(z, scale, 2)  # plain torch throughout
     z_bar = slope * y_bar + curvature * tangent * p
     return z_bar, slope * p, ((z * z_bar).sum() - (value * y_bar).sum()) / scale
 

@@ -9,7 +9,6 @@ import triton.language as tl
 from torch import Tensor
 
 from . import kernels
-from .kernels import columns
 from .triton_products import launch, scaled_product  # noqa: F401 (kernels.py asks for it by name)
 
 BLOCK = 1024
@@ -126,7 +125,7 @@ def _gather(x_, out_, H, W, C: tl.constexpr, COLUMNS: tl.constexpr, BLOCK: tl.co
 def gather(x: Tensor) -> Tensor:
     x = x.contiguous()
     batch, height, width, channels = x.shape
-    wide = columns(channels)
+    wide = kernels.columns(channels)
     out = torch.empty(batch * height * width, wide, device=x.device, dtype=x.dtype)
     programs = (batch, triton.cdiv(height * width * wide, BLOCK))
     launch(_gather, programs, x, out, height, width, C=channels, COLUMNS=wide, BLOCK=BLOCK)
